@@ -1,0 +1,10 @@
+"""Classes: which class owns which vector, and which class an embedding is (eqs. (2) and (4))."""
+
+from ._class_map import ClassMap as ClassMap
+from ._class_map import Prediction as Prediction
+from ._permutation import KeyedPermutation as KeyedPermutation
+from ._plan import FAMILIES as FAMILIES
+from ._plan import Plan as Plan
+from ._plan import PlanRow as PlanRow
+from ._plan import plan as plan
+from ._plan import smallest_dim as smallest_dim

@@ -1,0 +1,316 @@
+"""Which class owns which vector (f_choice, eq. (2)), which class an embedding is (f_label, (4))."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rootspace.systems import MAX_INDEX, Table, VectorSystem, finite_rows, system_from
+
+from ._permutation import KeyedPermutation
+
+FORMAT = 1
+"""Version of the file that `ClassMap.save` writes."""
+
+DENSE_BYTES = 2**26
+"""Memory for the scores of a dense search over the class vectors, per chunk."""
+
+WALK_START, WALK_LIMIT = 4, 64
+"""How many neighbours a search for an assigned vector looks at, first and at most."""
+
+
+class Prediction(NamedTuple):
+    """The classes nearest to each embedding, best first.
+
+    Attributes:
+        label: `[..., k]` int64, -1 for "unknown" (only where the caller asks for it).
+        cosine: `[..., k]` cosine to the class vector.
+    """
+
+    label: Tensor
+    cosine: Tensor
+
+
+class ClassMap:
+    """A class number for some of the vectors of a system: a formula, not a table.
+
+    O(1) memory at any number of classes. Old classes keep their vectors when classes are added.
+
+    Args:
+        system: the vectors.
+        num_classes: how many of them belong to a class.
+        order: `"shuffled"` gives class c the vector at a keyed pseudo-random place (A_nr of the
+            paper), `"natural"` vector number c (A_n).
+        seed: of the shuffle.
+        names: one name for each class, or None.
+
+    Raises:
+        ValueError: more classes than vectors, an unknown order, names that do not fit.
+
+    Example:
+        >>> classes = ClassMap(RootA(384, interpolations=1), 50_000_000)
+        >>> v = classes.vectors(torch.tensor([7, 49_999_999]))
+        >>> v.shape, classes.predict(v).label.flatten()
+        (torch.Size([2, 384]), tensor([       7, 49999999]))
+    """
+
+    def __init__(
+        self,
+        system: VectorSystem,
+        num_classes: int,
+        order: Literal["shuffled", "natural"] = "shuffled",
+        seed: int = 0,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
+            raise ValueError(
+                f"Argument 'num_classes' must be a positive integer, not {num_classes!r}."
+            )
+        if system.size > MAX_INDEX:
+            raise ValueError(
+                f"Argument 'system' must have at most 2**63 - 1 vectors, so that they can be "
+                f"numbered; {system!r} has more."
+            )
+        if num_classes > system.size:
+            raise ValueError(
+                f"Argument 'num_classes' must be at most {system.size}, the number "
+                f"of vectors of {system!r}, not {num_classes}. Take a larger system: see "
+                f"rootspace.plan({num_classes})."
+            )
+        if order not in ("shuffled", "natural"):
+            raise ValueError(f"Argument 'order' must be 'shuffled' or 'natural', not {order!r}.")
+        if names is not None and len(names) != num_classes:
+            raise ValueError(
+                f"Argument 'names' must hold {num_classes} names, one a class, not {len(names)}."
+            )
+        self.system = system
+        self.num_classes = num_classes
+        self.order: Literal["shuffled", "natural"] = order
+        self.seed = seed
+        self.names = None if names is None else list(names)
+        self._permutation = KeyedPermutation(system.size, seed) if order == "shuffled" else None
+
+    @property
+    def dim(self) -> int:
+        """Dimension of the vectors."""
+        return self.system.dim
+
+    @property
+    def capacity(self) -> int:
+        """How many classes the system can hold."""
+        return self.system.size
+
+    @property
+    def bytes_per_class(self) -> float:
+        """Memory for one class vector: 0 for a formula, 4 * dim for a `Table`."""
+        return 4.0 * self.dim if isinstance(self.system, Table) else 0.0
+
+    def __repr__(self) -> str:
+        return f"ClassMap({self.system!r}, {self.num_classes}, {self.order!r}, seed={self.seed})"
+
+    # ---------------------------------------------------------------- class <-> vector
+
+    def indices(self, labels: Tensor) -> Tensor:
+        """`[...]` class numbers -> `[...]` numbers of their vectors in the system.
+
+        Raises:
+            IndexError: a label is not in [0, num_classes).
+        """
+        labels = torch.as_tensor(labels)
+        if labels.is_floating_point() or labels.dtype == torch.bool:
+            raise TypeError(f"Argument 'labels' must be an integer tensor, not {labels.dtype}.")
+        labels = labels.to(torch.int64)
+        if not torch.compiler.is_compiling() and labels.numel():
+            low, high = (int(x) for x in torch.aminmax(labels))
+            if low < 0 or high >= self.num_classes:
+                raise IndexError(
+                    f"Argument 'labels' must lie in [0, {self.num_classes}), not "
+                    f"{low if low < 0 else high}."
+                )
+        return labels if self._permutation is None else self._permutation(labels)
+
+    def vectors(self, labels: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
+        """The vectors of these classes: Algorithm 1's `gather(C, labels)`, without C.
+
+        Args:
+            labels: `[...]` class numbers in [0, num_classes).
+            dtype: of the result; torch's default dtype if None.
+
+        Returns:
+            `[..., dim]` unit vectors on the device of `labels`.
+        """
+        return self.system.vectors(self.indices(labels), dtype=dtype)
+
+    def labels(self, index: Tensor) -> Tensor:
+        """`[...]` numbers of vectors -> `[...]` their classes, -1 where a vector has none."""
+        index = torch.as_tensor(index).to(torch.int64)
+        label = index if self._permutation is None else self._permutation.inverse(index)
+        return torch.where(label < self.num_classes, label, -1)
+
+    # ---------------------------------------------------------------- prediction
+
+    def predict(
+        self,
+        z: Tensor,
+        k: int = 1,
+        *,
+        min_cosine: float | None = None,
+        reject_unassigned: bool = False,
+    ) -> Prediction:
+        """The k nearest class vectors, exact: eq. (12).
+
+        Where every vector of the system has a class this is its closed-form `nearest`. Else the
+        neighbours are walked from the best until k of them have a class, or, where too few have
+        one for that to pay, all class vectors are scored in chunks; the result is the same.
+
+        Args:
+            z: `[..., dim]` embeddings of any length but zero.
+            k: number of classes, at most num_classes.
+            min_cosine: label -1 where the cosine is smaller.
+            reject_unassigned: label -1 in the first place where the nearest vector of the system
+                belongs to no class.
+
+        Returns:
+            `Prediction` of shape `[..., k]`, best first.
+
+        Raises:
+            ValueError: wrong shape, zero, NaN or infinite embeddings, k out of range.
+        """
+        if not 1 <= k <= self.num_classes:
+            raise ValueError(f"Argument 'k' must lie in [1, {self.num_classes}], not {k}.")
+        self.system.check_shape(z, "z")
+        flat, norm = finite_rows(z.reshape(-1, self.dim))
+        if not torch.compiler.is_compiling() and bool((norm == 0).any()):
+            row = int((norm == 0).nonzero()[0, 0])
+            raise ValueError(
+                f"Argument 'z' must not hold zero embeddings, which have no direction; row {row} "
+                "is zero."
+            )
+        cosine, label = self._predict(flat, norm, k)
+        if reject_unassigned and self.num_classes < self.capacity:
+            nearest = self.labels(self.system.nearest(flat).index)
+            label = torch.where((nearest < 0) & (torch.arange(k, device=z.device) == 0), -1, label)
+        if min_cosine is not None:
+            label = torch.where(cosine < min_cosine, -1, label)
+        shape = (*z.shape[:-1], k)
+        return Prediction(label.reshape(shape), cosine.to(z.dtype).reshape(shape))
+
+    def _predict(self, z: Tensor, norm: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """`[N, dim]` -> cosines and labels `[N, k]`."""
+        if self.num_classes == self.capacity:
+            nearest = self.system.nearest(z, k)
+            return nearest.cosine, self.labels(nearest.index)
+        cosine = z.new_zeros((len(z), k))
+        label = torch.full((len(z), k), -1, dtype=torch.int64, device=z.device)
+        open_rows = torch.arange(len(z), device=z.device)
+        looked_at = WALK_START * k
+        while len(open_rows) and self._walking_pays(k, looked_at):
+            some = self.system.nearest(z[open_rows], min(looked_at, self.capacity))
+            classes = self.labels(some.index)
+            found = classes >= 0
+            enough = found.sum(-1) >= k
+            # Assigned neighbours first, in their order.
+            first = (~found).to(torch.uint8).sort(dim=-1, stable=True).indices[:, :k]
+            cosine[open_rows[enough]] = some.cosine.gather(-1, first)[enough]
+            label[open_rows[enough]] = classes.gather(-1, first)[enough]
+            open_rows = open_rows[~enough]
+            looked_at *= 4
+        if len(open_rows):
+            unit = z[open_rows] / norm[open_rows, None]
+            cosine[open_rows], label[open_rows] = self._dense(unit, k)
+        return cosine, label
+
+    def _walking_pays(self, k: int, looked_at: int) -> bool:
+        """Whether `looked_at` neighbours are likely to hold k assigned ones, at a fair price."""
+        expected = looked_at * self.num_classes / self.capacity
+        return looked_at <= max(WALK_LIMIT, WALK_START * k) and expected >= k
+
+    def _dense(self, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Score all class vectors, a chunk at a time: O(N * num_classes * dim)."""
+        step = max(1, DENSE_BYTES // (4 * max(len(z), self.dim)))
+        cosine = z.new_empty((len(z), 0))
+        label = torch.empty((len(z), 0), dtype=torch.int64, device=z.device)
+        for start in range(0, self.num_classes, step):
+            labels = torch.arange(start, min(start + step, self.num_classes), device=z.device)
+            part = z @ self.vectors(labels, dtype=z.dtype).T
+            best, where = part.topk(min(k, len(labels)), dim=-1)
+            cosine, label = torch.cat([cosine, best], -1), torch.cat([label, where + start], -1)
+            cosine, order = cosine.topk(min(k, cosine.shape[-1]), dim=-1)
+            label = label.gather(-1, order)
+        return cosine, label
+
+    # ---------------------------------------------------------------- growth and files
+
+    def extend(self, new: int | Sequence[str]) -> ClassMap:
+        """A map with more classes; the old ones keep their vectors and numbers.
+
+        Args:
+            new: how many, or their names if the present classes have names.
+
+        Raises:
+            ValueError: the system has too few vectors left, or names are missing.
+        """
+        count = new if isinstance(new, int) else len(new)
+        if isinstance(new, bool) or count < 0:
+            raise ValueError(f"Argument 'new' must be a number of classes or names, not {new!r}.")
+        if (self.names is None) != isinstance(new, int):
+            have = "have names" if self.names is not None else "have no names"
+            raise ValueError(f"Argument 'new' must fit the classes so far, which {have}: {new!r}.")
+        names = None if isinstance(new, int) else [*(self.names or []), *new]
+        return ClassMap(self.system, self.num_classes + count, self.order, self.seed, names)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the map as JSON, under 1 kB without names; a `Table` goes beside it as .npy."""
+        path = Path(path)
+        content = {
+            "format": FORMAT,
+            "system": repr(self.system),
+            "num_classes": self.num_classes,
+            "order": self.order,
+            "seed": self.seed,
+        }
+        if isinstance(self.system, Table):
+            content["table"] = path.with_suffix(".npy").name
+            np.save(path.with_suffix(".npy"), self.system.table.numpy())
+        if self.names is not None:
+            content["names"] = self.names
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> ClassMap:
+        """Read a map that `save` wrote.
+
+        Raises:
+            ValueError: not such a file, or of a newer format.
+        """
+        path = Path(path)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content["format"] != FORMAT:
+                raise ValueError(f"{path} has format {content['format']}, this version reads 1.")
+            if "table" in content:
+                system: VectorSystem = Table(
+                    torch.from_numpy(np.load(path.with_name(content["table"]), allow_pickle=False))
+                )
+                if repr(system) != content["system"]:
+                    raise ValueError(f"{content['table']} is not the table that {path} names.")
+            else:
+                system = system_from(content["system"])
+            return cls(
+                system,
+                content["num_classes"],
+                content["order"],
+                content["seed"],
+                content.get("names"),
+            )
+        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path} is not a class map of rootspace: {error!r}.") from error

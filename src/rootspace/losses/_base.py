@@ -1,0 +1,79 @@
+"""What all losses share: they know the classes, and check what they are given."""
+
+from __future__ import annotations
+
+import abc
+
+import torch
+from torch import Tensor, nn
+
+from rootspace.classes import ClassMap
+from rootspace.systems import finite_rows
+
+
+class ClassLoss(nn.Module, abc.ABC):
+    """A loss between embeddings and the vectors of their classes.
+
+    Called as `loss(embeddings, labels) -> scalar`, like the losses of pytorch-metric-learning. It
+    has no parameters, and asks the class map for the vectors of the labels in the batch and for
+    nothing else: O(batch * dim) memory, whatever the number of classes.
+
+    A subclass writes `compute`.
+
+    Args:
+        classes: which class owns which vector.
+    """
+
+    def __init__(self, classes: ClassMap) -> None:
+        super().__init__()
+        self.classes = classes
+
+    @abc.abstractmethod
+    def compute(self, z: Tensor, vectors: Tensor, labels: Tensor) -> Tensor:
+        """The loss.
+
+        Args:
+            z: `[B, dim]` embeddings in at least float32, finite and not zero.
+            vectors: `[B, dim]` unit vectors of their classes, in the dtype of z.
+            labels: `[B]` int64.
+
+        Returns:
+            A scalar.
+        """
+
+    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: None = None) -> Tensor:
+        """The loss of a batch, a scalar in at least float32.
+
+        Args:
+            embeddings: `[B, dim]` of any float dtype.
+            labels: `[B]` integers in [0, num_classes).
+            indices_tuple: there for trainers that pass one; must be None, as no pairs are formed.
+
+        Raises:
+            ValueError: wrong shapes, zero, NaN or infinite embeddings, pairs from a miner.
+            IndexError: a label is out of range.
+        """
+        if indices_tuple is not None:
+            raise ValueError(
+                "Argument 'indices_tuple' must be None: a loss against class vectors forms no "
+                "pairs. Remove the miner."
+            )
+        self.classes.system.check_shape(embeddings, "embeddings")
+        if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1] or not len(labels):
+            raise ValueError(
+                "Arguments 'embeddings' and 'labels' must have shapes [B, dim] and [B] with B > 0, "
+                f"not {tuple(embeddings.shape)} and {tuple(labels.shape)}."
+            )
+        z, norm = finite_rows(embeddings)
+        if not torch.compiler.is_compiling() and bool((norm == 0).any()):
+            row = int((norm == 0).nonzero()[0, 0])
+            raise ValueError(
+                "Argument 'embeddings' must not hold zero embeddings, which have no direction; "
+                f"row {row} is zero."
+            )
+        # A half precision network must not round the loss: leave autocast for it.
+        with torch.autocast(z.device.type, enabled=False):
+            return self.compute(z, self.classes.vectors(labels, dtype=z.dtype), labels)
+
+    def extra_repr(self) -> str:
+        return repr(self.classes)

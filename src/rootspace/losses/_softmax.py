@@ -1,0 +1,63 @@
+"""Softmax losses: over the whole vector system, or over the classes of the batch."""
+
+from torch import Tensor
+
+from rootspace.classes import ClassMap
+
+from . import functional
+from ._base import ClassLoss
+
+
+class SystemSoftmaxLoss(ClassLoss):
+    """Cross-entropy over ALL vectors of the system, in closed form.
+
+    -scale * cos(z, v) + log_partition(z): a true softmax over 1e5 to 1e10 classes at about the
+    price of the cosine loss. Vectors that no class owns compete too, as the pre-allocated
+    classifiers of arXiv 2010.08657 do, so classes added later change nothing.
+
+    Args:
+        classes: which class owns which vector.
+        scale: inverse temperature; None for the one at which an embedding on its vector gets
+            probability 0.9, `system.scale_for(0.9)`.
+        margin: subtracted from the cosine of the own class (CosFace), 0 for none.
+    """
+
+    def __init__(self, classes: ClassMap, scale: float | None = None, margin: float = 0.0) -> None:
+        super().__init__(classes)
+        self.scale = classes.system.scale_for(0.9) if scale is None else _positive("scale", scale)
+        if margin < 0:
+            raise ValueError(f"Argument 'margin' must not be negative: {margin!r}.")
+        self.margin = margin
+
+    def compute(self, z: Tensor, vectors: Tensor, labels: Tensor) -> Tensor:
+        return functional.system_softmax_loss(
+            z, vectors, self.classes.system, self.scale, self.margin
+        )
+
+    def extra_repr(self) -> str:
+        return f"{self.classes!r}, scale={self.scale:.4g}, margin={self.margin}"
+
+
+class InBatchSoftmaxLoss(ClassLoss):
+    """Cross-entropy in which the other class vectors of the batch are the negatives.
+
+    Args:
+        classes: which class owns which vector.
+        scale: inverse temperature.
+    """
+
+    def __init__(self, classes: ClassMap, scale: float = 16.0) -> None:
+        super().__init__(classes)
+        self.scale = _positive("scale", scale)
+
+    def compute(self, z: Tensor, vectors: Tensor, labels: Tensor) -> Tensor:
+        return functional.in_batch_softmax_loss(z, vectors, labels, self.scale)
+
+    def extra_repr(self) -> str:
+        return f"{self.classes!r}, scale={self.scale:.4g}"
+
+
+def _positive(name: str, value: float) -> float:
+    if not value > 0:
+        raise ValueError(f"Argument '{name}' must be positive, not {value!r}.")
+    return value

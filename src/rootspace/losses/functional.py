@@ -1,0 +1,100 @@
+"""The losses as pure functions of embeddings and class vectors: f_dist, eq. (3)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rootspace.systems import VectorSystem
+
+STEEPEST = 20.0
+"""Excess distance from which eq. (7) is continued by its tangent, since exp overflows."""
+
+
+def cosine(z: Tensor, vectors: Tensor) -> Tensor:
+    """Cosine similarity, eq. (9).
+
+    Args:
+        z: `[B, dim]` embeddings.
+        vectors: `[B, dim]` unit vectors.
+
+    Returns:
+        `[B]`.
+    """
+    norm = torch.linalg.vector_norm(z, dim=-1)
+    return (z * vectors).sum(-1) / norm.clamp_min(torch.finfo(z.dtype).tiny)
+
+
+def cosine_loss(z: Tensor, vectors: Tensor) -> Tensor:
+    """Mean cosine distance, eq. (11): a scalar in [0, 2]. Arguments as for `cosine`."""
+    return 1 - cosine(z, vectors).mean()
+
+
+def distance_loss(z: Tensor, centers: Tensor, radius: float = 1.0) -> Tensor:
+    """Mean of exp(ReLU(|z - C| - r)) - 1, eqs. (6) and (7).
+
+    Eq. (6) is the sum over the batch; the mean keeps the learning rate independent of its size.
+
+    Args:
+        z: `[B, dim]` embeddings.
+        centers: `[B, dim]` cluster centres C, of any length.
+        radius: r_c, inside which a cluster costs nothing.
+
+    Returns:
+        A scalar.
+    """
+    excess = torch.relu(torch.linalg.vector_norm(z - centers, dim=-1) - radius)
+    near = torch.expm1(excess.clamp(max=STEEPEST))
+    slope = torch.exp(torch.as_tensor(STEEPEST, dtype=z.dtype, device=z.device))
+    return (near + slope * (excess - STEEPEST).clamp(min=0)).mean()
+
+
+def system_softmax_loss(
+    z: Tensor, vectors: Tensor, system: VectorSystem, scale: float, margin: float = 0.0
+) -> Tensor:
+    """Cross-entropy of a softmax over ALL vectors of the system.
+
+    Computes `F.cross_entropy(scale * normalize(z) @ V.T, target)` without the table V; with a
+    margin, the target's cosine is lowered by it first (CosFace, arXiv 1801.09414).
+
+    Args:
+        z: `[B, dim]` embeddings.
+        vectors: `[B, dim]` the vectors of their classes.
+        system: whose vectors compete.
+        scale: inverse temperature.
+        margin: in cosine, 0 for plain cross-entropy.
+
+    Returns:
+        A scalar.
+    """
+    log_partition = system.log_partition(z, scale)
+    target = scale * cosine(z, vectors)
+    if margin:
+        # Replace the target's term in the sum: Z - e^t + e^(t - scale * margin).
+        p = torch.exp(target - log_partition).clamp(max=1)
+        shrink = -torch.expm1(torch.as_tensor(-scale * margin, dtype=z.dtype, device=z.device))
+        log_partition = log_partition + torch.log1p(-p * shrink)
+        target = target - scale * margin
+    return (log_partition - target).mean()
+
+
+def in_batch_softmax_loss(z: Tensor, vectors: Tensor, labels: Tensor, scale: float) -> Tensor:
+    """Cross-entropy against the class vectors that occur in the batch.
+
+    Args:
+        z: `[B, dim]` embeddings.
+        vectors: `[B, dim]` the vectors of their classes.
+        labels: `[B]` class numbers; a class that occurs twice competes once.
+        scale: inverse temperature.
+
+    Returns:
+        A scalar. O(B^2 * dim) time.
+    """
+    norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
+    logits = scale * (z / norm.clamp_min(torch.finfo(z.dtype).tiny)) @ vectors.T
+    same = labels[:, None] == labels
+    # Of each class the first row of the batch is its column; the others are left out.
+    first = same.to(torch.uint8).argmax(dim=-1)
+    repeated = first != torch.arange(len(labels), device=labels.device)
+    logits = logits.masked_fill(repeated, -torch.inf)
+    return torch.nn.functional.cross_entropy(logits, first)

@@ -1,0 +1,5 @@
+"""Networks from image to embedding. None of their parameters depends on the number of classes."""
+
+from .encoder import Encoder as Encoder
+from .encoder import num_parameters as num_parameters
+from .timm_backbone import TimmBackbone as TimmBackbone

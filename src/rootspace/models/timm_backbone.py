@@ -1,0 +1,57 @@
+"""Any timm model as an embedding network."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from rootspace._extras import require
+
+
+class TimmBackbone(nn.Module):
+    """A timm model without its classifier, projected to `dim` where that differs.
+
+    `vit_small_patch16_224` gives 384 features and `vit_base_patch16_224` 768, as in the paper; no
+    projection is added then.
+
+    Args:
+        name: of the model in timm.
+        dim: of the embedding.
+        in_channels: of the images.
+        image_size: of the images, for models that are built for one size.
+        pretrained: load timm's weights (needs network access or a local hub cache).
+
+    Shape:
+        `[B, in_channels, image_size, image_size]` float -> `[B, dim]`.
+
+    Raises:
+        ValueError: timm has no such model.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        dim: int,
+        in_channels: int = 3,
+        image_size: int | None = None,
+        pretrained: bool = False,
+    ) -> None:
+        super().__init__()
+        timm = require("timm", extra="models", purpose=f"Model {name!r}")
+        if not timm.is_model(name):
+            near = timm.list_models(f"*{name.split('_', maxsplit=1)[0]}*")[:5]
+            hint = f"; timm has {', '.join(near)}, ..." if near else ""
+            raise ValueError(f"Argument 'name' must be a timm model, not {name!r}{hint}.")
+        arguments = {"num_classes": 0, "in_chans": in_channels, "pretrained": pretrained}
+        if image_size is not None:
+            try:
+                self.backbone = timm.create_model(name, img_size=image_size, **arguments)
+            except TypeError:  # a convolutional model takes any size and no such argument
+                self.backbone = timm.create_model(name, **arguments)
+        else:
+            self.backbone = timm.create_model(name, **arguments)
+        features = self.backbone.num_features
+        self.projection = nn.Identity() if features == dim else nn.Linear(features, dim)
+        self.dim = dim
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.projection(self.backbone(images))

@@ -1,0 +1,35 @@
+"""Vector systems: which vectors exist (f_gen, eq. (1) of arXiv 2510.04090).
+
+Everything is one of three building blocks or a union of them: `Orbit` (all permutations of a
+vector), `Ordered` (all placements of values in one order), `Table` (explicit vectors). Named
+systems compose these. Needs torch only.
+"""
+
+from ._base import MAX_INDEX as MAX_INDEX
+from ._base import Neighbours as Neighbours
+from ._base import VectorSystem as VectorSystem
+from ._base import finite_rows as finite_rows
+from ._circle import Circle as Circle
+from ._hyperplane import Hyperplane as Hyperplane
+from ._orbit import Orbit as Orbit
+from ._ordered import Ordered as Ordered
+from ._parse import parse_expression
+from ._root_a import RootA as RootA
+from ._table import Table as Table
+from ._union import Union as Union
+
+IMPLICIT_SYSTEMS: dict[str, type[VectorSystem]] = {
+    system.__name__: system for system in (Circle, Hyperplane, Orbit, Ordered, RootA, Union)
+}
+"""The systems that their `repr` describes completely."""
+
+
+def system_from(text: str) -> VectorSystem:
+    """The vector system that a text such as `"RootA(384, interpolations=1)"` describes.
+
+    The inverse of `repr` for every system but `Table`.
+
+    Raises:
+        ValueError: unknown system or wrong arguments.
+    """
+    return parse_expression(text, IMPLICIT_SYSTEMS)

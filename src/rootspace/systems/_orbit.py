@@ -1,0 +1,324 @@
+"""All distinct permutations (and sign changes) of one vector: Slepian's permutation modulation.
+
+D. Slepian, Permutation modulation, Proc. IEEE 53 (1965): variant I, and variant II with signs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ._base import VectorSystem
+from ._combinatorics import rank_subset, skip_positions, unrank_subset, without_positions
+from ._levels import check_values, snap
+from ._patterns import best_words
+from ._tree import NEVER, best_first, log_tree_sum
+
+FEW = 8
+"""Up to this many largest coordinates are found one by one, more of them by sorting."""
+
+CHUNK = 2**22
+"""Candidate coordinates looked at together in a top-k search, to bound its memory."""
+
+
+class Orbit(VectorSystem):
+    r"""All distinct coordinate permutations of a vector with the given non-zero values.
+
+    Args:
+        dim: number of coordinates n.
+        multiplicities: how often each non-zero value c occurs, {c: m_c}; other coordinates are 0.
+        signed: also all sign changes of the non-zero values (which are then given as positive).
+
+    Size: the multinomial n! / (m_0! prod m_c!), times 2^(sum m_c) if signed.
+
+    Index order: the positions of the largest value first (colexicographic rank), then those of
+    the next value among the positions left, ..., and the signs last, a set bit for a minus.
+
+    Complexity, with m = sum m_c: `nearest` for k = 1 takes O(N * dim * m) time (O(N * dim * log
+    dim) for large m), for larger k the candidates of `_patterns` in addition; `log_partition`
+    takes O(N * dim) for one value or two of opposite sign, else O(N * dim * prod(m_c + 1)^2).
+
+    Example:
+        >>> roots = Orbit(4, {1: 1, -1: 1})
+        >>> roots.size, roots.min_angle
+        (12, 60.00000000000001)
+        >>> roots.nearest(torch.tensor([0.1, 3.0, -2.0, 0.0])).index
+        tensor([4])
+    """
+
+    def __init__(self, dim: int, multiplicities: Mapping[float, int], signed: bool = False) -> None:
+        for value, count in multiplicities.items():
+            if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+                raise ValueError(
+                    f"Argument 'multiplicities' must map to positive integers, not {count!r} "
+                    f"for value {value!r}."
+                )
+        values = [value for value, count in multiplicities.items() for _ in range(count)]
+        values = sorted(check_values(dim, values, name="multiplicities"), reverse=True)
+        if signed and values[-1] < 0:
+            raise ValueError(
+                "Argument 'multiplicities' must hold positive values when signed=True, "
+                f"not {values[-1]!r}."
+            )
+        self._dim = dim
+        self._signed = bool(signed)
+        self._placed = tuple(values)
+        self._groups = tuple((value, multiplicities[value]) for value in dict.fromkeys(values))
+        self._norm = math.sqrt(math.fsum(value * value for value in values))
+        self._num_positive = sum(value > 0 for value in values)
+
+    @property
+    def dim(self) -> int:
+        return self._dim
+
+    @property
+    def multiplicities(self) -> dict[float, int]:
+        """{value: how often}, in descending order of the values."""
+        return dict(self._groups)
+
+    @property
+    def signed(self) -> bool:
+        return self._signed
+
+    @property
+    def size(self) -> int:
+        size = 1
+        for _, count, left in self._digits():
+            size *= math.comb(left, count)
+        return size * 2 ** (len(self._placed) if self._signed else 0)
+
+    def __repr__(self) -> str:
+        signed = ", signed=True" if self._signed else ""
+        return f"Orbit({self._dim}, {self.multiplicities!r}{signed})"
+
+    # ---------------------------------------------------------------- rank and unrank
+
+    def _digits(self) -> list[tuple[float, int, int]]:
+        """(value, count, positions left) for each digit of the index."""
+        digits, left = [], self._dim
+        for value, count in self._groups:
+            digits.append((value, count, left))
+            left -= count
+        return digits
+
+    def _vectors(self, index: Tensor, dtype: torch.dtype) -> Tensor:
+        vectors = torch.zeros(len(index), self._dim, dtype=dtype, device=index.device)
+        values = self._unit(vectors).expand(len(index), -1)
+        rank = index
+        if self._signed:
+            bits = torch.arange(len(self._placed), device=index.device)
+            values = values * (1 - 2 * ((index[:, None] >> bits) & 1)).to(dtype)
+            rank = index >> len(self._placed)
+        return vectors.scatter_(1, self._unrank(rank), values)
+
+    def _unrank(self, rank: Tensor) -> Tensor:
+        """`[N]` -> `[N, m]` positions of the placed values, ascending within each value."""
+        digits, parts = self._digits(), []
+        for _, count, left in reversed(digits):
+            radix = math.comb(left, count)
+            parts.append(unrank_subset(rank % radix, left, count))
+            rank = rank // radix
+        used = parts.pop()
+        while parts:
+            used = torch.cat([used, skip_positions(parts.pop(), used)], dim=-1)
+        return used
+
+    def _rank(self, positions: Tensor, negative: Tensor | None) -> Tensor:
+        """`[N, m]` positions of the placed values (any order within a value) -> `[N]` index."""
+        rank = positions.new_zeros(positions.shape[:-1])
+        bits, start = [], 0
+        for _, count, left in self._digits():
+            group, order = positions[..., start : start + count].sort(dim=-1)
+            group = without_positions(group, positions[..., :start])
+            rank = rank * math.comb(left, count) + rank_subset(group, left)
+            if negative is not None:
+                bits.append(negative[..., start : start + count].gather(-1, order))
+            start += count
+        if negative is not None:
+            weights = 1 << torch.arange(len(self._placed), device=rank.device)
+            rank = (rank << len(self._placed)) + (torch.cat(bits, -1) * weights).sum(-1)
+        return rank
+
+    def _index(self, vectors: Tensor) -> Tensor:
+        levels = [value for value, _ in self._groups]
+        snapped, member = snap(
+            vectors * self._norm, levels + [-v for v in levels] if self._signed else levels
+        )
+        magnitude = snapped.abs() if self._signed else snapped
+        groups = []
+        for value, count in self._groups:
+            placed = magnitude == torch.tensor(value, dtype=torch.float64).to(magnitude)
+            member &= placed.sum(-1) == count
+            # Rows that do not fit get some positions too, so that all have one width.
+            some = placed.to(torch.uint8).sort(dim=-1, descending=True, stable=True).indices
+            groups.append(some[:, :count])
+        positions = torch.cat(groups, dim=-1)
+        negative = (snapped.gather(-1, positions) < 0).long() if self._signed else None
+        # Positions of a row that does not fit may repeat and rank to nonsense; it becomes -1.
+        positions = torch.where(
+            member[:, None], positions, torch.arange(positions.shape[1], device=vectors.device)
+        )
+        return torch.where(member, self._rank(positions, negative), -1)
+
+    # ---------------------------------------------------------------- decode
+
+    def _nearest(self, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        key = z.abs() if self._signed else z
+        if k == 1:
+            positions = self._best_positions(key)
+            placed = z.gather(-1, positions)
+            score = ((placed.abs() if self._signed else placed) * self._unit(z)).sum(-1)
+            negative = (placed < 0).long() if self._signed else None
+            return score[:, None], self._rank(positions, negative)[:, None]
+        order, rank_of, sign_of = self._candidates(key, k)
+        rows = max(1, CHUNK // rank_of.numel())
+        parts = [
+            self._best_candidates(some_z, some_order, rank_of, sign_of, k)
+            for some_z, some_order in zip(z.split(rows), order.split(rows), strict=True)
+        ]
+        if len(parts) == 1:
+            return parts[0]
+        score, index = zip(*parts, strict=True)
+        return torch.cat(score), torch.cat(index)
+
+    def _best_positions(self, key: Tensor) -> Tensor:
+        """`[N, m]`: largest coordinates for positive values, smallest for negative ones.
+
+        Equal coordinates go by smaller position, which makes the index the smallest possible.
+        """
+        m, positive = len(self._placed), self._num_positive
+        if self._placed[0] > 0 > self._placed[-1] and m == 2:  # roots: no copy, no mask
+            high, low = key.argmax(-1), key.argmin(-1)
+            # They coincide only where all coordinates are equal: the first two are taken then.
+            low = torch.where(low == high, 1, low)
+            return torch.stack([high, low], dim=-1)
+        if positive == m:
+            return largest(key, m)
+        high = largest(key, positive)
+        low = largest((-key).scatter(-1, high, -torch.inf), m - positive)
+        # The chosen ones in descending order of their coordinates, again ties by position.
+        low = low.sort(dim=-1).values
+        by_value = key.gather(-1, low).sort(dim=-1, descending=True, stable=True).indices
+        return torch.cat([high, low.gather(-1, by_value)], dim=-1)
+
+    def _candidates(self, key: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Coordinates in order, and where each candidate places its values among them.
+
+        Returns:
+            `[N, W]` the W coordinates that matter, best for a large value first; `[P, m]` the
+            rank among them of each placed value; `[P, m]` its sign if signed.
+        """
+        m, positive = len(self._placed), self._num_positive
+        head = min(self._dim, positive + k - 1) if positive else 0
+        tail = min(self._dim - head, m - positive + k - 1) if positive < m else 0
+        order = largest(key, head)
+        if tail:
+            low = largest((-key).scatter(-1, order, -torch.inf), tail).flip(-1)
+            order = torch.cat([order, low], dim=-1)
+        zeros = (0.0,) * (head + tail - m)
+        top = (*map(float, self._placed[:positive]), *zeros, *map(float, self._placed[positive:]))
+        # A minus sign pays only when fewer than k zeros are there to exchange it with.
+        words = torch.from_numpy(best_words(top, k, flips=self._signed and head == self._dim))
+        ranks = []
+        for value, count in self._groups:
+            placed = (words.abs() if self._signed else words) == value
+            ranks.append(placed.nonzero()[:, 1].reshape(len(words), count))
+        rank_of = torch.cat(ranks, dim=-1)
+        sign_of = torch.where(words.gather(-1, rank_of) < 0, -1, 1).to(key.device)
+        return order, rank_of.to(key.device), sign_of if self._signed else None
+
+    def _best_candidates(
+        self, z: Tensor, order: Tensor, rank_of: Tensor, sign_of: Tensor | None, k: int
+    ) -> tuple[Tensor, Tensor]:
+        coordinates, values = z.gather(-1, order), self._unit(z)
+        if sign_of is not None:
+            coordinates, values = coordinates.abs(), values * sign_of
+        score = (coordinates[:, rank_of] * values).sum(-1)
+        score, chosen = score.topk(k, dim=-1)
+        positions = order.unsqueeze(1).expand(-1, k, -1).gather(-1, rank_of[chosen])
+        negative = None
+        if sign_of is not None:
+            minus = z.unsqueeze(1).expand(-1, k, -1).gather(-1, positions) < 0
+            negative = (minus ^ (sign_of[chosen] < 0)).long()
+        return best_first(score, self._rank(positions, negative), k)
+
+    def _quantize(self, z: Tensor) -> Tensor:
+        positions = self._best_positions(z.abs() if self._signed else z)
+        values = self._unit(z).expand_as(positions)
+        if self._signed:
+            values = values * torch.where(z.gather(-1, positions) < 0, -1, 1)
+        return torch.zeros_like(z).scatter(-1, positions, values)
+
+    # ---------------------------------------------------------------- partition function
+
+    def _log_partition(self, u: Tensor) -> Tensor:
+        weights = []
+        for value, _ in self._groups:
+            w = u * (value / self._norm)
+            weights.append(torch.logaddexp(w, -w) if self._signed else w)
+        counts = [count for _, count in self._groups]
+        if counts == [1]:
+            return torch.logsumexp(weights[0], dim=-1)
+        if counts == [1, 1] and self._placed[0] > 0 > self._placed[1] and not self._signed:
+            # All pairs less those on one coordinate. Large values of the one factor meet small
+            # values of the other, so the part taken away is at most 1/dim (Chebyshev's sum
+            # inequality): nothing cancels.
+            pairs = torch.logsumexp(weights[0], dim=-1) + torch.logsumexp(weights[1], dim=-1)
+            same = torch.logsumexp(weights[0] + weights[1], dim=-1)
+            return pairs + torch.log1p(-torch.exp(same - pairs))
+        states = list(itertools.product(*(range(count + 1) for count in counts)))
+        number = {state: i for i, state in enumerate(states)}
+        products = [_splits(state, number) for state in states]
+        leaf: dict[int, Tensor] = {0: torch.zeros_like(u)}
+        for i, w in enumerate(weights):
+            leaf[number[tuple(int(j == i) for j in range(len(weights)))]] = w
+        never = torch.full_like(u, NEVER)
+        leaves = torch.stack([leaf.get(i, never) for i in range(len(states))], dim=-1)
+        return log_tree_sum(leaves, products)
+
+    # ---------------------------------------------------------------- geometry
+
+    def _unit(self, like: Tensor) -> Tensor:
+        return (torch.tensor(self._placed, dtype=torch.float64) / self._norm).to(like)
+
+    def _largest_cosine(self) -> float:
+        # The shortest step exchanges two neighbouring levels, or flips the smallest value.
+        levels = {abs(v) if self._signed else v for v in self._placed}
+        if len(self._placed) < self._dim:
+            levels.add(0)
+        ladder = sorted(levels)
+        steps = [2 * (b - a) ** 2 for a, b in itertools.pairwise(ladder)]
+        if self._signed:
+            steps.append(4 * min(self._placed) ** 2)
+        return 1 - min(steps) / (2 * self._norm**2) if steps else -1.0
+
+    def _representatives(self) -> tuple[Tensor, list[int]]:
+        # Permutations and signs map any vector to any other.
+        vector = torch.zeros(1, self._dim, dtype=torch.float64)
+        vector[0, : len(self._placed)] = self._unit(vector)
+        return vector, [self.size]
+
+
+def largest(z: Tensor, m: int) -> Tensor:
+    """Positions `[N, m]` of the m largest coordinates, best first, ties by smaller position."""
+    if m > FEW:
+        return z.sort(dim=-1, descending=True, stable=True).indices[:, :m]
+    positions = []
+    for i in range(m):
+        position = z.argmax(dim=-1, keepdim=True)
+        positions.append(position)
+        if i < m - 1:
+            z = z.scatter(-1, position, -torch.inf)
+    return torch.cat(positions, dim=-1) if positions else z.new_empty((len(z), 0)).long()
+
+
+def _splits(state: tuple[int, ...], number: Mapping[tuple[int, ...], int]) -> list[tuple[int, int]]:
+    lefts = itertools.product(*(range(count + 1) for count in state))
+    return [
+        (number[left], number[tuple(a - b for a, b in zip(state, left, strict=True))])
+        for left in lefts
+    ]

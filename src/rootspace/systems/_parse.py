@@ -1,0 +1,52 @@
+"""From text to a vector system, without evaluating code."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ._base import VectorSystem
+
+
+def parse_expression(text: str, names: Mapping[str, Callable[..., VectorSystem]]) -> VectorSystem:
+    """Build the system that `text`, a constructor call such as `RootA(384)`, describes.
+
+    Args:
+        text: the `repr` of a system; literals, keyword arguments and nested calls.
+        names: the constructors that may be called.
+
+    Raises:
+        ValueError: not such an expression, an unknown name, or wrong arguments.
+    """
+    try:
+        node = ast.parse(text.strip(), mode="eval").body
+    except SyntaxError:
+        node = None
+    if not isinstance(node, ast.Call):
+        raise ValueError(f"Expected a vector system such as 'RootA(384)', not {text!r}.")
+    return _build(node, names)
+
+
+def _build(node: ast.expr, names: Mapping[str, Callable[..., VectorSystem]]) -> Any:
+    if isinstance(node, ast.Call):
+        name = ast.unparse(node.func)
+        if name not in names:
+            raise ValueError(
+                f"Unknown vector system {name!r}; expected one of {', '.join(sorted(names))}."
+            )
+        if any(keyword.arg is None for keyword in node.keywords):
+            raise ValueError(f"Expected plain arguments in {ast.unparse(node)!r}.")
+        try:
+            return names[name](
+                *(_build(argument, names) for argument in node.args),
+                **{str(k.arg): _build(k.value, names) for k in node.keywords},
+            )
+        except TypeError as error:
+            raise ValueError(f"Wrong arguments in {ast.unparse(node)!r}: {error}") from error
+    if isinstance(node, ast.List):
+        return [_build(element, names) for element in node.elts]
+    try:
+        return ast.literal_eval(node)
+    except ValueError as error:
+        raise ValueError(f"Expected a literal, not {ast.unparse(node)!r}.") from error

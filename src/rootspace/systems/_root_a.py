@@ -1,0 +1,148 @@
+"""The root system A_n and its relatives: Sec. 3.2.1, Table 1 of arXiv 2510.04090."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ._base import VectorSystem
+from ._hyperplane import Hyperplane
+from ._orbit import Orbit
+from ._ordered import Ordered
+from ._union import Union
+
+
+class RootA(VectorSystem):
+    r"""The roots e_i - e_j of A_n in n dimensions, optionally halved and interpolated.
+
+    Args:
+        n: dimension of the vectors.
+        projection: `"drop"` leaves out the last of the n + 1 coordinates, as the paper does (45
+            degrees, 60 between most neighbours); `"isometric"` expresses the roots in an
+            orthonormal basis of the hyperplane they span (60 degrees throughout).
+        positive: A_np, one of each pair +-v: those whose first non-zero coordinate is positive.
+        interpolations: t adds the points that divide each edge between roots at 60 degrees into
+            2**t equal parts, before the projection: n(n^2 - 1)(2^t - 1) more.
+
+    Size: n(n + 1) roots, half of them if positive, and as many added points as said above.
+
+    Index order: the roots, then the points of the first interpolation, of the second, ...; within
+    these as `Orbit` and `Ordered` number them.
+
+    Complexity: O(N * n) for t = 0, O(N * n * 4^t) else; see `Orbit`.
+
+    Example:
+        >>> RootA(9).size, RootA(384).size, RootA(384, interpolations=1).size
+        (90, 147840, 56770560)
+    """
+
+    def __init__(
+        self,
+        n: int,
+        projection: Literal["drop", "isometric"] = "drop",
+        positive: bool = False,
+        interpolations: int = 0,
+    ) -> None:
+        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+            raise ValueError(f"Argument 'n' must be a positive integer, not {n!r}.")
+        if projection not in ("drop", "isometric"):
+            raise ValueError(
+                f"Argument 'projection' must be 'drop' or 'isometric', not {projection!r}."
+            )
+        if isinstance(interpolations, bool) or interpolations not in range(9):
+            raise ValueError(
+                f"Argument 'interpolations' must be an integer from 0 to 8, not {interpolations!r}."
+            )
+        self._n = n
+        self._projection = projection
+        self._positive = bool(positive)
+        self._interpolations = interpolations
+        drop = projection == "drop"
+        make = _halves if positive else _orbits
+        parts = [
+            part
+            for values in _edge_points(interpolations)
+            for part in make(n if drop else n + 1, values, drop)
+        ]
+        system = parts[0] if len(parts) == 1 else Union(parts)
+        self._system = system if drop else Hyperplane(system)
+
+    @property
+    def dim(self) -> int:
+        return self._n
+
+    @property
+    def size(self) -> int:
+        return self._system.size
+
+    def __repr__(self) -> str:
+        arguments = [str(self._n)]
+        if self._projection != "drop":
+            arguments.append(f"projection={self._projection!r}")
+        if self._positive:
+            arguments.append("positive=True")
+        if self._interpolations:
+            arguments.append(f"interpolations={self._interpolations}")
+        return f"RootA({', '.join(arguments)})"
+
+    def _vectors(self, index: Tensor, dtype: torch.dtype) -> Tensor:
+        return self._system._vectors(index, dtype)
+
+    def _index(self, vectors: Tensor) -> Tensor:
+        return self._system._index(vectors)
+
+    def _nearest(self, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        return self._system._nearest(z, k)
+
+    def _quantize(self, z: Tensor) -> Tensor:
+        return self._system._quantize(z)
+
+    def _log_partition(self, u: Tensor) -> Tensor:
+        return self._system._log_partition(u)
+
+    def _largest_cosine(self) -> float:
+        return self._system._largest_cosine()
+
+    def _representatives(self) -> tuple[Tensor, list[int]]:
+        return self._system._representatives()
+
+
+def _edge_points(interpolations: int) -> list[tuple[int, ...]]:
+    """Non-zero values of the roots, then of the points that each interpolation adds.
+
+    The edge from e_i - e_j to e_i - e_k is divided at e_i - (1-s) e_j - s e_k with s a multiple of
+    2**-t; s and 1 - s give the same orbit.
+    """
+    values: list[tuple[int, ...]] = [(1, -1)]
+    for t in range(1, interpolations + 1):
+        whole = 2**t
+        values += [(whole, -(whole - s), -s) for s in range(1, whole // 2 + 1, 2)]
+    return values
+
+
+def _orbits(dim: int, values: tuple[int, ...], drop: bool) -> list[VectorSystem]:
+    opposite = tuple(-value for value in values)
+    kinds = [values] if Counter(values) == Counter(opposite) else [values, opposite]
+    kept: list[tuple[int, ...]] = []
+    for kind in kinds:
+        kept.append(kind)
+        if drop:
+            # The coordinate left out held a zero, or one of the values. The root's smaller value
+            # first: e_i comes before -e_i.
+            for value in sorted(set(kind)):
+                rest = list(kind)
+                rest.remove(value)
+                kept.append(tuple(rest))
+    return [Orbit(dim, dict(Counter(kind))) for kind in kept if len(kind) <= dim]
+
+
+def _halves(dim: int, values: tuple[int, ...], drop: bool) -> list[VectorSystem]:
+    opposite = tuple(-value for value in values)
+    words = {*itertools.permutations(values), *itertools.permutations(opposite)}
+    words = sorted((word for word in words if word[0] > 0), reverse=True)
+    kept = [*words, *(word[:-1] for word in words)] if drop else words
+    return [Ordered(dim, word) for word in kept if len(word) <= dim]
