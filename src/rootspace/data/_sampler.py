@@ -1,18 +1,23 @@
-"""An order of the training samples that is a function of (seed, epoch) alone."""
+"""An order of the samples that is a function of (seed, epoch) alone."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
+import torch.distributed
 from torch.utils.data import Sampler
 
 
 class EpochSampler(Sampler[int]):
     """Every sample once an epoch, in an order that depends on `(seed, epoch)` and nothing else.
 
-    That makes an interrupted run repeatable: no generator state needs saving, and `skip` starts
+    That makes an interrupted run repeatable: no generator state needs saving, and `start` begins
     an epoch in the middle. Lightning calls `set_epoch` before each epoch.
+
+    In a distributed run each process takes every world-size-th sample; some are taken twice to
+    give all processes equally many, and `num_own` says how many of this process are not.
 
     Args:
         num_samples: size of the data set.
@@ -27,22 +32,32 @@ class EpochSampler(Sampler[int]):
         self.seed = seed
         self.shuffle = shuffle
         self.epoch = 0
-        self._skip: tuple[int, int] | None = None
+        self.start = 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
-    def skip(self, epoch: int, num_samples: int) -> None:
-        """Leave out the first `num_samples` of epoch `epoch`: they were seen before a resume."""
-        self._skip = (epoch, num_samples)
+    @property
+    def num_own(self) -> int:
+        """Samples of this process, repeated ones left out."""
+        rank, world = _rank_and_world()
+        return len(range(rank, self.num_samples, world))
 
     def __len__(self) -> int:
-        return self.num_samples
+        return math.ceil(self.num_samples / _rank_and_world()[1])
 
     def __iter__(self) -> Iterator[int]:
-        start = self._skip[1] if self._skip and self._skip[0] == self.epoch else 0
-        if not self.shuffle:
-            return iter(range(start, self.num_samples))
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        order = torch.randperm(self.num_samples, generator=generator)
-        return iter(order[start:].tolist())
+        rank, world = _rank_and_world()
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+            order = torch.randperm(self.num_samples, generator=generator)
+        else:
+            order = torch.arange(self.num_samples)
+        order = torch.cat([order, order[: len(self) * world - self.num_samples]])
+        return iter(order[rank::world][self.start :].tolist())
+
+
+def _rank_and_world() -> tuple[int, int]:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1

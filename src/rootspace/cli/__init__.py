@@ -1,0 +1,3 @@
+"""The command `rootspace`."""
+
+from ._main import main as main

@@ -1,0 +1,43 @@
+"""What the commands' parsers share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import NoReturn
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises ValueError instead of printing its usage and leaving."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message}; see `{self.prog} --help`")
+
+
+def add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, help="run folder that `rootspace train` wrote")
+    parser.add_argument("--device", default="cpu", help="for the network: cpu, cuda, cuda:1, ...")
+
+
+def image_files(paths: list[Path]) -> list[Path]:
+    """Files as they are named, folders as the image files below them, sorted.
+
+    Raises:
+        ValueError: a path does not exist, or a folder holds no image.
+    """
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+            if not found:
+                raise ValueError(
+                    f"{path} holds no image file ({', '.join(sorted(IMAGE_SUFFIXES))})"
+                )
+            files += found
+        elif path.exists():
+            files.append(path)
+        else:
+            raise ValueError(f"{path} does not exist; expected an image file or a folder of them")
+    return files

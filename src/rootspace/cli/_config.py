@@ -1,0 +1,132 @@
+"""The parser of `rootspace train`: typed settings from a YAML file and the command line.
+
+Which arguments the sections `data`, `model` and `loss` have depends on the name in them, so the
+names are looked up first and the parser is built for them: keys stay flat, are checked, and show
+up in --help with their documentation.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rootspace._extras import require
+from rootspace.data import DATASETS
+from rootspace.models import Encoder, TimmBackbone
+from rootspace.train import (
+    LEARNED_LOSSES,
+    VECTOR_LOSSES,
+    ClassesConfig,
+    RunConfig,
+    TrainConfig,
+)
+
+DEFAULT_NAMES = {"data": "characters", "model": "encoder", "loss": "system_softmax"}
+
+
+def parse(arguments: list[str], base: Mapping[str, Any] | None = None, prog: str = "") -> dict:
+    """Sections `run`, `data`, `model`, `classes`, `loss`, `train`, complete and checked.
+
+    Args:
+        arguments: of the command line; `--config FILE` reads a YAML file first.
+        base: settings below those of the file and the command line.
+        prog: name of the command, for --help.
+
+    Raises:
+        ValueError: naming the setting that cannot be.
+    """
+    jsonargparse = require("jsonargparse", extra="train", purpose="`rootspace train`")
+    layers = [_flat(base or {}), _flat(_read_configs(arguments)), _options(arguments)]
+    names = dict(DEFAULT_NAMES)
+    for layer in layers:
+        names |= {
+            section: layer[f"{section}.name"] for section in names if f"{section}.name" in layer
+        }
+    parser = jsonargparse.ArgumentParser(
+        prog=prog, description="Train a network on labelled images.", exit_on_error=False
+    )
+    parser.add_argument("--config", action="config", help="YAML file with any of these settings")
+    parser.add_class_arguments(RunConfig, "run")
+    _add_named(parser, "data", names["data"], DATASETS, set())
+    models = {"encoder": Encoder}
+    parser.add_argument(
+        "--model.dim",
+        type=int | None,
+        default=None,
+        help="of the embedding; that of the vector system by default",
+    )
+    given = {"name", "dim", "in_channels", "image_size"}
+    _add_named(parser, "model", names["model"], models, given, otherwise=TimmBackbone)
+    parser.add_class_arguments(ClassesConfig, "classes")
+    losses = {**VECTOR_LOSSES, **LEARNED_LOSSES}
+    _add_named(parser, "loss", names["loss"], losses, {"classes", "dim", "num_classes"})
+    parser.add_class_arguments(TrainConfig, "train")
+    try:
+        if base:
+            parser.set_defaults(_flat(base))
+        config = parser.parse_args(arguments)
+    except Exception as error:
+        # jsonargparse raises ArgumentError and its own kinds; all of them name the setting.
+        raise ValueError(f"{error}; see `{prog} --help`") from error
+    settings = config.as_dict()
+    settings.pop("config", None)
+    return settings
+
+
+def _add_named(
+    parser: Any,
+    section: str,
+    name: str,
+    known: Mapping[str, type],
+    skip: set[str],
+    otherwise: type | None = None,
+) -> None:
+    kind = known.get(name, otherwise)
+    if kind is None:
+        raise ValueError(
+            f"Argument '{section}.name' must be one of {', '.join(known)}, not {name!r}."
+        )
+    choices = ", ".join(known) + (", or any timm model" if otherwise else "")
+    parser.add_argument(f"--{section}.name", type=str, default=name, help=f"one of {choices}")
+    accepted = set(inspect.signature(kind).parameters)
+    parser.add_class_arguments(kind, section, skip=skip & accepted)
+
+
+def _read_configs(arguments: list[str]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    options = _options(arguments)
+    if "config" in options:
+        path = Path(options["config"])
+        if not path.is_file():
+            raise ValueError(f"Argument 'config' must be a YAML file: {path} does not exist.")
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"Argument 'config': {path} is not YAML: {error}") from error
+        if not isinstance(content, dict):
+            raise ValueError(f"Argument 'config': {path} must hold sections such as 'data:'.")
+        merged = content
+    return merged
+
+
+def _options(arguments: list[str]) -> dict[str, str]:
+    """`--key value` and `--key=value` as written; good enough to look up names."""
+    options = {}
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument.startswith("--"):
+            key, equals, value = argument[2:].partition("=")
+            options[key] = value if equals else following
+    return options
+
+
+def _flat(sections: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        f"{section}.{key}": value
+        for section, content in sections.items()
+        if isinstance(content, Mapping)
+        for key, value in content.items()
+    }

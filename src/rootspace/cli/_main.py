@@ -1,0 +1,68 @@
+"""Choosing a command, and turning errors into one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import rootspace
+
+COMMANDS = {
+    "plan": "which vector system and dimension a number of classes needs",
+    "train": "train a network on labelled images",
+    "evaluate": "accuracy of a trained run on its test sets, or on others",
+    "predict": "classes of image files",
+    "embed": "embeddings of image files",
+    "report": "write the report of a run again, beside other runs",
+}
+
+DEBUG = "ROOTSPACE_DEBUG"
+"""Environment variable: set it to see where an error comes from."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: without the program's name; those of the process by default.
+
+    Returns:
+        The exit code: 0; 2 where the user can mend it, with one line on stderr; 130 on Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(rootspace.__version__)
+        return 0
+    name, rest = arguments[0], arguments[1:]
+    if name not in COMMANDS:
+        return fail("rootspace", f"unknown command {name!r}; see `rootspace --help`")
+    try:
+        return importlib.import_module(f"rootspace.cli.{name}").run(rest)
+    except KeyboardInterrupt:
+        return 130
+    except (ValueError, IndexError, OverflowError, TypeError, OSError, ImportError) as error:
+        if os.environ.get(DEBUG):
+            raise
+        return fail(f"rootspace {name}", str(error) or type(error).__name__)
+
+
+def fail(program: str, message: str) -> int:
+    """One line on stderr."""
+    print(f"{program}: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+def usage() -> str:
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {name:<{width}}  {text}" for name, text in COMMANDS.items())
+    return (
+        "usage: rootspace COMMAND [OPTIONS]\n\n"
+        "Classification with any number of classes and no classifier layer.\n\n"
+        f"commands:\n{commands}\n\n"
+        "`rootspace COMMAND --help` shows the options of a command."
+    )

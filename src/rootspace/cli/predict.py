@@ -1,0 +1,64 @@
+"""`rootspace predict`: classes of image files, best first, with their cosines."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+from rootspace.train.run_folder import read_run
+from rootspace.train.scoring import image_batches
+
+from ._arguments import Parser, add_run, image_files
+
+UNKNOWN = "unknown"
+
+
+def run(arguments: list[str]) -> int:
+    parser = Parser(prog="rootspace predict", description=__doc__)
+    add_run(parser)
+    parser.add_argument("paths", nargs="+", type=Path, help="image files, or folders of them")
+    parser.add_argument("--top", type=int, default=1, metavar="K", help="how many classes")
+    parser.add_argument(
+        "--min_cosine", type=float, help="answer 'unknown' where the best cosine is smaller"
+    )
+    parser.add_argument("--format", choices=("text", "csv", "json"), default="text")
+    options = parser.parse_args(arguments)
+    trained = read_run(options.run, options.device)
+    if not 1 <= options.top <= len(trained.names):
+        raise ValueError(
+            f"Argument '--top' must lie in [1, {len(trained.names)}], not {options.top}."
+        )
+    rows = []
+    for paths, images in image_batches(trained, image_files(options.paths)):
+        prediction = trained.predict(images, options.top)
+        for path, labels, cosines in zip(
+            paths, prediction.label.tolist(), prediction.cosine.tolist(), strict=True
+        ):
+            answers = [
+                {"class": _name(trained.names, label, cosine, options.min_cosine), "cosine": cosine}
+                for label, cosine in zip(labels, cosines, strict=True)
+            ]
+            rows.append({"path": str(path), "answers": answers})
+    _print(rows, options.format)
+    return 0
+
+
+def _name(names: list[str], label: int, cosine: float, least: float | None) -> str:
+    return UNKNOWN if least is not None and cosine < least else names[label]
+
+
+def _print(rows: list[dict], how: str) -> None:
+    if how == "json":
+        print(json.dumps(rows, ensure_ascii=False, indent=2))
+    elif how == "csv":
+        writer = csv.writer(sys.stdout)
+        writer.writerow(["path", "rank", "class", "cosine"])
+        for row in rows:
+            for rank, answer in enumerate(row["answers"], 1):
+                writer.writerow([row["path"], rank, answer["class"], f"{answer['cosine']:.4f}"])
+    else:
+        for row in rows:
+            answers = "  ".join(f"{a['class']} {a['cosine']:.3f}" for a in row["answers"])
+            print(f"{row['path']}  {answers}")

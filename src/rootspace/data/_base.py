@@ -1,0 +1,190 @@
+"""What all data sets have in common: loaders, and the facts a model needs to know."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from ._datasets import LabelledImages, as_is
+from ._errors import DataError, check_at_least
+from ._loader import EpochLoader
+from ._sampler import EpochSampler
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a data set consists of, once its files are read.
+
+    Args:
+        class_names: label -> name.
+        image_shape: (channels, height, width), height = width.
+        train: the training images.
+        tests: name -> test images, in the order of the loaders.
+        mean: of each channel, for pixels in [0, 1].
+        std: likewise.
+    """
+
+    class_names: list[str]
+    image_shape: tuple[int, int, int]
+    train: LabelledImages
+    tests: dict[str, LabelledImages]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class ImageData(L.LightningDataModule, abc.ABC):
+    """Labelled images for training, and any number of named test sets.
+
+    A data set is one subclass with `_read` and `load_image`. Its batches are images,
+    uint8 [B, C, H, W], and labels, int64 [B]; scaling and augmentation belong to the model's side,
+    where they run on the device. Everything but the constructor's arguments exists after `setup()`.
+
+    Args:
+        batch_size: images a batch. A last batch of one image is left out, since batch normalisation
+            cannot train on it; `EpochSampler` makes it another image in each epoch.
+        num_workers: processes that load images beside the training process; 0 loads in it.
+        seed: of the order of the training images and of every random choice the data set makes.
+    """
+
+    def __init__(self, *, batch_size: int = 256, num_workers: int = 0, seed: int = 0) -> None:
+        super().__init__()
+        check_at_least("batch_size", batch_size, 2)
+        check_at_least("num_workers", num_workers, 0)
+        check_at_least("seed", seed, 0)
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self._content: Content | None = None
+
+    @abc.abstractmethod
+    def _read(self) -> Content:
+        """Find and check the files. Called once."""
+
+    @abc.abstractmethod
+    def load_image(self, path: str | Path) -> Tensor:
+        """One image file as the test images are prepared: uint8 [C, H, W].
+
+        Raises:
+            DataError: it is missing or cannot be decoded.
+        """
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the data; once, whatever the stage. Lightning calls this."""
+        if self._content is None:
+            content = self._read()
+            if len(content.train) < 2:
+                raise DataError(
+                    f"The '{self.name}' data hold {len(content.train)} training image: at least 2 "
+                    "are needed."
+                )
+            self._content = content
+
+    @property
+    def content(self) -> Content:
+        if self._content is None:
+            raise RuntimeError(f"Call {type(self).__name__}.setup() before using its data.")
+        return self._content
+
+    @property
+    def class_names(self) -> list[str]:
+        """Label -> name."""
+        return self.content.class_names
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.content.class_names)
+
+    @property
+    def in_channels(self) -> int:
+        return self.content.image_shape[0]
+
+    @property
+    def image_size(self) -> int:
+        """Height and width in pixels."""
+        return self.content.image_shape[1]
+
+    @property
+    def train_dataset(self) -> LabelledImages:
+        return self.content.train
+
+    @property
+    def test_datasets(self) -> dict[str, LabelledImages]:
+        """Name -> test set, in the order of `val_dataloader` and `test_dataloader`."""
+        return self.content.tests
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Of each channel, for pixels in [0, 1]."""
+        return self.content.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Of each channel, for pixels in [0, 1]."""
+        return self.content.std
+
+    def train_dataloader(self) -> EpochLoader:
+        """All training images in an order that is a function of (seed, epoch)."""
+        return self._loader(self.train_dataset, shuffle=True)
+
+    def val_dataloader(self) -> list[EpochLoader]:
+        """One loader for each test set, in order."""
+        return [self._loader(dataset, shuffle=False) for dataset in self.test_datasets.values()]
+
+    def test_dataloader(self) -> list[EpochLoader]:
+        """One loader for each test set, in order."""
+        return self.val_dataloader()
+
+    def _loader(self, dataset: LabelledImages, shuffle: bool) -> EpochLoader:
+        sampler = EpochSampler(len(dataset), self.seed, shuffle=shuffle)
+        return EpochLoader(
+            dataset,
+            sampler=sampler,
+            batch_size=self.batch_size,
+            drop_last=shuffle and len(sampler) % self.batch_size == 1,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            collate_fn=as_is,
+            # Without its own generator a loader draws from the global one, and what the model then
+            # draws would depend on how often data were loaded.
+            generator=torch.Generator().manual_seed(self.seed),
+        )
+
+    def describe(self) -> str:
+        """One line: classes, images, test sets."""
+        channels, height, width = self.content.image_shape
+        tests = ", ".join(f"{name} ({len(data):,})" for name, data in self.test_datasets.items())
+        return (
+            f"{self.name}: {self.num_classes:,} classes, {len(self.train_dataset):,} training "
+            f"images {channels}x{height}x{width}, test sets: {tests or 'none'}"
+        )
+
+
+def channel_statistics(
+    images: Tensor, most: int = 10_000
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, for pixels in [0, 1].
+
+    Counted in whole numbers, so the result does not depend on the number of threads.
+
+    Args:
+        images: uint8 [N, C, H, W].
+        most: read at most so many images, evenly spread.
+    """
+    num_read = min(len(images), most)
+    chosen = images[torch.arange(num_read) * len(images) // num_read]
+    values = torch.arange(256, dtype=torch.float64) / 255
+    mean, std = [], []
+    for channel in range(images.shape[1]):
+        share = torch.bincount(chosen[:, channel].flatten(), minlength=256).double()
+        share /= share.sum()
+        centre = float((share * values).sum())
+        mean.append(centre)
+        # Images of one colour must not lead to a division by zero.
+        std.append(max(float((share * (values - centre) ** 2).sum().sqrt()), 1 / 255))
+    return tuple(mean), tuple(std)

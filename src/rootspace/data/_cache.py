@@ -1,0 +1,85 @@
+"""Drawn pictures kept on disk, so that a second run starts at once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import unicodedata
+import warnings
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ._fonts import FontFace
+from ._pictures import Pictures, draw_pictures
+from ._ranges import Ranges
+from ._typeface import freetype_version
+
+# Part of the key: raise it whenever the same fonts would give other pictures.
+_RENDERER_VERSION = 1
+
+
+def cached_pictures(
+    faces: Sequence[FontFace], ranges: Ranges | None, size: int, directory: Path
+) -> Pictures:
+    """`draw_pictures`, or what it gave the last time.
+
+    A damaged file is drawn again, and a directory that cannot be written only costs the time of
+    drawing: neither is an error.
+    """
+    path = directory / f"characters-{cache_key(faces, ranges, size)[:32]}.npz"
+    pictures = _load(path)
+    if pictures is None:
+        pictures = draw_pictures(faces, ranges, size)
+        _save(path, pictures)
+    return pictures
+
+
+def cache_key(faces: Sequence[FontFace], ranges: Ranges | None, size: int) -> str:
+    """A digest of everything the pictures depend on, down to the contents of the font files."""
+    parts = (
+        _RENDERER_VERSION,
+        freetype_version(),
+        unicodedata.unidata_version,  # decides which characters have a picture
+        size,
+        ranges,
+        [face.digest for face in faces],
+    )
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def default_cache_directory() -> Path:
+    """`$ROOTSPACE_CACHE`, or `rootspace` in the user's cache directory."""
+    if chosen := os.environ.get("ROOTSPACE_CACHE"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rootspace"
+
+
+def _load(path: Path) -> Pictures | None:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return Pictures(stored["codes"], stored["images"])
+    # What numpy and zipfile raise for a missing, cut off or changed file.
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _save(path: Path, pictures: Pictures) -> None:
+    """Write under another name and rename, so that no other process sees half a file."""
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+            temporary = file.name
+            np.savez(file, codes=pictures.codes, images=pictures.images)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
+        warnings.warn(
+            f"The pictures are drawn again next time, since '{path}' cannot be written: {error}.",
+            stacklevel=2,
+        )

@@ -1,0 +1,44 @@
+"""The one exception of this room, and the checks that several data sets share."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+class DataError(ValueError):
+    """The user's files or settings cannot be used.
+
+    The message is one line: which path or argument, what was expected, what to do.
+    """
+
+
+def check_at_least(argument: str, value: int, minimum: int, why: str = "") -> None:
+    """Raise unless `value >= minimum`; `why` is added in parentheses."""
+    if value < minimum:
+        reason = f" ({why})" if why else ""
+        raise DataError(f"Argument '{argument}' must be at least {minimum}{reason}, not {value}.")
+
+
+def check_image_size(image_size: int) -> None:
+    check_at_least("image_size", image_size, 8, "pixels; smaller pictures are not legible")
+
+
+def check_labels(labels: np.ndarray, num_images: int, num_classes: int, source: str) -> None:
+    """Raise unless there is one label in `[0, num_classes)` for each image.
+
+    Args:
+        labels: [N], integers.
+        num_images: how many images the labels belong to.
+        num_classes: of the data set.
+        source: the file they were read from, for the message.
+    """
+    if len(labels) != num_images:
+        raise DataError(
+            f"'{source}' holds {len(labels)} labels for {num_images} images: both files must come "
+            "from the same copy of the data set."
+        )
+    wrong = labels[(labels < 0) | (labels >= num_classes)]
+    if len(wrong):
+        raise DataError(
+            f"'{source}' holds the label {wrong[0]}: labels must be from 0 to {num_classes - 1}."
+        )

@@ -1,0 +1,10 @@
+"""A run folder as one HTML file that opens anywhere, offline.
+
+```
+from rootspace.report import write_report
+
+write_report("runs/dejavu")  # writes runs/dejavu/report.html
+```
+"""
+
+from rootspace.report._page import write_report as write_report

@@ -1,0 +1,87 @@
+"""From settings to objects: the vector system, the network, the objective."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from rootspace.classes import ClassMap, smallest_dim
+from rootspace.models import Encoder, TimmBackbone
+from rootspace.systems import RootA, VectorSystem, system_from
+
+from .config import ClassesConfig
+from .objectives import LEARNED_LOSSES, VECTOR_LOSSES, Objective, VectorObjective
+
+LEARNED_DIM = 128
+"""Embedding dimension of a baseline where the config names none."""
+
+
+def build_system(config: ClassesConfig, num_classes: int, dim: int | None) -> VectorSystem:
+    """The vector system of a run: the one named, or the smallest A_n that holds the classes.
+
+    Args:
+        config: of the classes.
+        num_classes: how many must fit.
+        dim: wanted embedding dimension, None for n_min (Sec. 5.4).
+
+    Raises:
+        ValueError: unknown system, wrong dimension, or too few vectors.
+    """
+    if config.system is not None:
+        system = system_from(config.system)
+        if dim is not None and system.dim != dim:
+            raise ValueError(
+                f"Arguments 'classes.system' and 'model.dim' disagree: {config.system} has "
+                f"dimension {system.dim}, not {dim}. Leave one of them out."
+            )
+        return system
+    if dim is None:
+        return RootA(smallest_dim(RootA, num_classes))
+    system = RootA(dim)
+    for interpolations in (1, 2):
+        if system.size >= num_classes:
+            break
+        system = RootA(dim, interpolations=interpolations)
+    return system
+
+
+def build_network(
+    config: Mapping[str, Any],
+    dim: int,
+    in_channels: int,
+    image_size: int,
+    pretrained: bool = True,
+) -> nn.Module:
+    """The network that `model.name` names, with an embedding of `dim` dimensions.
+
+    Args:
+        config: `name` ("encoder", or a timm model) and the arguments of that class.
+        dim: of the embedding.
+        in_channels: of the images.
+        image_size: of the images.
+        pretrained: False ignores that setting of a timm model, whose weights come from a run.
+    """
+    arguments = {key: value for key, value in config.items() if key not in ("name", "dim")}
+    if config["name"] == "encoder":
+        return Encoder(dim, in_channels, **arguments)
+    arguments["pretrained"] = pretrained and arguments.get("pretrained", False)
+    return TimmBackbone(config["name"], dim, in_channels, image_size, **arguments)
+
+
+def build_objective(
+    config: Mapping[str, Any], classes: ClassMap | None, dim: int, num_classes: int
+) -> Objective:
+    """The loss that `loss.name` names, with its prediction.
+
+    Args:
+        config: `name` and the arguments of that loss.
+        classes: the class vectors; None for a learned head.
+        dim: of the embedding.
+        num_classes: rows of a learned head.
+    """
+    arguments = {key: value for key, value in config.items() if key != "name"}
+    if classes is not None:
+        return VectorObjective(VECTOR_LOSSES[config["name"]](classes, **arguments))
+    return LEARNED_LOSSES[config["name"]](dim, num_classes, **arguments)

@@ -1,0 +1,250 @@
+"""What happens around the training loop: checkpoints, the record of epochs, the display."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning as L
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from .module import LSCModule
+
+
+class StoppedByUser(Exception):
+    """Training stopped on Ctrl-C after its state was saved."""
+
+
+class Checkpoints(L.pytorch.callbacks.Checkpoint):
+    """`last.ckpt` after each epoch, every few minutes and on Ctrl-C; `best.ckpt` beside it.
+
+    Files appear under their names only when complete: a killed run leaves the one before. "Best" is
+    the best mean accuracy on the test sets (on the training data where there are none); final
+    figures are those of the last epoch, so nothing is chosen by the test sets.
+
+    Args:
+        folder: for the files.
+        minutes: longest time between two checkpoints.
+    """
+
+    def __init__(self, folder: Path, minutes: float) -> None:
+        super().__init__()
+        self.folder = folder
+        self.minutes = minutes
+        self.best = -1.0
+        self._stop = False
+        self._saved_at = 0.0
+        self._handlers: dict[int, Any] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._saved_at = time.monotonic()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._handlers[number] = signal.signal(number, self._ask_to_stop)
+
+    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        # A second signal ends the process at once, as usual.
+        self._stop = True
+        self._restore_handlers()
+
+    def _restore_handlers(self) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self._handlers.clear()
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        late = time.monotonic() - self._saved_at > 60 * self.minutes
+        # The last batch of an epoch is saved with the epoch.
+        if (late or self._stop) and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self._save(trainer, "last.ckpt")
+            self._raise_if_asked()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, LSCModule)
+        accuracies = list(pl_module.test_accuracies.values())
+        if not pl_module.test_names:
+            accuracies = [pl_module.train_tally.total_means()[1]]
+        quality = sum(accuracies) / len(accuracies) if accuracies else -1.0
+        better, self.best = quality > self.best, max(quality, self.best)
+        self._save(trainer, "last.ckpt")
+        if better:
+            self._save(trainer, "best.ckpt")
+        if trainer.current_epoch + 1 < (trainer.max_epochs or 0):
+            self._raise_if_asked()
+
+    def _raise_if_asked(self) -> None:
+        if self._stop:
+            raise StoppedByUser
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._restore_handlers()
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        self._restore_handlers()
+
+    def _save(self, trainer: L.Trainer, name: str) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = self.folder / (name + ".tmp")
+        trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            os.replace(temporary, self.folder / name)
+        self._saved_at = time.monotonic()
+
+
+class History(L.Callback):
+    """One row an epoch: `metrics.csv`, TensorBoard, and the state that a resumed run continues.
+
+    Args:
+        path: of the CSV file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, Any]] = []
+        self.seconds = 0.0
+        self._started = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows, "seconds": self.seconds + self._running()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = list(state_dict["rows"])
+        self.seconds = state_dict["seconds"]
+
+    def _running(self) -> float:
+        return time.monotonic() - self._started if self._started else 0.0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._started = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # The last epoch is evaluated whatever `eval_every` says.
+        assert isinstance(pl_module, LSCModule)
+        last = trainer.current_epoch + 1 == trainer.max_epochs
+        trainer.check_val_every_n_epoch = 1 if last else pl_module.config.eval_every
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, LSCModule)
+        loss, accuracy = pl_module.train_tally.total_means()
+        epoch = trainer.current_epoch + 1
+        row: dict[str, Any] = {
+            "epoch": epoch,
+            "step": trainer.global_step,
+            "seconds": round(self.seconds + self._running(), 3),
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "train/loss": loss,
+            "train/accuracy": accuracy,
+        }
+        for name in pl_module.test_names:
+            row[f"test/{name}/accuracy"] = pl_module.test_accuracies.get(name, "")
+        self.rows.append(row)
+        if trainer.is_global_zero:
+            self._write()
+        for logger in trainer.loggers:
+            numbers = {k: v for k, v in row.items() if v != "" and k not in ("epoch", "step")}
+            logger.log_metrics(numbers, step=row["step"])
+
+    def _write(self) -> None:
+        temporary = self.path.with_name(self.path.name + ".tmp")
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(self.rows[-1]))
+            writer.writeheader()
+            writer.writerows(self.rows)
+        os.replace(temporary, self.path)
+
+
+class Display(L.Callback):
+    """A progress bar within the epoch on a terminal, and a line for each epoch everywhere.
+
+    Args:
+        console: where to print.
+        history: whose rows to print.
+        title: of the run.
+    """
+
+    def __init__(self, console: Console, history: History, title: str) -> None:
+        self.console = console
+        self.history = history
+        self.title = title
+        self._progress: Progress | None = None
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not (trainer.is_global_zero and self.console.is_terminal):
+            return
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("loss {task.fields[loss]:.4f}  accuracy {task.fields[accuracy]:.1%}"),
+            console=self.console,
+            transient=True,
+        )
+        self._task = self._progress.add_task(
+            f"{self.title}, epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
+            total=int(trainer.num_training_batches),
+            loss=float("nan"),
+            accuracy=0.0,
+        )
+        self._progress.start()
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        if self._progress is not None:
+            assert isinstance(pl_module, LSCModule)
+            loss, accuracy = pl_module.train_tally.means()
+            self._progress.update(self._task, completed=batch_idx + 1, loss=loss, accuracy=accuracy)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._stop()
+        if not trainer.is_global_zero:
+            return
+        row = self.history.rows[-1]
+        tests = "".join(
+            f"  {name.split('/')[1]} {value:.1%}"
+            for name, value in row.items()
+            if name.startswith("test/") and value != ""
+        )
+        self.console.print(
+            f"{self.title}  epoch {row['epoch']}/{trainer.max_epochs}  {row['seconds']:.0f} s  "
+            f"loss {row['train/loss']:.4f}  train {row['train/accuracy']:.1%}{tests}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+
+    def _stop(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        self._stop()

@@ -1,0 +1,106 @@
+"""Final figures of a run and what its report shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from rootspace.data import ImageData
+
+from .module import LSCModule
+
+SHOWN_CLASSES, SHOWN_VECTORS, SHOWN_EMBEDDINGS, SHOWN_CONFUSIONS, SAMPLES = 24, 2000, 2000, 24, 12
+
+
+@torch.no_grad()
+def evaluate(module: LSCModule, data: ImageData) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Accuracy on every test set, and the pictures of a report.
+
+    Args:
+        module: trained; put into evaluation mode here.
+        data: set up.
+
+    Returns:
+        `{test set: {"accuracy": fraction, "images": number}}`, and the arrays of `evaluation.npz`.
+    """
+    module.eval()
+    tests: dict[str, Any] = {}
+    wrong: list[tuple[float, str, int, int, int]] = []
+    embeddings: list[Tensor] = []
+    embedding_labels: list[Tensor] = []
+    shown = torch.linspace(0, data.num_classes - 1, min(SHOWN_CLASSES, data.num_classes)).long()
+    for (name, dataset), loader in zip(
+        data.test_datasets.items(), data.val_dataloader(), strict=True
+    ):
+        right = seen = 0
+        for batch_images, batch_labels in loader:
+            labels = batch_labels.to(module.device)
+            z = module.embedder(batch_images.to(module.device))
+            prediction = module.objective.predict(z)
+            label, cosine = prediction.label[:, 0], prediction.cosine[:, 0]
+            hit = label == labels
+            right += int(hit.sum())
+            for row in (~hit).nonzero()[:, 0].tolist():
+                wrong.append(
+                    (float(cosine[row]), name, seen + row, int(labels[row]), int(label[row]))
+                )
+            of_shown = torch.isin(labels, shown.to(module.device))
+            embeddings.append(z[of_shown].float().cpu())
+            embedding_labels.append(labels[of_shown].cpu())
+            seen += len(labels)
+        tests[name] = {"accuracy": right / max(len(dataset), 1), "images": len(dataset)}
+    # Nearest confusions: the wrong answers that came closest to the vector of another class.
+    wrong = sorted(wrong, reverse=True)[:SHOWN_CONFUSIONS]
+    vector_labels = torch.linspace(
+        0, data.num_classes - 1, min(SHOWN_VECTORS, data.num_classes)
+    ).long()
+    vectors = module.objective.class_vectors(vector_labels.to(module.device))
+    pictures = _first_images(data, {c for *_, true, answer in wrong for c in (true, answer)})
+    arrays = {
+        "embeddings": torch.cat([vectors[:0].cpu(), *embeddings])[:SHOWN_EMBEDDINGS].numpy(),
+        "embedding_labels": torch.cat([shown[:0], *embedding_labels])[:SHOWN_EMBEDDINGS].numpy(),
+        "class_vectors": vectors.float().cpu().numpy(),
+        "class_vector_labels": vector_labels.numpy(),
+        "confusion_set": np.array([name for _, name, *_ in wrong], dtype=np.str_),
+        "confusion_true": np.array([w[3] for w in wrong], dtype=np.int64),
+        "confusion_predicted": np.array([w[4] for w in wrong], dtype=np.int64),
+        "confusion_cosine": np.array([w[0] for w in wrong], dtype=np.float32),
+        "confusion_images": _stack([data.test_datasets[w[1]][w[2]][0] for w in wrong], data),
+        "confusion_true_images": _stack([pictures[w[3]] for w in wrong], data),
+        "confusion_predicted_images": _stack([pictures[w[4]] for w in wrong], data),
+        "class_names": np.array(data.class_names, dtype=np.str_),
+    }
+    return tests, arrays
+
+
+def save_samples(data: ImageData, folder: Path) -> None:
+    """A few test images as PNG files, to try `rootspace predict` with."""
+    folder.mkdir(exist_ok=True)
+    for name, dataset in list(data.test_datasets.items())[:1]:
+        for index in (
+            torch.linspace(0, len(dataset) - 1, min(SAMPLES, len(dataset))).long().tolist()
+        ):
+            image, label = dataset[index]
+            pixels = image.permute(1, 2, 0).squeeze(-1).numpy()
+            Image.fromarray(pixels).save(folder / f"{name}-class{int(label)}.png")
+
+
+def _first_images(data: ImageData, wanted: set[int]) -> dict[int, Tensor]:
+    """One training image of each wanted class."""
+    labels = data.train_dataset.labels
+    found = {}
+    for label in wanted:
+        rows = (labels == label).nonzero()[:, 0]
+        found[label] = data.train_dataset[int(rows[0])][0]
+    return found
+
+
+def _stack(images: list[Tensor], data: ImageData) -> np.ndarray:
+    if images:
+        return torch.stack(images).numpy()
+    return np.empty((0, data.in_channels, data.image_size, data.image_size), dtype=np.uint8)

@@ -1,0 +1,316 @@
+"""One training run from its settings to its folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+import yaml
+from lightning.pytorch.loggers import TensorBoardLogger
+from rich.console import Console
+
+import rootspace
+from rootspace.classes import ClassMap
+from rootspace.data import ImageData
+from rootspace.models import num_parameters
+from rootspace.report import write_report
+
+from . import run_folder as files
+from .build import LEARNED_DIM, build_network, build_objective, build_system
+from .callbacks import Checkpoints, Display, History, StoppedByUser
+from .config import ClassesConfig, RunConfig, TrainConfig
+from .evaluation import evaluate, save_samples
+from .memory import peak_megabytes, reset_peak
+from .module import Embedder, LSCModule
+from .objectives import LEARNED_LOSSES, VECTOR_LOSSES, Objective
+
+PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+
+def train(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any]:
+    """Train a network and its baselines, and write the run folder with its report.
+
+    Args:
+        config: sections `run`, `data`, `model`, `classes`, `loss`, `train`, complete, as
+            `rootspace train --print_config` shows them.
+        resume: continue the run in `run.dir` from its last checkpoint.
+
+    Returns:
+        The content of `metrics.json`.
+
+    Raises:
+        ValueError: settings or data that cannot work; nothing has been written then.
+        StoppedByUser: on Ctrl-C, after the state was saved.
+    """
+    run = _from(RunConfig, config["run"])
+    settings = _from(TrainConfig, config["train"])
+    folder = Path(run.dir)
+    console = Console(stderr=True)
+    check_folder(folder, resume)
+    _check_losses(config, run)
+    data = files.make_data(config["data"])
+    data.setup()
+    console.print(data.describe(), highlight=False, markup=False, soft_wrap=True)
+    parts = build_parts(config, data)  # before anything is written: settings may not fit the data
+    folder.mkdir(parents=True, exist_ok=True)
+    metrics = _train_one(config, settings, folder, data, parts, console, resume)
+    for name in run.baselines:
+        baseline = baseline_config(config, name, parts.dim)
+        baseline_folder = folder / files.BASELINES / name
+        baseline_folder.mkdir(parents=True, exist_ok=True)
+        _train_one(
+            baseline,
+            settings,
+            baseline_folder,
+            data,
+            build_parts(baseline, data),
+            console,
+            resume and (baseline_folder / files.CONFIG).exists(),
+        )
+    if not metrics:  # a helper process of a distributed run
+        return metrics
+    report = write_report(folder)
+    console.print(summary(folder, run.baselines), highlight=False, markup=False, soft_wrap=True)
+    console.print(f"Report: {report}", highlight=False, markup=False, soft_wrap=True)
+    return metrics
+
+
+def check_folder(folder: Path, resume: bool) -> None:
+    """A new run needs an empty or absent, writable folder; a resumed one its own.
+
+    Raises:
+        ValueError: naming the folder and what to do.
+    """
+    if resume:
+        files.read_config(folder)
+        return
+    if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+        return  # the first process of a distributed run has checked it, and begun to write
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"Argument 'run.dir' must be a folder, not the file {folder}.")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(
+            f"Argument 'run.dir' must be new or empty: {folder} holds files. Continue that run "
+            "with --resume, or name another folder."
+        )
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    if not os.access(existing, os.W_OK | os.X_OK) or not existing.is_dir():
+        raise ValueError(f"Argument 'run.dir' must be writable: cannot create {folder}.")
+
+
+def baseline_config(config: Mapping[str, Any], loss: str, dim: int) -> dict[str, Any]:
+    """The same run with another loss at its defaults, and no vector system if it is learned."""
+    learned = loss in LEARNED_LOSSES
+    return {
+        **config,
+        "run": {"dir": "", "baselines": []},
+        "model": {**config["model"], "dim": dim if learned else config["model"]["dim"]},
+        "loss": {"name": loss},
+    }
+
+
+class Parts:
+    """What a run trains: network, objective and, for LSC, its classes."""
+
+    def __init__(self, embedder: Embedder, objective: Objective, classes: ClassMap | None) -> None:
+        self.embedder = embedder
+        self.objective = objective
+        self.classes = classes
+
+    @property
+    def dim(self) -> int:
+        return self.embedder.network.dim  # pyright: ignore[reportReturnType]
+
+
+def build_parts(config: Mapping[str, Any], data: ImageData) -> Parts:
+    """Everything that a run trains, from its settings and its data."""
+    torch.manual_seed(config["train"]["seed"])
+    dim = config["model"].get("dim")
+    classes = None
+    if config["loss"]["name"] in VECTOR_LOSSES:
+        settings = _from(ClassesConfig, config["classes"])
+        system = build_system(settings, data.num_classes, dim)
+        classes = ClassMap(
+            system, data.num_classes, settings.order, settings.seed, data.class_names
+        )
+        dim = system.dim
+    dim = LEARNED_DIM if dim is None else dim
+    network = build_network(config["model"], dim, data.in_channels, data.image_size)
+    objective = build_objective(config["loss"], classes, dim, data.num_classes)
+    return Parts(Embedder(network, data.mean, data.std), objective, classes)
+
+
+def _train_one(
+    config: Mapping[str, Any],
+    settings: TrainConfig,
+    folder: Path,
+    data: ImageData,
+    parts: Parts,
+    console: Console,
+    resume: bool,
+) -> dict[str, Any]:
+    if resume and (folder / files.METRICS).exists():
+        console.print(f"{folder} is complete.", highlight=False, markup=False)
+        return yaml.safe_load((folder / files.METRICS).read_text(encoding="utf-8"))
+    shape = {"in_channels": data.in_channels, "image_size": data.image_size, "dim": parts.dim}
+    files.write_text(
+        folder / files.CONFIG,
+        yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),
+    )
+    files.write_classes(folder / files.CLASSES, parts.classes, data.class_names)
+    module = LSCModule(parts.embedder, parts.objective, settings, data)
+    history = History(folder / files.HISTORY)
+    trainer = _trainer(settings, folder, history, console, title=config["loss"]["name"])
+    reset_peak(trainer.strategy.root_device)
+    last = folder / files.LAST
+    with warnings.catch_warnings():
+        _silence_lightning()
+        try:
+            trainer.fit(
+                module,
+                datamodule=data,
+                ckpt_path=last if resume and last.exists() else None,
+                weights_only=False,  # our own checkpoint: tallies and the record of epochs
+            )
+        except StoppedByUser:
+            files.write_weights(folder / files.WEIGHTS, parts.embedder, parts.objective, shape)
+            raise
+    peak = peak_megabytes(trainer.strategy.root_device)
+    if not trainer.is_global_zero:
+        return {}
+    tests, arrays = evaluate(module, data)
+    files.write_weights(folder / files.WEIGHTS, parts.embedder, parts.objective, shape)
+    files.write_arrays(folder / files.EVALUATION, arrays)
+    save_samples(data, folder / files.SAMPLES)
+    metrics = _metrics(config, parts, data, history, tests, peak, str(trainer.strategy.root_device))
+    files.write_json(folder / files.METRICS, metrics)
+    return metrics
+
+
+def _trainer(
+    settings: TrainConfig, folder: Path, history: History, console: Console, title: str
+) -> L.Trainer:
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return L.Trainer(
+        max_epochs=settings.epochs,
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        precision=PRECISION[settings.precision],  # pyright: ignore[reportArgumentType]
+        gradient_clip_val=settings.gradient_clip or None,
+        callbacks=[
+            history,
+            Display(console, history, title),
+            Checkpoints(folder / files.CHECKPOINTS, settings.checkpoint_minutes),
+        ],
+        logger=TensorBoardLogger(str(folder), name="tensorboard", version=""),
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # EpochSampler divides the samples itself
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+    )
+
+
+def _silence_lightning() -> None:
+    # Advice about worker processes: images in memory need none.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # Lightning's own use of what torch has deprecated.
+    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+
+
+def _metrics(
+    config: Mapping[str, Any],
+    parts: Parts,
+    data: ImageData,
+    history: History,
+    tests: dict[str, Any],
+    peak: float,
+    device: str,
+) -> dict[str, Any]:
+    row, classes = history.rows[-1], parts.classes
+    head = num_parameters(parts.objective)
+    return {
+        "version": rootspace.__version__,
+        "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "method": "learned" if classes is None else "lsc",
+        "loss": config["loss"]["name"],
+        "scale": parts.objective.scale,
+        "system": None if classes is None else repr(classes.system),
+        "order": None if classes is None else classes.order,
+        "capacity": None if classes is None else classes.capacity,
+        "min_angle": None if classes is None else classes.system.min_angle,
+        "num_classes": data.num_classes,
+        "dim": parts.dim,
+        "model": config["model"]["name"],
+        "data": data.describe(),
+        "batch_size": data.batch_size,
+        "epochs": row["epoch"],
+        "seconds": row["seconds"],
+        "seconds_per_epoch": round(row["seconds"] / row["epoch"], 3),
+        "peak_memory_mb": round(peak, 1),
+        "device": device,
+        "parameters": {"backbone": num_parameters(parts.embedder), "head": head},
+        "bytes_per_class": 4.0 * parts.dim if classes is None else classes.bytes_per_class,
+        "train": {"loss": row["train/loss"], "accuracy": row["train/accuracy"]},
+        "test": tests,
+    }
+
+
+def summary(folder: Path, baselines: list[str]) -> str:
+    """The final figures of a run and its baselines as a text table."""
+    folders = [folder, *(folder / files.BASELINES / name for name in baselines)]
+    rows = [yaml.safe_load((f / files.METRICS).read_text(encoding="utf-8")) for f in folders]
+    tests = list(rows[0]["test"])
+    lines = [["loss", "system", "dim", "head parameters", "s/epoch", "train", *tests]]
+    for row in rows:
+        lines.append(
+            [
+                row["loss"],
+                row["system"] or "learned",
+                str(row["dim"]),
+                f"{row['parameters']['head']:,}",
+                f"{row['seconds_per_epoch']:.1f}",
+                f"{row['train']['accuracy']:.1%}",
+                *(f"{row['test'][name]['accuracy']:.1%}" for name in tests),
+            ]
+        )
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _check_losses(config: Mapping[str, Any], run: RunConfig) -> None:
+    known = [*VECTOR_LOSSES, *LEARNED_LOSSES]
+    for name in [config["loss"]["name"], *run.baselines]:
+        if name not in known:
+            raise ValueError(f"Unknown loss {name!r}; expected one of {', '.join(known)}.")
+
+
+def _from(cls: Any, section: Mapping[str, Any]) -> Any:
+    """A settings object from a section of a config, which may hold no other keys."""
+    unknown = set(section) - {f.name for f in fields(cls)}
+    if unknown:
+        raise ValueError(f"Unknown settings {sorted(unknown)} for {cls.__name__}.")
+    return cls(**section)
+
+
+def defaults() -> dict[str, Any]:
+    """The sections `run`, `classes` and `train` at their defaults."""
+    return {
+        "run": asdict(RunConfig()),
+        "classes": asdict(ClassesConfig()),
+        "train": asdict(TrainConfig()),
+    }

@@ -1,0 +1,171 @@
+"""The files of a finished run, and how to use them again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from rootspace.classes import ClassMap, Prediction
+from rootspace.data import DATASETS, ImageData
+
+from .build import build_network, build_objective
+from .module import Embedder
+from .objectives import Objective
+
+CONFIG, CLASSES, WEIGHTS = "config.yaml", "classes.json", "model.safetensors"
+METRICS, HISTORY, EVALUATION = "metrics.json", "metrics.csv", "evaluation.npz"
+CHECKPOINTS, BASELINES, SAMPLES = "checkpoints", "baselines", "samples"
+LAST = f"{CHECKPOINTS}/last.ckpt"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write all or nothing."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write all or nothing."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write all or nothing, compressed."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
+    os.replace(temporary, path)
+
+
+def write_weights(
+    path: Path, embedder: Embedder, objective: Objective, shape: Mapping[str, int]
+) -> None:
+    """The network, its input statistics, and a learned head where there is one.
+
+    Args:
+        path: of the file.
+        embedder: the network.
+        objective: its head.
+        shape: `in_channels`, `image_size` and `dim`, kept as metadata to build the network again.
+    """
+    state = {f"embedder.{k}": v for k, v in embedder.state_dict().items()}
+    state |= {f"objective.{k}": v for k, v in objective.state_dict().items()}
+    temporary = path.with_name(path.name + ".tmp")
+    save_file(
+        {k: v.detach().cpu().contiguous() for k, v in state.items()},
+        temporary,
+        metadata={name: str(number) for name, number in shape.items()},
+    )
+    os.replace(temporary, path)
+
+
+def write_classes(path: Path, classes: ClassMap | None, names: list[str]) -> None:
+    """The class map; for a learned head only the names, since its vectors are weights."""
+    if classes is not None:
+        classes.save(path)
+    else:
+        write_json(path, {"format": 1, "system": None, "num_classes": len(names), "names": names})
+
+
+@dataclass
+class TrainedRun:
+    """A run read from its folder, ready to embed and predict.
+
+    Attributes:
+        folder: of the run.
+        config: as resolved when it was trained.
+        embedder: uint8 images `[B, C, H, W]` -> `[B, dim]`, in evaluation mode.
+        objective: prediction from embeddings.
+        names: of the classes.
+        in_channels: of the images.
+        image_size: of the images.
+    """
+
+    folder: Path
+    config: dict[str, Any]
+    embedder: Embedder
+    objective: Objective
+    names: list[str]
+    in_channels: int
+    image_size: int
+
+    @torch.no_grad()
+    def embed(self, images: torch.Tensor) -> torch.Tensor:
+        """uint8 images `[B, C, H, W]` -> `[B, dim]`, on the device of the network."""
+        return self.embedder(images.to(self.embedder.mean.device))
+
+    @torch.no_grad()
+    def predict(self, images: torch.Tensor, k: int = 1) -> Prediction:
+        """uint8 images `[B, C, H, W]` -> the k best classes of each."""
+        return self.objective.predict(self.embed(images), k)
+
+
+def make_data(config: Mapping[str, Any]) -> ImageData:
+    """The data module that the `data` section of a config describes; reads no files yet."""
+    arguments = {key: value for key, value in config.items() if key != "name"}
+    return DATASETS[config["name"]](**arguments)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The resolved config of a run.
+
+    Raises:
+        ValueError: the folder does not hold a run.
+    """
+    if not (folder / CONFIG).is_file():
+        raise ValueError(
+            f"{folder} is not a run folder: {CONFIG} is missing. Train one with "
+            "`rootspace train --config FILE --run.dir DIR`."
+        )
+    return yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+
+
+def read_run(folder: str | Path, device: str | torch.device = "cpu") -> TrainedRun:
+    """Read a trained run.
+
+    Args:
+        folder: that `rootspace train` wrote.
+        device: for the network.
+
+    Raises:
+        ValueError: the folder does not hold a finished run.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    for name in (CLASSES, WEIGHTS):
+        if not (folder / name).is_file():
+            raise ValueError(
+                f"{folder} is not a finished run: {name} is missing. Continue it with "
+                f"`rootspace train --resume --run.dir {folder}`."
+            )
+    content = json.loads((folder / CLASSES).read_text(encoding="utf-8"))
+    classes = ClassMap.load(folder / CLASSES) if content["system"] else None
+    state = load_file(folder / WEIGHTS)
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
+        shape = {name: int(number) for name, number in file.metadata().items()}
+    network = build_network(
+        config["model"], shape["dim"], shape["in_channels"], shape["image_size"], pretrained=False
+    )
+    channels = (0.0,) * shape["in_channels"]
+    embedder = Embedder(network, channels, channels)
+    objective = build_objective(config["loss"], classes, shape["dim"], content["num_classes"])
+    for prefix, part in (("embedder.", embedder), ("objective.", objective)):
+        part.load_state_dict(
+            {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        )
+        part.to(device).eval()
+    names = content.get("names") or [str(c) for c in range(content["num_classes"])]
+    return TrainedRun(
+        folder, config, embedder, objective, names, shape["in_channels"], shape["image_size"]
+    )
