@@ -5,6 +5,7 @@ from __future__ import annotations
 from ._base import ImageData
 from ._datasets import ArrayDataset, Batch, FileDataset, LabelledImages
 from ._errors import DataError
+from ._loader import EpochLoader
 from ._sampler import EpochSampler
 from .characters import Characters
 from .cifar10 import CIFAR10
@@ -26,6 +27,7 @@ __all__ = [
     "Batch",
     "Characters",
     "DataError",
+    "EpochLoader",
     "EpochSampler",
     "FashionMNIST",
     "FileDataset",

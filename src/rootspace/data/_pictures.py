@@ -103,10 +103,11 @@ def _progress(total: int) -> Iterator[Callable[[int], None]]:
     """A progress bar on stderr, as the function that advances it."""
     progress = require("rich.progress", extra="data", purpose="The progress bar")
     console = require("rich.console", extra="data", purpose="The progress bar")
+    interactive = sys.stderr.isatty()
     with progress.Progress(
         console=console.Console(stderr=True),
-        transient=True,
-        disable=not sys.stderr.isatty() and total < _LONG_WORK,
+        transient=interactive,
+        disable=not interactive and total < _LONG_WORK,
     ) as bar:
         task = bar.add_task("Drawing characters", total=total)
         yield lambda steps: bar.advance(task, steps)

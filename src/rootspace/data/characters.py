@@ -55,7 +55,7 @@ class Characters(ImageData):
         >>> data = Characters(ranges="U+0041-U+005A", num_classes=5)
         >>> data.setup()
         >>> data.class_names
-        ['C', 'H', 'P', 'R', 'X']
+        ['G', 'I', 'M', 'O', 'S']
     """
 
     name = "characters"

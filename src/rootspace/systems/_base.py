@@ -75,8 +75,8 @@ class VectorSystem(abc.ABC):
         """`[N, dim]` -> the k largest inner products with unit vectors, and their indices."""
 
     @abc.abstractmethod
-    def _log_partition(self, u: Tensor) -> Tensor:
-        """`[N, dim]` -> `[N]`: log of the sum over all vectors v of exp(u . v)."""
+    def _log_partition(self, u: Tensor, length: float) -> Tensor:
+        """`[N, dim]` no longer than `length` -> `[N]`: log of the sum over all v of exp(u . v)."""
 
     @abc.abstractmethod
     def _largest_cosine(self) -> float:
@@ -215,7 +215,8 @@ class VectorSystem(abc.ABC):
         """
         flat, norm = finite_rows(self._rows(z, "z"))
         u = flat * (scale / norm.clamp_min(torch.finfo(norm.dtype).tiny))[:, None]
-        return self._log_partition(u).to(z.dtype).reshape(z.shape[:-1])
+        length = abs(float(scale.detach() if isinstance(scale, Tensor) else scale))
+        return self._log_partition(u, length).to(z.dtype).reshape(z.shape[:-1])
 
     def scale_for(self, p: float = 0.9) -> float:
         """The scale at which an embedding exactly on its vector gets probability `p`.

@@ -94,13 +94,13 @@ class Circle(VectorSystem):
         score = torch.einsum("nkd,nd->nk", self._vectors(index, z.dtype), z)
         return best_first(score, index, k)
 
-    def _log_partition(self, u: Tensor) -> Tensor:
-        scale = torch.linalg.vector_norm(u, dim=-1)
-        if self.size <= 2 * float(scale.detach().max() if len(u) else 0) + 64:
+    def _log_partition(self, u: Tensor, length: float) -> Tensor:
+        if self.size <= 2 * length + 64:
             every = torch.arange(self.size, device=u.device)
             return torch.logsumexp(u @ self._vectors(every, u.dtype).T, dim=-1)
         # The trapezoidal rule on so many points is exact to rounding: the aliasing terms are
         # Bessel functions of order size and above.
+        scale = torch.linalg.vector_norm(u, dim=-1)
         return math.log(self.size) + torch.log(torch.special.i0e(scale)) + scale
 
     def _largest_cosine(self) -> float:

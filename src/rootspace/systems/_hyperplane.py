@@ -53,8 +53,8 @@ class Hyperplane(VectorSystem):
     def _quantize(self, z: Tensor) -> Tensor:
         return _drop(self._system._quantize(_lift(z)))
 
-    def _log_partition(self, u: Tensor) -> Tensor:
-        return self._system._log_partition(_lift(u))
+    def _log_partition(self, u: Tensor, length: float) -> Tensor:
+        return self._system._log_partition(_lift(u), length)
 
     def _largest_cosine(self) -> float:
         return self._system._largest_cosine()

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ._base import VectorSystem
 from ._combinatorics import rank_subset, skip_positions, unrank_subset, without_positions
+from ._cumulative import WIDEST, log_cumulative_sum
 from ._levels import check_values, snap
 from ._patterns import best_words
 from ._tree import NEVER, best_first, log_tree_sum
@@ -40,7 +41,8 @@ class Orbit(VectorSystem):
 
     Complexity, with m = sum m_c: `nearest` for k = 1 takes O(N * dim * m) time (O(N * dim * log
     dim) for large m), for larger k the candidates of `_patterns` in addition; `log_partition`
-    takes O(N * dim) for one value or two of opposite sign, else O(N * dim * prod(m_c + 1)^2).
+    takes O(N * dim) for one value or two of opposite sign, else O(N * dim * prod(m_c + 1)), and
+    the square of that product at scales so large that it must stay in the log domain.
 
     Example:
         >>> roots = Orbit(4, {1: 1, -1: 1})
@@ -255,7 +257,7 @@ class Orbit(VectorSystem):
 
     # ---------------------------------------------------------------- partition function
 
-    def _log_partition(self, u: Tensor) -> Tensor:
+    def _log_partition(self, u: Tensor, length: float) -> Tensor:
         weights = []
         for value, _ in self._groups:
             w = u * (value / self._norm)
@@ -270,6 +272,9 @@ class Orbit(VectorSystem):
             pairs = torch.logsumexp(weights[0], dim=-1) + torch.logsumexp(weights[1], dim=-1)
             same = torch.logsumexp(weights[0] + weights[1], dim=-1)
             return pairs + torch.log1p(-torch.exp(same - pairs))
+        spread = 2 * length * sum(abs(value) for value in self._placed) / self._norm
+        if spread < WIDEST and u.device.type != "mps":
+            return log_cumulative_sum(weights, counts)
         states = list(itertools.product(*(range(count + 1) for count in counts)))
         number = {state: i for i, state in enumerate(states)}
         products = [_splits(state, number) for state in states]

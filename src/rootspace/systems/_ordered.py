@@ -90,7 +90,7 @@ class Ordered(VectorSystem):
         ranks[:, 1 : m + 1] = table[1:, : self._dim].T
         return best_tree_sums(self._leaves(z), ranks, self._products, k)
 
-    def _log_partition(self, u: Tensor) -> Tensor:
+    def _log_partition(self, u: Tensor, length: float) -> Tensor:
         return log_tree_sum(self._leaves(u), self._products)
 
     def _leaves(self, z: Tensor) -> Tensor:

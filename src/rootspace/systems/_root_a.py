@@ -101,8 +101,8 @@ class RootA(VectorSystem):
     def _quantize(self, z: Tensor) -> Tensor:
         return self._system._quantize(z)
 
-    def _log_partition(self, u: Tensor) -> Tensor:
-        return self._system._log_partition(u)
+    def _log_partition(self, u: Tensor, length: float) -> Tensor:
+        return self._system._log_partition(u, length)
 
     def _largest_cosine(self) -> float:
         return self._system._largest_cosine()

@@ -93,7 +93,7 @@ class Table(VectorSystem):
             )
         return score, index
 
-    def _log_partition(self, u: Tensor) -> Tensor:
+    def _log_partition(self, u: Tensor, length: float) -> Tensor:
         table = self._rows_like(u)
         parts = [
             torch.logsumexp(u @ rows.to(u.dtype).T, dim=-1)

@@ -106,8 +106,8 @@ class Union(VectorSystem):
         best = torch.einsum("npd,nd->np", found, z).argmax(dim=-1)
         return found[torch.arange(len(z), device=z.device), best]
 
-    def _log_partition(self, u: Tensor) -> Tensor:
-        parts = [part._log_partition(u) for part in self._parts]
+    def _log_partition(self, u: Tensor, length: float) -> Tensor:
+        parts = [part._log_partition(u, length) for part in self._parts]
         return torch.logsumexp(torch.stack(parts, dim=-1), dim=-1)
 
     def _largest_cosine(self) -> float:
