@@ -37,7 +37,7 @@ class Characters(ImageData):
             collection. Default: the faces of the DejaVu family that matplotlib brings, less those
             tested.
         test_fonts: fonts to test on, likewise; an empty list tests on none. Default: two DejaVu
-            faces, less those trained on.
+            faces, less those trained on, which hold no Han, Hangul or Indic characters.
         ranges: Unicode ranges to take characters from, such as "U+4E00-U+9FA5"; several in a list
             or separated by commas. Default: everything.
         num_classes: draw so many classes at random (by `seed`). Default: all.

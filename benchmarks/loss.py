@@ -1,0 +1,140 @@
+"""Forward and backward of the losses against the number of classes: time and peak memory.
+
+    python benchmarks/loss.py [--quick] [--out benchmarks/results]
+
+`SystemSoftmaxLoss` and `CosineLoss` over A_384 with one interpolation (56,770,560 vectors) against
+a learned linear layer with cross-entropy, for 1e3 to 5e7 classes; batch 256, dimension 384,
+float32. Each cell is a process of its own, so that its peak memory is its own: the growth of the
+resident set over that before the loss was made. The linear layer has no optimiser state here;
+AdamW would add twice its weights. It stops where memory ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from rootspace import ClassMap
+from rootspace.losses import CosineLoss, SystemSoftmaxLoss
+from rootspace.systems import RootA
+from rootspace.train.memory import peak_megabytes, reset_peak
+
+BATCH, DIM = 256, 384
+METHODS = ("linear + cross-entropy", "CosineLoss", "SystemSoftmaxLoss")
+COUNTS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 50_000_000)
+
+
+class LinearCE(torch.nn.Module):
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(DIM, num_classes)
+
+    def forward(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.cross_entropy(self.layer(z), labels)
+
+
+def make(method: str, num_classes: int) -> torch.nn.Module:
+    if method == METHODS[0]:
+        return LinearCE(num_classes)
+    classes = ClassMap(RootA(DIM, interpolations=1), num_classes)
+    return CosineLoss(classes) if method == METHODS[1] else SystemSoftmaxLoss(classes)
+
+
+def measure(method: str, num_classes: int, seconds: float) -> dict[str, float]:
+    """One cell, in this process: median milliseconds of a step, megabytes."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    resource.setrlimit(resource.RLIMIT_DATA, (int(0.9 * memory),) * 2)
+    torch.manual_seed(0)
+    z = torch.randn(BATCH, DIM, requires_grad=True)
+    torch.nn.functional.normalize(z).sum().backward()  # start the threads
+    cpu = torch.device("cpu")
+    reset_peak(cpu)
+    before = peak_megabytes(cpu)
+    loss = make(method, num_classes)
+    times: list[float] = []
+    while len(times) < 3 or (sum(times) < seconds and len(times) < 200):
+        labels = torch.randint(num_classes, (BATCH,))
+        start = time.perf_counter()
+        loss(z, labels).backward()
+        times.append(time.perf_counter() - start)
+    return {"ms": 1e3 * statistics.median(times[1:]), "mb": peak_megabytes(cpu) - before}
+
+
+def cell(method: str, num_classes: int, seconds: float) -> dict[str, float] | None:
+    """One cell in a new process; None where memory ends."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--cell", method, str(num_classes), "--seconds", str(seconds)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        if "memory" in done.stderr or done.returncode == -9:
+            return None
+        raise RuntimeError(done.stderr)
+    return json.loads(done.stdout)
+
+
+def markdown(rows: list[dict[str, object]], counts: tuple[int, ...]) -> str:
+    """A line for each number of classes, time and memory for each method."""
+    found = {(row["method"], row["classes"]): row for row in rows}
+    lines = [
+        "| classes | " + " | ".join(f"{m}: ms | MB" for m in METHODS) + " | CE / system softmax |",
+        "|---" * (2 * len(METHODS) + 2) + "|",
+    ]
+    for count in counts:
+        cells = []
+        for method in METHODS:
+            row = found[method, count]
+            fits = row["ms"] is not None
+            cells += [f"{row['ms']:.1f}", f"{row['mb']:,.0f}"] if fits else ["out of memory", ""]
+        ce, ours = found[METHODS[0], count]["ms"], found[METHODS[2], count]["ms"]
+        ratio = f"{ce / ours:.2g}" if ce is not None else ""  # type: ignore[operator]
+        lines.append(f"| {count:,} | " + " | ".join(cells) + f" | {ratio} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="up to 100,000 classes, in seconds")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--seconds", type=float, default=3.0, help="measuring time of a cell")
+    parser.add_argument("--cell", nargs=2, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.cell:
+        print(json.dumps(measure(options.cell[0], int(options.cell[1]), options.seconds)))
+        return
+    counts = COUNTS[:3] if options.quick else COUNTS
+    seconds = 0.3 if options.quick else options.seconds
+    rows: list[dict[str, object]] = []
+    for count in counts:
+        for method in METHODS:
+            result = cell(method, count, seconds) or {"ms": None, "mb": None}
+            rows.append({"method": method, "classes": count, **result})
+            print(rows[-1], file=sys.stderr)
+    machine = f"{os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}"
+    table = markdown(rows, counts)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with (options.out / "loss.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    text = f"batch {BATCH}, dim {DIM}, float32, {machine}\n\n{table}\n"
+    (options.out / "loss.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
