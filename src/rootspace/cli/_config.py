@@ -28,13 +28,20 @@ from rootspace.train import (
 DEFAULT_NAMES = {"data": "characters", "model": "encoder", "loss": "system_softmax"}
 
 
-def parse(arguments: list[str], base: Mapping[str, Any] | None = None, prog: str = "") -> dict:
+def parse(
+    arguments: list[str],
+    base: Mapping[str, Any] | None = None,
+    *,
+    prog: str,
+    resumable: bool = False,
+) -> dict[str, Any]:
     """Sections `run`, `data`, `model`, `classes`, `loss`, `train`, complete and checked.
 
     Args:
         arguments: of the command line; `--config FILE` reads a YAML file first.
         base: settings below those of the file and the command line.
         prog: name of the command, for --help.
+        resumable: also take --resume, which comes back under that key.
 
     Raises:
         ValueError: naming the setting that cannot be.
@@ -50,6 +57,12 @@ def parse(arguments: list[str], base: Mapping[str, Any] | None = None, prog: str
         prog=prog, description="Train a network on labelled images.", exit_on_error=False
     )
     parser.add_argument("--config", action="config", help="YAML file with any of these settings")
+    if resumable:
+        parser.add_argument(
+            "--resume",
+            action="store_true",
+            help="continue the run in --run.dir from its last checkpoint, with its settings",
+        )
     parser.add_class_arguments(RunConfig, "run")
     _add_named(parser, "data", names["data"], DATASETS, set())
     models = {"encoder": Encoder}

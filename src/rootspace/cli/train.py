@@ -10,19 +10,19 @@ from rootspace.train.run_folder import read_config
 
 from ._config import parse
 
+PROG = "rootspace train"
+
 
 def run(arguments: list[str]) -> int:
-    resume = "--resume" in arguments
-    arguments = [argument for argument in arguments if argument != "--resume"]
-    settings = parse(arguments, prog="rootspace train [--resume]")
+    settings = parse(arguments, prog=PROG, resumable=True)
+    resume, folder = settings.pop("resume"), settings["run"]["dir"]
     if resume:
-        folder = Path(settings["run"]["dir"])
-        settings = parse(arguments, base=read_config(folder), prog="rootspace train [--resume]")
-        settings["run"]["dir"] = str(folder)
+        settings = parse(arguments, read_config(Path(folder)), prog=PROG, resumable=True)
+        settings.pop("resume")
+        settings["run"]["dir"] = folder
     try:
         train(settings, resume=resume)
     except StoppedByUser:
-        folder = settings["run"]["dir"]
         print(
             f"Stopped. Continue with: rootspace train --resume --run.dir {folder}", file=sys.stderr
         )

@@ -259,7 +259,8 @@ def _confusions(run: Run) -> str:
     cards = [_card(confusion, run.evaluation.class_names) for confusion in confusions[:_CARDS]]
     first, rest = cards[:_CARDS_AT_FIRST], cards[_CARDS_AT_FIRST:]
     intro = (
-        "Held-out images that were read as another class, closest first. Beside each: a training "
+        "Held-out images that were read as another class, closest first: the cosine is between "
+        "the embedding and the vector of the class it was read as. Beside each image: a training "
         "image of its class and one of the class it was read as."
     )
     if len(confusions) > _CARDS:
@@ -309,13 +310,12 @@ def _memory(runs: Sequence[Run]) -> str:
 
 def _setup(run: Run) -> str:
     environment = {
-        "rootspace": run.version,
-        "device": run.device,
-        "model": run.model,
-        "data": run.data,
+        key: run.metrics.get(key) for key in ("version", "finished", "device", "model", "data")
     }
     facts = "".join(
-        f"<dt>{key}</dt><dd>{escape(value)}</dd>" for key, value in environment.items() if value
+        f"<dt>{key}</dt><dd>{escape(value)}</dd>"
+        for key, value in environment.items()
+        if value is not None
     )
     config = (
         "<p>There is no config.yaml in this run folder.</p>"

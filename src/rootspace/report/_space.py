@@ -286,7 +286,8 @@ def _caption(run: Run, scene: _Scene) -> str:
             f"{plural(classes, 'class', 'classes')}, scaled to length 1 and coloured by class."
         )
     if coloured:
-        parts.append(f"Large diamonds are the {kind}s of these classes.")
+        these = "these" if coloured >= len(scene.colours) else f"{coloured} of these"
+        parts.append(f"Large diamonds are the {kind}s of {these} classes.")
     if grey:
         which = plural(grey, f"other {kind}" if coloured else kind)
         classes = plural(run.num_classes, "class", "classes")

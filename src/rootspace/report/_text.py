@@ -85,8 +85,10 @@ class ClassName:
 
 
 def class_name(names: Sequence[str], label: int) -> ClassName:
-    """The name of class `label`; classes without one are numbered."""
-    name = names[label] if 0 <= label < len(names) else ""
+    """The name of class `label`; classes without one are numbered, negative ones are none."""
+    if label < 0:
+        return ClassName("no class", "", "no class")
+    name = names[label] if label < len(names) else ""
     if not name:
         return ClassName(f"class {label}", "", f"class {label}")
     if len(name) > 1:

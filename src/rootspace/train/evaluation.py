@@ -56,9 +56,8 @@ def evaluate(module: LSCModule, data: ImageData) -> tuple[dict[str, Any], dict[s
         tests[name] = {"accuracy": right / max(len(dataset), 1), "images": len(dataset)}
     # Nearest confusions: the wrong answers that came closest to the vector of another class.
     wrong = sorted(wrong, reverse=True)[:SHOWN_CONFUSIONS]
-    vector_labels = torch.linspace(
-        0, data.num_classes - 1, min(SHOWN_VECTORS, data.num_classes)
-    ).long()
+    spread = torch.linspace(0, data.num_classes - 1, min(SHOWN_VECTORS, data.num_classes)).long()
+    vector_labels = torch.cat([shown, spread]).unique()
     vectors = module.objective.class_vectors(vector_labels.to(module.device))
     pictures = _first_images(data, {c for *_, true, answer in wrong for c in (true, answer)})
     arrays = {

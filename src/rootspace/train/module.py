@@ -30,12 +30,14 @@ class Embedder(nn.Module):
 
     def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
-        self.network = network
+        # Convolutions are about 1.5 times as fast with channels last, on CPUs and GPUs.
+        self.network = network.to(memory_format=torch.channels_last)
         self.register_buffer("mean", torch.tensor(mean)[:, None, None])
         self.register_buffer("std", torch.tensor(std)[:, None, None])
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network((images.float() / 255 - self.mean) / self.std)
+        pixels = (images.float() / 255 - self.mean) / self.std
+        return self.network(pixels.contiguous(memory_format=torch.channels_last))
 
 
 class Tally:

@@ -1,0 +1,31 @@
+"""Names that the doctests of src and docs use without importing them; settings of torch."""
+
+import pytest
+import torch
+
+import rootspace.classes
+import rootspace.losses
+import rootspace.systems
+import rootspace.testing
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _doctest_names(doctest_namespace: dict[str, object]) -> None:
+    doctest_namespace["torch"] = torch
+    for module in (
+        rootspace.systems,
+        rootspace.classes,
+        rootspace.losses,
+        rootspace.testing,
+    ):
+        doctest_namespace.update(
+            {name: value for name, value in vars(module).items() if name[0].isupper()}
+        )
+    doctest_namespace["check_system"] = rootspace.testing.check_system

@@ -1,0 +1,181 @@
+"""Every public vector system in small, large and huge instances, with what to expect of them.
+
+A new system needs one entry here; a guard in systems/test_contract.py asks for it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from rootspace.systems import Circle, Hyperplane, Orbit, Ordered, RootA, Table, Union
+from rootspace.testing import SystemCase
+
+FLOATS = (torch.float64, torch.float32)
+
+
+def _random_rows(size: int, dim: int, dtype: torch.dtype) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(7)
+    return torch.randn(size, dim, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def _orbit(*arguments, signed: bool = False, **expectations) -> SystemCase:
+    system = Orbit(*arguments, signed=signed)
+    return SystemCase(system, permutations=True, sign_flips=signed, **expectations)
+
+
+def _table(rows: torch.Tensor) -> SystemCase:
+    # A matrix product rounds equal scores differently, so ties are not exact.
+    return SystemCase(
+        Table(rows),
+        exact_ties=False,
+        repr_round_trip=False,
+        stored=True,
+        precision=rows.dtype,
+        index_dtypes=FLOATS,
+    )
+
+
+ORBITS = [
+    _orbit(1, {1: 1}),
+    _orbit(6, {1: 1}),
+    _orbit(6, {1: 3}),
+    _orbit(3, {2: 3}),  # all coordinates alike: one vector
+    _orbit(2, {1: 1, -1: 1}),
+    _orbit(5, {1: 1, -1: 1}),
+    _orbit(5, {1: 1, -2: 1}),
+    _orbit(7, {2: 1, -1: 2}),
+    _orbit(6, {1: 2, -1: 2}),
+    _orbit(6, {3: 1, 2: 2, 1: 1}),
+    _orbit(4, {4: 1, 1: 1, -2: 1, -3: 1}),  # no zeros
+    _orbit(5, {0.5: 2, -1.5: 3}),  # no zeros, two levels
+    _orbit(5, {-1: 2}),  # negative only
+    _orbit(5, {-1: 1, -2.5: 1}),
+    _orbit(1, {1: 1}, signed=True),
+    _orbit(4, {1: 1}, signed=True),  # orthoplex
+    _orbit(5, {1: 2}, signed=True),  # D_5
+    _orbit(6, {1: 6}, signed=True),  # hypercube
+    _orbit(5, {2: 1, 1: 2}, signed=True),
+    _orbit(4, {3: 1, 2: 2, 1: 1}, signed=True),  # no zeros, three levels
+]
+
+ORDERED = [
+    SystemCase(Ordered(4, (1,))),
+    SystemCase(Ordered(3, (1, 2, 3))),  # one vector
+    SystemCase(Ordered(6, (1, -1))),
+    SystemCase(Ordered(7, (-1, -2))),
+    SystemCase(Ordered(6, (2, -1, -1))),
+    SystemCase(Ordered(8, (3, 1, -2))),
+]
+
+UNIONS = [
+    SystemCase(
+        Union([Orbit(4, {1: 1, -1: 1}), Orbit(4, {1: 1}), Orbit(4, {-1: 1})]), permutations=True
+    ),
+    SystemCase(
+        Union([Orbit(5, {1: 1}, signed=True), Orbit(5, {1: 5}, signed=True)]),
+        permutations=True,
+        sign_flips=True,
+    ),
+    SystemCase(Union([Ordered(5, (1, -1)), Ordered(5, (2, 1, 1)), Orbit(5, {-1: 1})])),
+    SystemCase(
+        Union([Orbit(4, {1: 2}, signed=True), Table(_random_rows(9, 4, torch.float64))]),
+        exact_ties=False,
+        repr_round_trip=False,
+        stored=True,
+        index_dtypes=FLOATS,
+    ),
+]
+
+TABLES = [
+    _table(_random_rows(60, 7, torch.float32)),
+    _table(_random_rows(60, 7, torch.float64)),
+    _table(_random_rows(1, 3, torch.float64)),
+]
+
+# In an orthonormal basis of a hyperplane coordinates are irrational, so ties are not exact.
+HYPERPLANES = [
+    SystemCase(Hyperplane(Orbit(5, {1: 1, -1: 1})), exact_ties=False),
+    SystemCase(Hyperplane(Orbit(5, {2: 1, -1: 2})), exact_ties=False),
+    SystemCase(Hyperplane(Ordered(6, (1, -1))), exact_ties=False),
+    SystemCase(
+        Hyperplane(Union([Ordered(5, (2, -1, -1)), Orbit(5, {1: 2, -1: 2})])), exact_ties=False
+    ),
+]
+
+CIRCLES = [
+    SystemCase(Circle(0), sign_flips=True, permutations=True),
+    SystemCase(Circle(1), sign_flips=True, permutations=True),
+    SystemCase(Circle(2), exact_ties=False, sign_flips=True, permutations=True),
+    SystemCase(Circle(7), exact_ties=False, sign_flips=True, permutations=True, index_dtypes=FLOATS),
+]
+
+ROOTS = [
+    SystemCase(RootA(n), permutations=True) for n in (1, 2, 3, 6)
+] + [
+    SystemCase(
+        RootA(n, projection, positive, interpolations),
+        exact_ties=projection == "drop" and not positive,
+        permutations=projection == "drop" and not positive,
+    )
+    for n, projection, positive, interpolations in (
+        (1, "isometric", False, 0),
+        (1, "drop", True, 0),
+        (1, "drop", False, 1),
+        (2, "isometric", False, 0),
+        (2, "drop", True, 0),
+        (2, "drop", False, 1),
+        (2, "isometric", True, 1),
+        (3, "isometric", False, 1),
+        (3, "drop", True, 1),
+        (3, "drop", False, 2),
+        (6, "isometric", False, 0),
+        (6, "drop", True, 0),
+        (5, "drop", False, 1),
+        (5, "drop", True, 1),
+        (4, "isometric", True, 2),
+        (5, "isometric", False, 2),
+    )
+]
+
+LARGE = [
+    _orbit(384, {1: 2, -1: 1}),
+    _orbit(60, {1: 20}, index_dtypes=FLOATS),
+    _orbit(24, {2: 4, 1: 5}, signed=True),
+    SystemCase(Ordered(120, (1, 2, -3)), scale_error=0.05),
+    SystemCase(Hyperplane(Orbit(600, {1: 1, -1: 1})), exact_ties=False),
+    SystemCase(RootA(150, interpolations=1), permutations=True),
+    SystemCase(RootA(600, projection="isometric"), exact_ties=False),
+    SystemCase(RootA(800, positive=True), scale_error=0.05),
+    SystemCase(Circle(16), exact_ties=False, index_dtypes=(torch.float64,), scale_error=1e-3),
+]
+"""Large against the work for a few embeddings: these show that a system is lazy."""
+
+HUGE = [
+    _orbit(100, {1: 20}),
+    _orbit(60, {3: 2, 2: 3, -1: 8}),
+    _orbit(70, {1: 20}, signed=True),
+    SystemCase(Ordered(90, (1, -1) * 12), scale_error=0.05),
+]
+"""More vectors than int64 can number."""
+
+CASES = [*ORBITS, *ORDERED, *UNIONS, *TABLES, *HYPERPLANES, *CIRCLES, *ROOTS, *LARGE, *HUGE]
+
+
+@dataclass(frozen=True)
+class KnownBug:
+    """A property that does not hold for some of the cases; its test is a strict xfail."""
+
+    property: str
+    reason: str
+    where: Callable[[SystemCase], bool]
+
+
+KNOWN_BUGS: list[KnownBug] = []
+
+
+def name_of(case: SystemCase) -> str:
+    """Identifies a case in the output of pytest."""
+    kind = f", {str(case.precision).removeprefix('torch.')}" if case.stored else ""
+    text = repr(case.system)
+    return f"{text.split(', sha256')[0]}{kind}" if text.startswith("Table") else text

@@ -1,0 +1,183 @@
+"""Every command on one small run, as a user would call it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import torch
+
+from rootspace.classes import ClassMap
+from rootspace.cli import main
+from rootspace.train import read_run
+
+DATA = ["--data.num_classes=30", "--data.image_size=16", "--data.batch_size=32"]
+SMALL = [*DATA, "--model.width=4", "--train.lr=3e-3"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An LSC run with both learned baselines."""
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    arguments = ["train", *SMALL, "--train.epochs=4", f"--run.dir={folder}"]
+    assert main([*arguments, "--run.baselines=[linear_ce,normalized_softmax]"]) == 0
+    return folder
+
+
+def test_run_folder_is_complete(run: Path):
+    for folder in (run, run / "baselines/linear_ce", run / "baselines/normalized_softmax"):
+        for name in (
+            "config.yaml",
+            "classes.json",
+            "model.safetensors",
+            "checkpoints/last.ckpt",
+            "checkpoints/best.ckpt",
+            "metrics.json",
+            "metrics.csv",
+            "evaluation.npz",
+        ):
+            assert (folder / name).is_file(), name
+        assert not list(folder.rglob("*.tmp"))
+    assert (run / "report.html").stat().st_size > 1e6
+
+
+def test_metrics(run: Path):
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["method"] == "lsc" and metrics["system"] == "RootA(5)"  # 5 * 6 >= 30 > 4 * 5
+    assert metrics["parameters"]["head"] == 0 and metrics["bytes_per_class"] == 0
+    assert metrics["epochs"] == 4 and metrics["seconds"] > 0 and metrics["peak_memory_mb"] > 50
+    assert len(metrics["test"]) == 2
+    assert all(t["images"] == 30 and 0 <= t["accuracy"] <= 1 for t in metrics["test"].values())
+    learned = json.loads((run / "baselines/linear_ce/metrics.json").read_text())
+    assert learned["method"] == "learned" and learned["system"] is None
+    assert learned["dim"] == metrics["dim"], "baselines have the embedding of the run"
+    assert learned["parameters"]["head"] == 30 * (5 + 1)
+    assert learned["parameters"]["backbone"] == metrics["parameters"]["backbone"]
+
+
+def test_learns(run: Path):
+    """The small network beats chance, 1/30, by far within four epochs."""
+    for folder in (run, run / "baselines/normalized_softmax"):
+        metrics = json.loads((folder / "metrics.json").read_text())
+        assert metrics["train"]["accuracy"] > 0.2
+
+
+def test_history_has_a_row_an_epoch(run: Path):
+    lines = (run / "metrics.csv").read_text().splitlines()
+    assert lines[0].startswith("epoch,step,seconds,lr,train/loss,train/accuracy,test/")
+    assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3", "4"]
+
+
+def test_no_parameter_has_a_row_for_each_class(run: Path):
+    trained = read_run(run)
+    assert isinstance(trained.objective.classes, ClassMap)
+    assert not list(trained.objective.parameters())
+    assert all(30 not in p.shape for p in trained.embedder.parameters())
+
+
+def test_evaluate_repeats_the_final_figures(run: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["evaluate", str(run), "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert results == json.loads((run / "metrics.json").read_text())["test"]
+
+
+def test_evaluate_on_other_fonts(run: Path, capsys: pytest.CaptureFixture[str]):
+    options = ["--data.test_fonts=[DejaVuSans-Bold]", "--data.train_fonts=[DejaVuSans]"]
+    code = main(["evaluate", str(run), *options])
+    message = capsys.readouterr()
+    # Fewer training fonts share more characters, so other classes are drawn: said, not guessed.
+    assert code == 2 and "unknown to the run" in message.err
+
+
+@pytest.mark.parametrize("baseline", ["", "baselines/linear_ce", "baselines/normalized_softmax"])
+def test_predict_agrees_with_the_accuracy(
+    run: Path, baseline: str, capsys: pytest.CaptureFixture[str]
+):
+    folder = run / baseline
+    samples = sorted((run / "samples").glob("*.png"))
+    assert main(["predict", str(folder), *map(str, samples), "--top=3", "--format=json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["path"] for row in rows] == [str(s) for s in samples]
+    for row in rows:
+        cosines = [answer["cosine"] for answer in row["answers"]]
+        assert len(cosines) == 3 and all(-1 <= c <= 1.0001 for c in cosines)
+        if not baseline:
+            assert cosines == sorted(cosines, reverse=True)
+
+
+def test_predict_text_and_csv_and_unknown(run: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["predict", str(run), str(run / "samples"), "--format=csv"]) == 0
+    assert capsys.readouterr().out.startswith("path,rank,class,cosine")
+    assert main(["predict", str(run), str(run / "samples"), "--min_cosine=1.1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 12 and all("unknown" in line for line in lines)
+
+
+def test_embed(run: Path, tmp_path: Path):
+    samples = sorted((run / "samples").glob("*.png"))
+    for name in ("out.npy", "out.parquet"):
+        assert main(["embed", str(run), str(run / "samples"), f"--out={tmp_path / name}"]) == 0
+    array = np.load(tmp_path / "out.npy")
+    assert array.shape == (len(samples), 5)
+    paths = (tmp_path / "out.txt").read_text().splitlines()
+    assert paths == [str(sample) for sample in samples]
+    table = pyarrow.parquet.read_table(tmp_path / "out.parquet")
+    assert table.column_names == ["path", "class", "cosine", "embedding"]
+    np.testing.assert_array_equal(np.stack(table["embedding"].to_numpy()), array)
+    trained = read_run(run)
+    prediction = trained.objective.predict(torch.from_numpy(array))
+    assert table["class"].to_pylist() == [trained.names[i] for i in prediction.label[:, 0]]
+
+
+def test_report_beside_another_run(run: Path, tmp_path: Path):
+    out = tmp_path / "both.html"
+    assert main(["report", str(run), str(run / "baselines/linear_ce"), f"--out={out}"]) == 0
+    assert "linear_ce" in out.read_text()
+
+
+def test_saved_config_trains_again(run: Path, tmp_path: Path):
+    """The resolved config is a config: the same run from it has the same weights."""
+    folder = tmp_path / "again"
+    config = f"--config={run / 'config.yaml'}"
+    assert main(["train", config, f"--run.dir={folder}", "--run.baselines=[]"]) == 0
+    old, new = (read_run(f).embedder.state_dict() for f in (run, folder))
+    assert all(torch.equal(old[name], new[name]) for name in old)
+
+
+@pytest.mark.parametrize(
+    ("loss", "extra"),
+    [
+        ("cosine", []),
+        ("distance", ["--classes.system=Circle(3)", "--loss.radius=0.5"]),
+        ("combined", ["--loss.weight=0.5"]),
+        ("in_batch_softmax", ["--loss.scale=12"]),
+        ("system_softmax", ["--loss.margin=0.1", "--classes.order=natural", "--model.dim=12"]),
+        ("cosine", ["--model.name=resnet10t", "--train.precision=bf16"]),
+    ],
+)
+def test_losses_systems_and_models(loss: str, extra: list[str], tmp_path: Path):
+    folder = tmp_path / "run"
+    arguments = ["train", *DATA, "--train.epochs=1", f"--loss.name={loss}", f"--run.dir={folder}"]
+    width = [] if any("model.name" in e for e in extra) else ["--model.width=4"]
+    assert main([*arguments, *width, "--train.schedule=cosine", *extra]) == 0
+    assert json.loads((folder / "metrics.json").read_text())["loss"] == loss
+
+
+def test_plan(capsys: pytest.CaptureFixture[str]):
+    assert main(["plan", "1280000"]) == 0
+    out = capsys.readouterr().out
+    assert "1,306,910" in out and "A_n, 1 interpolation" in out
+    assert main(["plan", "1000", "--dim=384"]) == 0
+    assert "147,840" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["predict", "--help"]])
+def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]):
+    try:
+        assert main(arguments) == 0
+    except SystemExit as end:  # argparse's own --help
+        assert not end.code
+    assert capsys.readouterr().out

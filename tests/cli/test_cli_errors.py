@@ -1,0 +1,127 @@
+"""What a user can get wrong: one line that says what to do, exit code 2, nothing half-written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from rootspace.cli import main
+
+TRAIN = ["train", "--data.num_classes=20", "--data.image_size=16", "--model.width=4"]
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
+    """Run a command that must fail as users like it; returns its message."""
+    assert main([str(a) for a in arguments]) == 2
+    captured = capsys.readouterr()
+    # Progress may come first; the error is the last line, and has a command and a reason.
+    lines = captured.err.strip().splitlines()
+    assert lines and lines[-1].startswith("rootspace"), captured.err
+    assert ": error: " in lines[-1] and "Traceback" not in captured.err
+    return lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--classes.system=RootB(3)"], "Unknown vector system 'RootB'"),
+        (["--classes.system=RootA(3"], "Expected a vector system"),
+        (["--classes.system=RootA(n=-1)"], "'n' must be a positive integer, not -1"),
+        (["--classes.system=__import__('os').system('true')"], "Unknown vector system"),
+        (["--classes.system=RootA(2)"], "'num_classes' must be at most 6"),
+        (["--classes.system=RootA(9)", "--model.dim=8"], "disagree"),
+        (["--model.dim=1"], "'num_classes' must be at most"),
+        (["--data.num_classes=1000000"], "'num_classes' must be at most"),
+        (["--data.test_fonts=[NoSuchFont]"], "NoSuchFont"),
+        (["--data.ranges=Latin"], "ranges"),
+        (["--data.name=mnist"], "data.name"),
+        (["--data.nmae=characters"], "nmae"),
+        (["--model.name=resnet_fifty"], "must be a timm model"),
+        (["--loss.name=arcface"], "loss.name"),
+        (["--run.baselines=[softmax]"], "Unknown loss 'softmax'"),
+        (["--train.epochs=0"], "'train.epochs' must be at least 1, not 0"),
+        (["--train.epochs=many"], "epochs"),
+        (["--train.lr=-1"], "'train.lr' must be positive"),
+        (["--train.precision=8"], "precision"),
+        (["--loss.margin=-1"], "'margin' must not be negative"),
+        (["--config=missing.yaml"], "missing.yaml does not exist"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_settings(options: list[str], message: str, tmp_path: Path, capsys):
+    folder = tmp_path / "run"
+    arguments = [a for a in TRAIN if not any(a.split("=")[0] == o.split("=")[0] for o in options)]
+    if "--model.name=resnet_fifty" in options:
+        arguments.remove("--model.width=4")
+    assert message in fails(capsys, *arguments, *options, f"--run.dir={folder}")
+    assert not folder.exists()
+
+
+def test_config_that_is_no_yaml(tmp_path: Path, capsys):
+    path = tmp_path / "config.yaml"
+    path.write_text("data: [")
+    assert "is not YAML" in fails(capsys, "train", f"--config={path}")
+    path.write_text("just text")
+    assert "must hold sections" in fails(capsys, "train", f"--config={path}")
+
+
+def test_run_folder_in_use(tmp_path: Path, capsys):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert "must be new or empty" in fails(capsys, *TRAIN, f"--run.dir={tmp_path}")
+    assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
+    file = tmp_path / "notes.txt"
+    assert "must be a folder" in fails(capsys, *TRAIN, f"--run.dir={file}")
+    assert "must be writable" in fails(capsys, *TRAIN, f"--run.dir={file / 'run'}")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_run_folder_without_permission(tmp_path: Path, capsys):
+    tmp_path.chmod(0o500)
+    assert "must be writable" in fails(capsys, *TRAIN, f"--run.dir={tmp_path / 'run'}")
+
+
+def test_resume_without_a_run(tmp_path: Path, capsys):
+    message = fails(capsys, "train", "--resume", f"--run.dir={tmp_path}")
+    assert "is not a run folder" in message
+
+
+def test_empty_folder_and_corrupt_image(tmp_path: Path, capsys):
+    train = [
+        "train",
+        "--data.name=image_folder",
+        "--model.width=4",
+        f"--run.dir={tmp_path / 'run'}",
+    ]
+    root = tmp_path / "images"
+    root.mkdir()
+    assert str(root) in fails(capsys, *train, f"--data.root={root}")
+    for name in ("a", "b"):
+        (root / name).mkdir()
+        for i in range(12):
+            Image.new("RGB", (40, 30), (i, i, i)).save(root / name / f"{i}.png")
+    (root / "b" / "broken.png").write_bytes(b"not a picture")
+    assert "broken.png" in fails(capsys, *train, f"--data.root={root}", "--train.epochs=1")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "embed", "report"])
+def test_commands_without_a_run(command: str, tmp_path: Path, capsys):
+    more = {"predict": ["x.png"], "embed": ["x.png", "--out=x.npy"]}.get(command, [])
+    message = fails(capsys, command, tmp_path / "none", *more)
+    assert "none" in message and "run folder" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["traim"], "unknown command 'traim'"),
+        (["plan"], "num_classes"),
+        (["plan", "-5"], "'num_classes' must be a positive integer, not -5"),
+        (["plan", "many"], "invalid int value"),
+        (["plan", "10", "--dim=0"], "'dim' must be a positive integer"),
+    ],
+)
+def test_command_line(arguments: list[str], message: str, capsys):
+    assert message in fails(capsys, *arguments)

@@ -1,0 +1,23 @@
+"""Settings of the property tests, and files of golden values."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+
+hypothesis.settings.register_profile(
+    "rootspace", deadline=None, derandomize=True, max_examples=40, print_blob=True
+)
+hypothesis.settings.load_profile("rootspace")
+
+
+@pytest.fixture(scope="session")
+def golden() -> dict[str, Any]:
+    """Contents of tests/golden, by name of the file."""
+    folder = Path(__file__).parent / "golden"
+    return {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.glob("*.json"))
+    }

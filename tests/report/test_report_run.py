@@ -1,0 +1,120 @@
+"""Reading run folders: what is wrong is named in one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report_runs import MakeRun, evaluation, metrics
+
+from rootspace.report import write_report
+from rootspace.report._run import read_run
+
+
+def test_reads_everything(make_run: MakeRun) -> None:
+    arrays = evaluation()
+    run = read_run(make_run(arrays=arrays, num_classes=20, capacity=2**70))
+    assert run.name == "run" and run.capacity == 2**70
+    assert run.test["seen"].images == 2222
+    assert run.config == "data: <fonts>\nseed: 0\n"
+    assert run.curves is not None and list(run.curves.test) == ["seen", "unseen"]
+    assert run.evaluation is not None and len(run.evaluation.confusions) == 3
+    confusion = run.evaluation.confusions[1]
+    assert (confusion.true, confusion.predicted, confusion.test_set) == (1, 2, "unseen")
+    np.testing.assert_array_equal(confusion.true_sample, arrays["confusion_true_images"][1])
+
+
+def test_not_a_run_folder(tmp_path: Path, make_run: MakeRun) -> None:
+    with pytest.raises(FileNotFoundError, match=r"nothing is not a run folder: no such folder"):
+        write_report(tmp_path / "nothing")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    pattern = r"empty is not a run folder: metrics\.json is missing; train one with `rootspace "
+    with pytest.raises(FileNotFoundError, match=pattern):
+        write_report(empty)
+    with pytest.raises(FileNotFoundError, match=pattern):
+        write_report(make_run(), others=[empty])
+    assert list(empty.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dim": "64"}, r"metrics\.json: 'dim' must be an integer, not '64'\."),
+        ({"dim": True}, r"'dim' must be an integer, not True"),
+        ({"parameters": {"backbone": 1}}, r"has no 'parameters\.head'; it must be an integer"),
+        ({"test": {"seen": {}}}, r"has no 'test\.seen\.accuracy'; it must be a number"),
+        ({"capacity": "many"}, r"'capacity' must be an integer, not 'many'"),
+    ],
+)
+def test_metrics_of_the_wrong_kind(make_run: MakeRun, changes: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_run(make_run(**changes))
+
+
+def test_metrics_that_are_no_object(make_run: MakeRun) -> None:
+    run = make_run()
+    (run / "metrics.json").write_text("{")
+    with pytest.raises(ValueError, match=r"metrics\.json is not JSON"):
+        read_run(run)
+    (run / "metrics.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"must hold a JSON object, not list"):
+        read_run(run)
+
+
+def test_optional_metrics_may_be_null_or_missing(make_run: MakeRun) -> None:
+    run = make_run()
+    optional = ("system", "order", "scale", "capacity", "min_angle", "peak_memory_mb", "device",
+                "batch_size", "version", "data", "model", "bytes_per_class")  # fmt: skip
+    full = metrics()
+    for record in (
+        {**full, **dict.fromkeys(optional)},
+        {k: full[k] for k in full.keys() - optional},
+    ):
+        (run / "metrics.json").write_text(json.dumps(record))
+        page = write_report(run).read_text("utf-8")
+        assert "None" not in page[: page.index("<script>")]
+
+
+def test_curves_of_the_wrong_kind(make_run: MakeRun) -> None:
+    with pytest.raises(ValueError, match=r"metrics\.csv has no column 'train/loss'"):
+        read_run(make_run("a", csv="epoch,seconds\n1,2\n"))
+    with pytest.raises(ValueError, match=r"metrics\.csv, column 'seconds': .*soon"):
+        read_run(make_run("b", csv="epoch,seconds,train/loss,train/accuracy\n1,soon,1,1\n"))
+    assert read_run(make_run("c", csv="epoch,seconds\n")).curves is None
+
+
+def test_evaluation_of_the_wrong_kind(make_run: MakeRun) -> None:
+    def broken(name: str, **changes: object) -> Path:
+        arrays = {**evaluation(), **changes}
+        return make_run(name, arrays={k: v for k, v in arrays.items() if v is not None})
+
+    cases = {
+        r"has no array 'class_names'": {"class_names": None},
+        r"has no array 'confusion_true'": {"confusion_true": None},
+        r"'embeddings' must be \[S dim\] \(S = 18, dim = 64\), not \[18, 63\]": {
+            "embeddings": np.zeros((18, 63))
+        },
+        r"'embedding_labels' must be \[S\] \(S = 18\), not \[17\]": {
+            "embedding_labels": np.zeros(17, int)
+        },
+        r"have 2 channels, not 1 or 3": {
+            key: np.zeros((3, 2, 8, 8), np.uint8)
+            for key in (
+                "confusion_images",
+                "confusion_true_images",
+                "confusion_predicted_images",
+            )
+        },
+        r"must be uint8, not float64": {"confusion_images": np.zeros((3, 1, 16, 16))},
+        r"evaluation\.npz cannot be read": {"class_names": np.array(["a", None], dtype=object)},
+    }
+    for i, (message, changes) in enumerate(cases.items()):
+        with pytest.raises(ValueError, match=message):
+            read_run(broken(f"run{i}", **changes))
+    run = make_run()
+    (run / "evaluation.npz").write_bytes(b"PK nothing")
+    with pytest.raises(ValueError, match=r"evaluation\.npz cannot be read"):
+        read_run(run)

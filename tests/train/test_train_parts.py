@@ -1,0 +1,90 @@
+"""The pieces of training: objectives, schedule, systems for a config, statistics."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rootspace import ClassMap
+from rootspace.losses import CosineLoss
+from rootspace.systems import Circle, RootA
+from rootspace.train import (
+    ClassesConfig,
+    Embedder,
+    LinearCE,
+    NormalizedSoftmax,
+    TrainConfig,
+    VectorObjective,
+)
+from rootspace.train.build import build_system
+from rootspace.train.module import Tally, learning_rate_factor
+
+
+@pytest.mark.parametrize(
+    ("config", "num_classes", "dim", "expected"),
+    [
+        (ClassesConfig(), 10, None, RootA(3)),
+        (ClassesConfig(), 1281, None, RootA(36)),
+        (ClassesConfig(), 1281, 64, RootA(64)),
+        (ClassesConfig(), 200, 10, RootA(10, interpolations=1)),
+        (ClassesConfig(system="Circle(3)"), 10, None, Circle(3)),
+        (ClassesConfig(system="Circle(3)"), 10, 2, Circle(3)),
+    ],
+)
+def test_system_of_a_config(config, num_classes, dim, expected):
+    assert build_system(config, num_classes, dim) == expected
+
+
+def test_cosine_schedule():
+    config = TrainConfig(schedule="cosine", warmup_steps=10)
+    factors = [learning_rate_factor(step, 110, config) for step in range(110)]
+    assert factors[:3] == pytest.approx([0.1, 0.2, 0.3])
+    assert factors[10] == 1 and factors[60] == pytest.approx(0.5)
+    assert factors[10:] == sorted(factors[10:], reverse=True) and factors[-1] < 1e-3
+    assert learning_rate_factor(50, 110, TrainConfig()) == 1
+
+
+def test_learned_heads_predict_their_logits():
+    torch.manual_seed(0)
+    z = torch.randn(40, 8)
+    for head in (LinearCE(8, 12), NormalizedSoftmax(8, 12)):
+        prediction = head.predict(z, 3)
+        assert torch.equal(prediction.label, head.logits(z).topk(3).indices)
+        vectors = head.class_vectors(prediction.label[:, 0])
+        cosine = torch.nn.functional.cosine_similarity(z, vectors)
+        torch.testing.assert_close(prediction.cosine[:, 0], cosine)
+
+
+def test_normalized_softmax_is_a_softmax_over_scaled_cosines():
+    torch.manual_seed(0)
+    head, z, labels = NormalizedSoftmax(8, 12, scale=7.0), torch.randn(20, 8), torch.arange(20) % 12
+    expected = torch.nn.functional.cross_entropy(7.0 * head.cosines(z), labels)
+    torch.testing.assert_close(head(z, labels), expected)
+
+
+def test_vector_objective_has_no_parameters():
+    objective = VectorObjective(CosineLoss(ClassMap(RootA(100), 10_000)))
+    assert not list(objective.parameters()) and not objective.state_dict()
+    labels = torch.tensor([0, 9_999])
+    vectors = objective.class_vectors(labels)
+    assert torch.equal(objective.predict(vectors).label[:, 0], labels)
+
+
+def test_embedder_normalises_bytes():
+    seen = []
+
+    class Probe(torch.nn.Module):
+        def forward(self, x):
+            seen.append(x)
+            return x.flatten(1)
+
+    embedder = Embedder(Probe(), mean=(0.5, 0.25), std=(0.5, 0.5))
+    embedder(torch.full((1, 2, 3, 3), 255, dtype=torch.uint8))
+    assert seen[0][0, 0].unique().item() == 1.0 and seen[0][0, 1].unique().item() == 1.5
+
+
+def test_tally_weighs_batches_by_their_size():
+    tally = Tally()
+    tally.add(torch.tensor(1.0), torch.tensor(3), 4)
+    tally.add(torch.tensor(4.0), torch.tensor(0), 2)
+    assert tally.means() == pytest.approx((2.0, 0.5))

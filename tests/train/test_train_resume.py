@@ -1,0 +1,120 @@
+"""A run that was killed or stopped continues to the very weights of an unbroken one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+SETTINGS = [
+    "--data.num_classes=40",
+    "--data.image_size=16",
+    "--data.batch_size=8",
+    "--model.width=4",
+    "--train.lr=3e-3",
+    "--train.schedule=cosine",
+    "--train.epochs=4",
+    "--train.checkpoint_minutes=0.0002",
+]
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "rootspace", "train", *arguments]
+
+
+def finish(*arguments: str) -> None:
+    subprocess.run(command(*arguments), check=True, capture_output=True, timeout=300)
+
+
+def stop_within_an_epoch(folder: Path, how: signal.Signals) -> int:
+    """Start a run, send it a signal some time after its first epoch; returns its exit code."""
+    process = subprocess.Popen(
+        command(*SETTINGS, f"--run.dir={folder}"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    started = time.monotonic()
+    while not (folder / "metrics.csv").exists():
+        assert process.poll() is None, "the run ended before it could be stopped"
+        assert time.monotonic() - started < 120
+        time.sleep(0.005)
+    time.sleep(0.12)
+    process.send_signal(how)
+    return process.wait(timeout=120)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("unbroken") / "run"
+    finish(*SETTINGS, f"--run.dir={folder}")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130), (signal.SIGTERM, 130)],
+    ids=["killed", "ctrl-c", "terminated"],
+)
+def test_resume_gives_the_same_weights(
+    how: signal.Signals, code: int, unbroken: Path, tmp_path: Path
+):
+    folder = tmp_path / "run"
+    assert stop_within_an_epoch(folder, how) == code
+    assert not (folder / "metrics.json").exists(), "stopped too late to test anything"
+    state = torch.load(folder / "checkpoints/last.ckpt", weights_only=False)
+    steps_an_epoch = state["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["ready"]
+    assert steps_an_epoch, "the checkpoint knows where it is"
+    if how != signal.SIGKILL:
+        assert (folder / "model.safetensors").exists(), "usable although stopped"
+    finish("--resume", f"--run.dir={folder}")
+    expected, resumed = (load_file(f / "model.safetensors") for f in (unbroken, folder))
+    assert expected.keys() == resumed.keys()
+    for name in expected:
+        assert torch.equal(expected[name], resumed[name]), name
+    assert _without_seconds(unbroken) == _without_seconds(folder)
+
+
+def test_resuming_a_finished_run_changes_nothing(unbroken: Path):
+    before = (unbroken / "model.safetensors").read_bytes()
+    finish("--resume", f"--run.dir={unbroken}")
+    assert (unbroken / "model.safetensors").read_bytes() == before
+
+
+def test_two_processes_train_and_evaluate_every_image(tmp_path: Path):
+    """DistributedDataParallel on gloo: odd numbers of images, none counted twice."""
+    folder = tmp_path / "run"
+    finish(
+        "--data.num_classes=15",
+        "--data.image_size=16",
+        "--data.batch_size=7",
+        "--model.width=4",
+        "--train.epochs=1",
+        "--train.devices=2",
+        "--train.accelerator=cpu",
+        f"--run.dir={folder}",
+    )
+    lines = (folder / "metrics.csv").read_text().splitlines()
+    names, values = (line.split(",") for line in lines)
+    row = dict(zip(names, values, strict=True))
+    assert row["step"] == "11"  # 150 images in two shares of 75, batches of 7: 75 = 10 * 7 + 5
+    tests = [float(value) for name, value in row.items() if name.startswith("test/")]
+    assert len(tests) == 2
+    assert all(abs(value * 15 - round(value * 15)) < 1e-6 for value in tests)
+
+
+def _without_seconds(folder: Path) -> list[list[str]]:
+    rows = [line.split(",") for line in (folder / "metrics.csv").read_text().splitlines()]
+    column = rows[0].index("seconds")
+    return [row[:column] + row[column + 1 :] for row in rows]
+
+
+def test_checkpoint_environment_is_clean():
+    """The tests above start processes of their own: no rank may leak into them."""
+    assert "LOCAL_RANK" not in os.environ
