@@ -23,12 +23,16 @@ import sys
 import time
 from pathlib import Path
 
+import matplotlib
+import matplotlib.pyplot as plt
 import torch
 
 from rootspace import ClassMap
 from rootspace.losses import CosineLoss, SystemSoftmaxLoss
 from rootspace.systems import RootA
 from rootspace.train.memory import peak_megabytes, reset_peak
+
+matplotlib.use("Agg")
 
 BATCH, DIM = 256, 384
 METHODS = ("linear + cross-entropy", "CosineLoss", "SystemSoftmaxLoss")
@@ -106,6 +110,21 @@ def markdown(rows: list[dict[str, object]], counts: tuple[int, ...]) -> str:
     return "\n".join(lines)
 
 
+def plot(rows: list[dict[str, object]], path: Path) -> None:
+    """Time and memory against the number of classes, both logarithmic."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    for axis, key, label in zip(axes, ("ms", "mb"), ("ms a step", "peak memory, MB"), strict=True):
+        for method in METHODS:
+            cells = [r for r in rows if r["method"] == method and r[key] is not None]
+            x, y = [r["classes"] for r in cells], [max(float(str(r[key])), 0.1) for r in cells]
+            axis.loglog(x, y, marker="o", label=method)
+        axis.set(xlabel="classes", ylabel=label)
+        axis.grid(alpha=0.3)
+    axes[0].legend(frameon=False, fontsize="small")
+    figure.suptitle(f"loss forward + backward, batch {BATCH}, dim {DIM}", fontsize="medium")
+    figure.savefig(path, dpi=110)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="up to 100,000 classes, in seconds")
@@ -131,6 +150,7 @@ def main() -> None:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
+    plot(rows, options.out / "loss.png")
     text = f"batch {BATCH}, dim {DIM}, float32, {machine}\n\n{table}\n"
     (options.out / "loss.md").write_text(text)
     print(text)

@@ -64,7 +64,7 @@ class ClassLoss(nn.Module, abc.ABC):
                 "Arguments 'embeddings' and 'labels' must have shapes [B, dim] and [B] with B > 0, "
                 f"not {tuple(embeddings.shape)} and {tuple(labels.shape)}."
             )
-        z, norm = finite_rows(embeddings)
+        z, norm = finite_rows(embeddings, "embeddings")
         if not torch.compiler.is_compiling() and bool((norm == 0).any()):
             row = int((norm == 0).nonzero()[0, 0])
             raise ValueError(

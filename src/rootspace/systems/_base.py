@@ -270,7 +270,7 @@ class VectorSystem(abc.ABC):
         return z.reshape(-1, self.dim)
 
 
-def finite_rows(z: Tensor) -> tuple[Tensor, Tensor]:
+def finite_rows(z: Tensor, name: str = "z") -> tuple[Tensor, Tensor]:
     """Rows in at least float32 with their lengths, rescaled where a length over- or underflows.
 
     Directions are unchanged; only rows so long or short that their squares leave the range of
@@ -291,6 +291,6 @@ def finite_rows(z: Tensor) -> tuple[Tensor, Tensor]:
     largest = z.detach().abs().amax(dim=-1, keepdim=True)
     if not bool(torch.isfinite(largest).all()):
         row = int((~torch.isfinite(largest)).nonzero()[0, 0])
-        raise ValueError(f"Argument 'z' must be finite; row {row} holds NaN or infinity.")
+        raise ValueError(f"Argument '{name}' must be finite; row {row} holds NaN or infinity.")
     z = z / torch.where(largest > 0, largest, 1)
     return z, torch.linalg.vector_norm(z, dim=-1)

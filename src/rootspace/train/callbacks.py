@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -21,7 +22,7 @@ class StoppedByUser(Exception):
     """Training stopped on Ctrl-C after its state was saved."""
 
 
-class Checkpoints(L.pytorch.callbacks.Checkpoint):
+class Checkpoints(Checkpoint):
     """`last.ckpt` after each epoch, every few minutes and on Ctrl-C; `best.ckpt` beside it.
 
     Files appear under their names only when complete: a killed run leaves the one before. "Best" is

@@ -110,6 +110,11 @@ class LSCModule(L.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         images, labels = batch
         embeddings = self.embedder(images)
+        if not bool(torch.isfinite(embeddings.detach().sum())):
+            raise ValueError(
+                f"Training diverged at step {self.global_step}: the embeddings are not finite. "
+                "Try a smaller train.lr, train.warmup_steps or train.gradient_clip."
+            )
         loss = self.objective(embeddings, labels)
         with torch.no_grad():
             right = (self.objective.predict(embeddings.detach()).label[:, 0] == labels).sum()
