@@ -8,7 +8,7 @@ import rootspace.losses
 import rootspace.systems
 import rootspace.testing
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # the tensors of tests are small: a second thread costs more than it does
 
 
 @pytest.fixture(autouse=True)

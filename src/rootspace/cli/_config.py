@@ -8,6 +8,7 @@ up in --help with their documentation.
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,7 @@ def _read_configs(arguments: list[str]) -> dict[str, Any]:
 def _options(arguments: list[str]) -> dict[str, str]:
     """`--key value` and `--key=value` as written; good enough to look up names."""
     options = {}
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
         if argument.startswith("--"):
             key, equals, value = argument[2:].partition("=")
             options[key] = value if equals else following

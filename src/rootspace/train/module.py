@@ -158,7 +158,10 @@ class LSCModule(L.LightningModule):
         if head:
             groups.append({"params": head, "lr": config.lr * self.objective.lr_factor})
         optimizer = torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
-        steps = int(self.trainer.estimated_stepping_batches)
+        # Not `estimated_stepping_batches`: that makes the training loader before a resumed run's
+        # state is restored, and the epoch would begin anew.
+        data = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        steps = config.epochs * len(data.train_dataloader())
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: learning_rate_factor(step, steps, config)
         )
