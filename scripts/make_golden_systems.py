@@ -94,9 +94,7 @@ SYSTEMS = {
     "Orbit(4, {2: 1, 1: 2}, signed=True)": orbit(4, {2: 1, 1: 2}, True),
     "Ordered(5, (1, -1))": ordered(5, (1, -1)),
     "Ordered(6, (2, -1, 3))": ordered(6, (2, -1, 3)),
-    "Union([Orbit(3, {1: 2}), Ordered(3, (1, -1))])": union(
-        orbit(3, {1: 2}), ordered(3, (1, -1))
-    ),
+    "Union([Orbit(3, {1: 2}), Ordered(3, (1, -1))])": union(orbit(3, {1: 2}), ordered(3, (1, -1))),
     "Hyperplane(Orbit(4, {1: 1, -1: 1}))": hyperplane(orbit(4, {1: 1, -1: 1})),
     "Circle(0)": circle(0),
     "Circle(3)": circle(3),

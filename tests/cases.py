@@ -1,14 +1,30 @@
 """Every public vector system in small, large and huge instances, with what to expect of them.
 
-A new system needs one entry here; a guard in systems/test_contract.py asks for it.
+A new system needs one entry here; a guard in systems/test_systems_contract.py asks for it.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import pytest
 import torch
 
-from rootspace.systems import Circle, Hyperplane, Orbit, Ordered, RootA, Table, Union
+from rootspace.systems import (
+    Circle,
+    Hypercube,
+    Hyperplane,
+    Orbit,
+    Ordered,
+    Orthoplex,
+    PermutationCode,
+    PermutationSystem,
+    RootA,
+    RootB,
+    RootD,
+    SignedKHot,
+    Table,
+    Union,
+)
 from rootspace.testing import SystemCase
 
 FLOATS = (torch.float64, torch.float32)
@@ -77,6 +93,7 @@ UNIONS = [
         permutations=True,
         sign_flips=True,
     ),
+    SystemCase(Union([Orbit(4, {1: 1}), Orbit(4, {1: 4}, signed=True)]), permutations=True),
     SystemCase(Union([Ordered(5, (1, -1)), Ordered(5, (2, 1, 1)), Orbit(5, {-1: 1})])),
     SystemCase(
         Union([Orbit(4, {1: 2}, signed=True), Table(_random_rows(9, 4, torch.float64))]),
@@ -107,12 +124,12 @@ CIRCLES = [
     SystemCase(Circle(0), sign_flips=True, permutations=True),
     SystemCase(Circle(1), sign_flips=True, permutations=True),
     SystemCase(Circle(2), exact_ties=False, sign_flips=True, permutations=True),
-    SystemCase(Circle(7), exact_ties=False, sign_flips=True, permutations=True, index_dtypes=FLOATS),
+    SystemCase(
+        Circle(7), exact_ties=False, sign_flips=True, permutations=True, index_dtypes=FLOATS
+    ),
 ]
 
-ROOTS = [
-    SystemCase(RootA(n), permutations=True) for n in (1, 2, 3, 6)
-] + [
+ROOTS = [SystemCase(RootA(n), permutations=True) for n in (1, 2, 3, 6)] + [
     SystemCase(
         RootA(n, projection, positive, interpolations),
         exact_ties=projection == "drop" and not positive,
@@ -138,28 +155,37 @@ ROOTS = [
     )
 ]
 
+NAMED = [
+    SystemCase(PermutationSystem(6, 2, 1), permutations=True),
+    SystemCase(PermutationCode(6), permutations=True, sign_flips=True),
+    SystemCase(PermutationCode(5, levels=1), permutations=True, sign_flips=True),
+    SystemCase(SignedKHot(6, 3), permutations=True, sign_flips=True),
+    SystemCase(RootD(5), permutations=True, sign_flips=True),
+    SystemCase(RootB(4), permutations=True, sign_flips=True),
+    SystemCase(Orthoplex(4), permutations=True, sign_flips=True),
+    SystemCase(Hypercube(5), permutations=True, sign_flips=True),
+]
+
 LARGE = [
     _orbit(384, {1: 2, -1: 1}),
     _orbit(60, {1: 20}, index_dtypes=FLOATS),
     _orbit(24, {2: 4, 1: 5}, signed=True),
-    SystemCase(Ordered(120, (1, 2, -3)), scale_error=0.05),
+    SystemCase(Ordered(200, (1, 2, -3)), scale_error=0.05),
     SystemCase(Hyperplane(Orbit(600, {1: 1, -1: 1})), exact_ties=False),
     SystemCase(RootA(150, interpolations=1), permutations=True),
     SystemCase(RootA(600, projection="isometric"), exact_ties=False),
-    SystemCase(RootA(800, positive=True), scale_error=0.05),
     SystemCase(Circle(16), exact_ties=False, index_dtypes=(torch.float64,), scale_error=1e-3),
 ]
 """Large against the work for a few embeddings: these show that a system is lazy."""
 
 HUGE = [
-    _orbit(100, {1: 20}),
-    _orbit(60, {3: 2, 2: 3, -1: 8}),
-    _orbit(70, {1: 20}, signed=True),
-    SystemCase(Ordered(90, (1, -1) * 12), scale_error=0.05),
+    _orbit(160, {1: 14}),
+    _orbit(200, {2: 1, -1: 11}),
+    _orbit(100, {1: 13}, signed=True),
 ]
 """More vectors than int64 can number."""
 
-CASES = [*ORBITS, *ORDERED, *UNIONS, *TABLES, *HYPERPLANES, *CIRCLES, *ROOTS, *LARGE, *HUGE]
+CASES = [*ORBITS, *ORDERED, *UNIONS, *TABLES, *HYPERPLANES, *CIRCLES, *ROOTS, *NAMED, *LARGE, *HUGE]
 
 
 @dataclass(frozen=True)
@@ -171,7 +197,67 @@ class KnownBug:
     where: Callable[[SystemCase], bool]
 
 
-KNOWN_BUGS: list[KnownBug] = []
+def _named(*names: str) -> Callable[[SystemCase], bool]:
+    return lambda case: repr(case.system) in names
+
+
+KNOWN_BUGS = [
+    KnownBug(
+        "partition_of_zero",
+        "log_partition divides the scale by the smallest normal number: inf * 0 from scale 4 on",
+        lambda _: True,
+    ),
+    KnownBug(
+        "ties",
+        "the tree adds rounded products, so that equal scores differ in the last bit",
+        _named("Ordered(6, (2, -1, -1))", "Ordered(8, (3, 1, -2))"),
+    ),
+    KnownBug("ties", "vectors at right angles are not exact: cos(pi/2) > 0", _named("Circle(0)")),
+    KnownBug(
+        "autocast",
+        "a matrix product is left to autocast",
+        lambda case: (
+            "Table" in repr(case.system)
+            or repr(case.system)
+            in (
+                "Circle(0)",
+                "Circle(1)",
+                "Circle(2)",
+                "Union([Ordered(5, (1, -1)), Ordered(5, (2, 1, 1)), Orbit(5, {-1: 1})])",
+                "RootA(2, interpolations=1)",
+                "RootA(2, projection='isometric', positive=True, interpolations=1)",
+                "RootA(3, projection='isometric', interpolations=1)",
+                "RootA(3, positive=True, interpolations=1)",
+                "RootA(3, interpolations=2)",
+                "RootA(6, positive=True)",
+                "RootA(5, interpolations=1)",
+                "RootA(4, projection='isometric', positive=True, interpolations=2)",
+            )
+        ),
+    ),
+    KnownBug("lazy", "the scale rule makes the partition function enumerate", _named("Circle(16)")),
+    KnownBug(
+        "scale_rule",
+        "one vector stands for an orbit in a union that has fewer symmetries",
+        lambda case: any(
+            f"[{part}" in repr(case.system)
+            for part in (
+                "Orbit(4, {1: 1}), Orbit(4, {1: 4}",
+                "Orbit(4, {1: 2}, signed",
+                "Ordered(5",
+            )
+        ),
+    ),
+]
+
+
+def marks_for(case: SystemCase, name: str) -> list[pytest.MarkDecorator]:
+    """An xfail mark where a known bug lets this property of the case fail."""
+    return [
+        pytest.mark.xfail(reason=bug.reason, strict=True, raises=AssertionError)
+        for bug in KNOWN_BUGS
+        if bug.property == name and bug.where(case)
+    ]
 
 
 def name_of(case: SystemCase) -> str:

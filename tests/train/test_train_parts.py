@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -85,6 +87,8 @@ def test_embedder_normalises_bytes():
 
 def test_tally_weighs_batches_by_their_size():
     tally = Tally()
-    tally.add(torch.tensor(1.0), torch.tensor(3), 4)
-    tally.add(torch.tensor(4.0), torch.tensor(0), 2)
+    tally.add(torch.tensor(1.0), 4, torch.tensor(3))
+    tally.add(torch.tensor(4.0), 2, torch.tensor(0))
+    tally.add(torch.tensor(2.0), 6)  # not judged
     assert tally.means() == pytest.approx((2.0, 0.5))
+    assert all(math.isnan(value) for value in Tally().means())

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from rootspace.systems import MAX_INDEX, Table, VectorSystem, finite_rows, system_from
 
+from ._codes import Codes, LevelCodes, NumberCodes, make_codes, read_codes
 from ._permutation import KeyedPermutation
 
 FORMAT = 1
@@ -86,16 +87,57 @@ class ClassMap:
             )
         if order not in ("shuffled", "natural"):
             raise ValueError(f"Argument 'order' must be 'shuffled' or 'natural', not {order!r}.")
+        self._set(system, num_classes, order, seed, names)
+        self._permutation = KeyedPermutation(system.size, seed) if order == "shuffled" else None
+
+    def _set(
+        self,
+        system: VectorSystem,
+        num_classes: int,
+        order: Literal["shuffled", "natural", "assigned"],
+        seed: int,
+        names: Sequence[str] | None,
+    ) -> None:
         if names is not None and len(names) != num_classes:
             raise ValueError(
                 f"Argument 'names' must hold {num_classes} names, one a class, not {len(names)}."
             )
         self.system = system
         self.num_classes = num_classes
-        self.order: Literal["shuffled", "natural"] = order
+        self.order: Literal["shuffled", "natural", "assigned"] = order
         self.seed = seed
         self.names = None if names is None else list(names)
-        self._permutation = KeyedPermutation(system.size, seed) if order == "shuffled" else None
+        self._permutation: KeyedPermutation | None = None
+        self._codes: Codes | None = None
+
+    @classmethod
+    def assigned(
+        cls, system: VectorSystem, vectors: Tensor, names: Sequence[str] | None = None
+    ) -> ClassMap:
+        """A map in which each class owns a given vector, chosen from data: see `classes.assign`.
+
+        Args:
+            system: the vectors belong to, of any size.
+            vectors: `[C, dim]` members of it, or their `[C]` int64 numbers; all different.
+            names: one for each class, or None.
+
+        Returns:
+            A map that stores one compact code a class: 2 bits a coordinate for k-hot vectors, 3
+            for codes of three levels, at most 8 bytes for systems that can be numbered.
+
+        Raises:
+            ValueError: a vector is not a member, or two are equal.
+        """
+        return cls._with_codes(system, make_codes(system, vectors), names)
+
+    @classmethod
+    def _with_codes(
+        cls, system: VectorSystem, codes: Codes, names: Sequence[str] | None
+    ) -> ClassMap:
+        classes = cls.__new__(cls)
+        classes._set(system, len(codes), "assigned", 0, names)
+        classes._codes = codes
+        return classes
 
     @property
     def dim(self) -> int:
@@ -108,11 +150,22 @@ class ClassMap:
         return self.system.size
 
     @property
+    def closed_form(self) -> bool:
+        """Whether `predict` needs no search over the class vectors, however many there are."""
+        if isinstance(self._codes, LevelCodes) or isinstance(self.system, Table):
+            return False
+        return self._walking_pays(1, WALK_START) or self.num_classes == self.capacity
+
+    @property
     def bytes_per_class(self) -> float:
-        """Memory for one class vector: 0 for a formula, 4 * dim for a `Table`."""
+        """Memory for one class vector: 0 for a formula, else that of its code or table row."""
+        if self._codes is not None:
+            return self._codes.bytes_per_class
         return 4.0 * self.dim if isinstance(self.system, Table) else 0.0
 
     def __repr__(self) -> str:
+        if self._codes is not None:
+            return f"ClassMap.assigned({self.system!r}, <{self.num_classes} vectors>)"
         return f"ClassMap({self.system!r}, {self.num_classes}, {self.order!r}, seed={self.seed})"
 
     # ---------------------------------------------------------------- class <-> vector
@@ -122,6 +175,18 @@ class ClassMap:
 
         Raises:
             IndexError: a label is not in [0, num_classes).
+        """
+        labels = self.check_labels(labels)
+        if self._codes is not None:
+            return self._codes.indices(labels.reshape(-1)).reshape(labels.shape)
+        return labels if self._permutation is None else self._permutation(labels)
+
+    def check_labels(self, labels: Tensor) -> Tensor:
+        """`[...]` integers in [0, num_classes) as int64.
+
+        Raises:
+            TypeError: not integers.
+            IndexError: out of range.
         """
         labels = torch.as_tensor(labels)
         if labels.is_floating_point() or labels.dtype == torch.bool:
@@ -134,7 +199,7 @@ class ClassMap:
                     f"Argument 'labels' must lie in [0, {self.num_classes}), not "
                     f"{low if low < 0 else high}."
                 )
-        return labels if self._permutation is None else self._permutation(labels)
+        return labels
 
     def vectors(self, labels: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
         """The vectors of these classes: Algorithm 1's `gather(C, labels)`, without C.
@@ -146,11 +211,19 @@ class ClassMap:
         Returns:
             `[..., dim]` unit vectors on the device of `labels`.
         """
+        if self._codes is not None:
+            flat = self.check_labels(labels).reshape(-1)
+            dtype = torch.get_default_dtype() if dtype is None else dtype
+            return self._codes.vectors(flat, dtype).reshape(*labels.shape, self.dim)
         return self.system.vectors(self.indices(labels), dtype=dtype)
 
     def labels(self, index: Tensor) -> Tensor:
         """`[...]` numbers of vectors -> `[...]` their classes, -1 where a vector has none."""
         index = torch.as_tensor(index).to(torch.int64)
+        if isinstance(self._codes, NumberCodes):
+            return self._codes.labels(index)
+        if self._codes is not None:
+            raise ValueError(f"Vectors of {self!r} are stored by their levels and have no numbers.")
         label = index if self._permutation is None else self._permutation.inverse(index)
         return torch.where(label < self.num_classes, label, -1)
 
@@ -204,6 +277,8 @@ class ClassMap:
 
     def _predict(self, z: Tensor, norm: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """`[N, dim]` -> cosines and labels `[N, k]`."""
+        if isinstance(self._codes, LevelCodes):
+            return self._dense(z / norm[:, None], k)
         if self.num_classes == self.capacity:
             nearest = self.system.nearest(z, k)
             return nearest.cosine, self.labels(nearest.index)
@@ -251,12 +326,19 @@ class ClassMap:
     def extend(self, new: int | Sequence[str]) -> ClassMap:
         """A map with more classes; the old ones keep their vectors and numbers.
 
+        An assigned map grows by vectors instead: make a new one of the old and the new vectors.
+
         Args:
             new: how many, or their names if the present classes have names.
 
         Raises:
             ValueError: the system has too few vectors left, or names are missing.
         """
+        if self.order == "assigned":
+            raise ValueError(
+                "An assigned class map grows by vectors: use ClassMap.assigned(system, vectors) "
+                "with those of the old and the new classes."
+            )
         count = new if isinstance(new, int) else len(new)
         if isinstance(new, bool) or count < 0:
             raise ValueError(f"Argument 'new' must be a number of classes or names, not {new!r}.")
@@ -276,14 +358,20 @@ class ClassMap:
             "order": self.order,
             "seed": self.seed,
         }
-        if isinstance(self.system, Table):
-            content["table"] = path.with_suffix(".npy").name
-            np.save(path.with_suffix(".npy"), self.system.table.numpy())
+        for key, array in self._arrays().items():
+            content[key] = path.with_suffix(".npy").name
+            np.save(path.with_suffix(".npy"), array.numpy())
         if self.names is not None:
             content["names"] = self.names
         temporary = path.with_name(path.name + ".tmp")
         temporary.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
         os.replace(temporary, path)
+
+    def _arrays(self) -> dict[str, Tensor]:
+        """What a formula cannot give and goes beside the JSON file."""
+        if self._codes is not None:
+            return {"codes": self._codes.array}
+        return {"table": self.system.table} if isinstance(self.system, Table) else {}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ClassMap:
@@ -305,6 +393,10 @@ class ClassMap:
                     raise ValueError(f"{content['table']} is not the table that {path} names.")
             else:
                 system = system_from(content["system"])
+            if "codes" in content:
+                array = np.load(path.with_name(content["codes"]), allow_pickle=False)
+                codes = read_codes(system, torch.from_numpy(array))
+                return cls._with_codes(system, codes, content.get("names"))
             return cls(
                 system,
                 content["num_classes"],

@@ -24,6 +24,7 @@ from rootspace.train import (
     ClassesConfig,
     RunConfig,
     TrainConfig,
+    WarmupConfig,
 )
 
 DEFAULT_NAMES = {"data": "characters", "model": "encoder", "loss": "system_softmax"}
@@ -36,7 +37,7 @@ def parse(
     prog: str,
     resumable: bool = False,
 ) -> dict[str, Any]:
-    """Sections `run`, `data`, `model`, `classes`, `loss`, `train`, complete and checked.
+    """Sections `run`, `data`, `model`, `classes`, `loss`, `warmup`, `train`, complete and checked.
 
     Args:
         arguments: of the command line; `--config FILE` reads a YAML file first.
@@ -78,6 +79,7 @@ def parse(
     parser.add_class_arguments(ClassesConfig, "classes")
     losses = {**VECTOR_LOSSES, **LEARNED_LOSSES}
     _add_named(parser, "loss", names["loss"], losses, {"classes", "dim", "num_classes"})
+    parser.add_class_arguments(WarmupConfig, "warmup")
     parser.add_class_arguments(TrainConfig, "train")
     try:
         if base:

@@ -59,6 +59,8 @@ class ImageData(L.LightningDataModule, abc.ABC):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
+        self.per_class = 1
+        """Images of a class that follow one another in training; a warm-up needs two."""
         self._content: Content | None = None
 
     @abc.abstractmethod
@@ -135,12 +137,22 @@ class ImageData(L.LightningDataModule, abc.ABC):
         """One loader for each test set, in order."""
         return [self._loader(dataset, shuffle=False) for dataset in self.test_datasets.values()]
 
+    def means_dataloader(self) -> EpochLoader:
+        """All training images in their own order, to take class means."""
+        return self._loader(self.train_dataset, shuffle=False)
+
     def test_dataloader(self) -> list[EpochLoader]:
         """One loader for each test set, in order."""
         return self.val_dataloader()
 
     def _loader(self, dataset: LabelledImages, shuffle: bool) -> EpochLoader:
-        sampler = EpochSampler(len(dataset), self.seed, shuffle=shuffle)
+        sampler = EpochSampler(
+            len(dataset),
+            self.seed,
+            shuffle=shuffle,
+            labels=dataset.labels,
+            per_class=self.per_class if shuffle else 1,
+        )
         return EpochLoader(
             dataset,
             sampler=sampler,

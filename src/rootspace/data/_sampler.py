@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import torch
 import torch.distributed
+from torch import Tensor
 from torch.utils.data import Sampler
 
 
@@ -23,14 +24,27 @@ class EpochSampler(Sampler[int]):
         num_samples: size of the data set.
         seed: of the run.
         shuffle: False gives 0, 1, 2, ... in every epoch.
+        labels: `[num_samples]` int64, for `per_class`.
+        per_class: so many images of a class follow one another, as far as they go: contrastive
+            losses need pairs within a batch. Needs `labels` and `shuffle`.
     """
 
-    def __init__(self, num_samples: int, seed: int, *, shuffle: bool = True) -> None:
+    def __init__(
+        self,
+        num_samples: int,
+        seed: int,
+        *,
+        shuffle: bool = True,
+        labels: Tensor | None = None,
+        per_class: int = 1,
+    ) -> None:
         if num_samples < 1:
             raise ValueError(f"Argument 'num_samples' must be at least 1, not {num_samples}.")
         self.num_samples = num_samples
         self.seed = seed
         self.shuffle = shuffle
+        self.labels = labels
+        self.per_class = per_class
         self.epoch = 0
         self.start = 0
 
@@ -51,10 +65,25 @@ class EpochSampler(Sampler[int]):
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
             order = torch.randperm(self.num_samples, generator=generator)
+            if self.labels is not None and self.per_class > 1:
+                order = group_by_class(order, self.labels, self.per_class, generator)
         else:
             order = torch.arange(self.num_samples)
         order = torch.cat([order, order[: len(self) * world - self.num_samples]])
         return iter(order[rank::world][self.start :].tolist())
+
+
+def group_by_class(
+    order: Tensor, labels: Tensor, per_class: int, generator: torch.Generator
+) -> Tensor:
+    """The same samples in groups of `per_class` of one class, the groups in random order."""
+    order = order[labels[order].argsort(stable=True)]
+    own = labels[order]
+    starts = torch.searchsorted(own, own)
+    group = own * (len(own) + 1) + (torch.arange(len(own)) - starts) // per_class
+    _, group = torch.unique(group, return_inverse=True)
+    place = torch.randperm(int(group.max()) + 1, generator=generator)
+    return order[place[group].argsort(stable=True)]
 
 
 def _rank_and_world() -> tuple[int, int]:

@@ -46,6 +46,13 @@ class Encoder(nn.Sequential):
         )
         self.dim = dim
 
+    @property
+    def head(self) -> nn.Linear:
+        """The last linear layer, b."""
+        last = self[-1]
+        assert isinstance(last, nn.Linear)
+        return last
+
     def forward(self, input: Tensor) -> Tensor:
         if input.ndim != 4 or min(input.shape[2:]) < 8:
             raise ValueError(

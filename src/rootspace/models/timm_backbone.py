@@ -53,5 +53,10 @@ class TimmBackbone(nn.Module):
         self.projection = nn.Identity() if features == dim else nn.Linear(features, dim)
         self.dim = dim
 
+    @property
+    def head(self) -> nn.Linear | None:
+        """The projection, if there is one."""
+        return self.projection if isinstance(self.projection, nn.Linear) else None
+
     def forward(self, images: Tensor) -> Tensor:
         return self.projection(self.backbone(images))

@@ -10,16 +10,38 @@ from ._base import Neighbours as Neighbours
 from ._base import VectorSystem as VectorSystem
 from ._base import finite_rows as finite_rows
 from ._circle import Circle as Circle
+from ._codes import PermutationCode as PermutationCode
+from ._codes import PermutationSystem as PermutationSystem
+from ._codes import SignedKHot as SignedKHot
 from ._hyperplane import Hyperplane as Hyperplane
 from ._orbit import Orbit as Orbit
 from ._ordered import Ordered as Ordered
 from ._parse import parse_expression
 from ._root_a import RootA as RootA
+from ._roots import Hypercube as Hypercube
+from ._roots import Orthoplex as Orthoplex
+from ._roots import RootB as RootB
+from ._roots import RootD as RootD
 from ._table import Table as Table
 from ._union import Union as Union
 
 IMPLICIT_SYSTEMS: dict[str, type[VectorSystem]] = {
-    system.__name__: system for system in (Circle, Hyperplane, Orbit, Ordered, RootA, Union)
+    system.__name__: system
+    for system in (
+        Circle,
+        Hypercube,
+        Hyperplane,
+        Orbit,
+        Ordered,
+        Orthoplex,
+        PermutationCode,
+        PermutationSystem,
+        RootA,
+        RootB,
+        RootD,
+        SignedKHot,
+        Union,
+    )
 }
 """The systems that their `repr` describes completely."""
 

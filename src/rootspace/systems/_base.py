@@ -112,7 +112,8 @@ class VectorSystem(abc.ABC):
         return hash(repr(self))
 
     def __str__(self) -> str:
-        return f"<{self!r}: {self.size:,} vectors, dim {self.dim}, {self.min_angle:.1f} deg>"
+        size = f"{self.size:,}" if self.size <= MAX_INDEX else f"2**{math.log2(self.size):.1f}"
+        return f"<{self!r}: {size} vectors, dim {self.dim}, {self.min_angle:.1f} deg>"
 
     def vectors(self, index: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
         """The vectors with these indices (unrank).

@@ -87,6 +87,39 @@ class Orbit(VectorSystem):
         return self._signed
 
     @property
+    def norm(self) -> float:
+        """Length of the vectors before they are made unit vectors."""
+        return self._norm
+
+    @property
+    def levels(self) -> list[float]:
+        """The values that a coordinate can have, ascending."""
+        values = {value for value, _ in self._groups}
+        if self._signed:
+            values |= {-value for value in values}
+        if len(self._placed) < self._dim:
+            values.add(0)
+        return sorted(values)
+
+    def level_numbers(self, vectors: Tensor) -> Tensor:
+        """`[N, dim]` members -> `[N, dim]` uint8: which of `levels` each coordinate has.
+
+        Raises:
+            ValueError: a vector is not a member.
+        """
+        snapped, member = snap(vectors * self._norm, self.levels)
+        magnitude = snapped.abs() if self._signed else snapped
+        for value, count in self._groups:
+            member = member & ((magnitude == value).sum(-1) == count)
+        if not bool(member.all()):
+            row = int((~member).nonzero()[0, 0])
+            raise ValueError(
+                f"Argument 'vectors' must hold members of {self!r}; row {row} is not one of them."
+            )
+        middles = [(a + b) / 2 for a, b in itertools.pairwise(self.levels)]
+        return torch.bucketize(snapped, torch.tensor(middles).to(snapped)).to(torch.uint8)
+
+    @property
     def size(self) -> int:
         size = 1
         for _, count, left in self._digits():
@@ -146,10 +179,7 @@ class Orbit(VectorSystem):
         return rank
 
     def _index(self, vectors: Tensor) -> Tensor:
-        levels = [value for value, _ in self._groups]
-        snapped, member = snap(
-            vectors * self._norm, levels + [-v for v in levels] if self._signed else levels
-        )
+        snapped, member = snap(vectors * self._norm, self.levels)
         magnitude = snapped.abs() if self._signed else snapped
         groups = []
         for value, count in self._groups:

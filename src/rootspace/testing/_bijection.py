@@ -64,7 +64,9 @@ def non_members(probe: Probe) -> None:
             one, among = vector.to(dtype), torch.stack([members[0], vector]).to(dtype)
             raises(ValueError, lambda one=one: probe.system.index(one), f"index of {name}")
             raises(
-                ValueError, lambda among=among: probe.system.index(among), f"index with {name} in it"
+                ValueError,
+                lambda among=among: probe.system.index(among),
+                f"index with {name} in it",
             )
 
 

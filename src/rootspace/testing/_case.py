@@ -21,7 +21,7 @@ class SystemCase:
             tied indices must be found; False where rounding decides.
         repr_round_trip: the `repr` is a constructor call.
         stored: the system keeps its vectors, so it need not be lazy.
-        precision: dtype in whose rounding the vectors have length 1; float32 for a table in float32.
+        precision: the vectors have length 1 to its rounding; float32 for a table in float32.
         index_dtypes: precisions in which the vectors can be told apart.
         ulps: error of a cosine, in units of the machine precision of the dtype.
         partition_error: of `log_partition` in float64, relative.

@@ -30,9 +30,7 @@ def _compare(probe: Probe, z: Tensor, cosines: Tensor, k: int, where: str) -> No
     ensure(inside.all(), f"an index is out of range ({where})")
     ordered = found.index.sort(dim=-1).values
     ensure((ordered[:, 1:] > ordered[:, :-1]).all(), f"an index is repeated ({where})")
-    ensure(
-        (found.cosine[:, 1:] <= found.cosine[:, :-1]).all(), f"cosines do not descend ({where})"
-    )
+    ensure((found.cosine[:, 1:] <= found.cosine[:, :-1]).all(), f"cosines do not descend ({where})")
     # Half precision is searched in float32 and rounded at the end.
     tolerance = probe.tolerance(torch.float32 if z.itemsize < 4 else z.dtype)
     score = cosines.gather(-1, found.index)
@@ -139,7 +137,8 @@ def quantize(probe: Probe) -> None:
         if probe.case.permutations:
             _ensure_sorted(precise, z.double(), tolerance)
         if probe.case.sign_flips:
-            ensure((precise * z.double() >= 0).all(), f"changing a sign is better ({dtype})")
+            gain = -(precise * unit(z.double())).min()
+            ensure(gain <= tolerance, f"changing a sign is {gain:.2g} better ({dtype})")
 
 
 def _ensure_sorted(vectors: Tensor, z: Tensor, tolerance: float) -> None:

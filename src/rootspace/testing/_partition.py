@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ._probe import FLOATS, HALVES, Probe, ensure, unit
 
-SCALES = (1.0, 10.0, 100.0)
+SCALES = (1.0, 10.0, 100.0, 1000.0)
 
 
 def _dense(z: Tensor, table: Tensor, scale: float) -> Tensor:
@@ -23,7 +23,9 @@ def float64(probe: Probe) -> None:
     z = probe.embeddings(torch.float64)
     for scale in SCALES:
         expected = _dense(z, probe.table, scale)
-        error = (probe.system.log_partition(z, scale) - expected).abs() / expected.abs().clamp_min(1)
+        error = (probe.system.log_partition(z, scale) - expected).abs() / expected.abs().clamp_min(
+            1
+        )
         ensure(
             error.max() <= probe.case.partition_error,
             f"log_partition at scale {scale:g} is off by {error.max():.2g} in float64",
@@ -140,7 +142,9 @@ def scale_tensor(probe: Probe) -> None:
     for dtype in FLOATS:
         found = probe.system.log_partition(z, torch.tensor(10.0, dtype=dtype))
         ensure(found.dtype == z.dtype, f"log_partition returns {found.dtype}, not {z.dtype}")
-        ensure(torch.allclose(found, expected, rtol=1e-6, atol=1e-5), "a tensor gives another value")
+        ensure(
+            torch.allclose(found, expected, rtol=1e-6, atol=1e-5), "a tensor gives another value"
+        )
 
 
 def bounds(probe: Probe) -> None:
@@ -160,7 +164,8 @@ def bounds(probe: Probe) -> None:
             inside = (value >= scale * best - slack) & (value <= scale * best + log_size + slack)
             ensure(inside.all(), f"log_partition at scale {scale:g} is out of bounds ({dtype})")
         slopes = [
-            (values[i + 1] - values[i]) / (scales[i + 1] - scales[i]) for i in range(len(scales) - 1)
+            (values[i + 1] - values[i]) / (scales[i + 1] - scales[i])
+            for i in range(len(scales) - 1)
         ]
         slack = 256 * torch.finfo(dtype).eps * max(1.0, log_size)
         for lower, upper in itertools.pairwise([*slopes, best]):

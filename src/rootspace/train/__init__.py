@@ -4,7 +4,8 @@ from .callbacks import StoppedByUser as StoppedByUser
 from .config import ClassesConfig as ClassesConfig
 from .config import RunConfig as RunConfig
 from .config import TrainConfig as TrainConfig
-from .module import Embedder as Embedder
+from .config import WarmupConfig as WarmupConfig
+from .embedder import Embedder as Embedder
 from .module import LSCModule as LSCModule
 from .objectives import LEARNED_LOSSES as LEARNED_LOSSES
 from .objectives import VECTOR_LOSSES as VECTOR_LOSSES
@@ -13,6 +14,7 @@ from .objectives import LinearCE as LinearCE
 from .objectives import NormalizedSoftmax as NormalizedSoftmax
 from .objectives import Objective as Objective
 from .objectives import VectorObjective as VectorObjective
+from .objectives import WarmupObjective as WarmupObjective
 from .run import train as train
 from .run_folder import TrainedRun as TrainedRun
 from .run_folder import read_run as read_run

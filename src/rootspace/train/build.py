@@ -8,18 +8,21 @@ from typing import Any
 from torch import nn
 
 from rootspace.classes import ClassMap, smallest_dim
+from rootspace.losses import ClassLoss
 from rootspace.models import Encoder, TimmBackbone
-from rootspace.systems import RootA, VectorSystem, system_from
+from rootspace.systems import PermutationCode, RootA, VectorSystem, system_from
 
 from .config import ClassesConfig
 from .objectives import LEARNED_LOSSES, VECTOR_LOSSES, Objective, VectorObjective
 
-LEARNED_DIM = 128
-"""Embedding dimension of a baseline where the config names none."""
+FREE_DIM = 128
+"""Embedding dimension where neither the config nor the vector system gives one."""
 
 
 def build_system(config: ClassesConfig, num_classes: int, dim: int | None) -> VectorSystem:
     """The vector system of a run: the one named, or the smallest A_n that holds the classes.
+
+    For an assignment from the data it is a `PermutationCode`, which has a vector near any mean.
 
     Args:
         config: of the classes.
@@ -37,6 +40,8 @@ def build_system(config: ClassesConfig, num_classes: int, dim: int | None) -> Ve
                 f"dimension {system.dim}, not {dim}. Leave one of them out."
             )
         return system
+    if config.assignment == "warmup":
+        return PermutationCode(FREE_DIM if dim is None else dim)
     if dim is None:
         return RootA(smallest_dim(RootA, num_classes))
     system = RootA(dim)
@@ -70,6 +75,17 @@ def build_network(
     return TimmBackbone(config["name"], dim, in_channels, image_size, **arguments)
 
 
+def build_loss(config: Mapping[str, Any], classes: ClassMap) -> ClassLoss:
+    """The loss against class vectors that `loss.name` names.
+
+    Args:
+        config: `name` and the arguments of that loss.
+        classes: the class vectors.
+    """
+    arguments = {key: value for key, value in config.items() if key != "name"}
+    return VECTOR_LOSSES[config["name"]](classes, **arguments)
+
+
 def build_objective(
     config: Mapping[str, Any], classes: ClassMap | None, dim: int, num_classes: int
 ) -> Objective:
@@ -81,7 +97,7 @@ def build_objective(
         dim: of the embedding.
         num_classes: rows of a learned head.
     """
-    arguments = {key: value for key, value in config.items() if key != "name"}
     if classes is not None:
-        return VectorObjective(VECTOR_LOSSES[config["name"]](classes, **arguments))
+        return VectorObjective(build_loss(config, classes))
+    arguments = {key: value for key, value in config.items() if key != "name"}
     return LEARNED_LOSSES[config["name"]](dim, num_classes, **arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import signal
 import time
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .module import LSCModule
+from .objectives import WarmupObjective
 
 
 class StoppedByUser(Exception):
@@ -82,7 +84,7 @@ class Checkpoints(Checkpoint):
         assert isinstance(pl_module, LSCModule)
         accuracies = list(pl_module.test_accuracies.values())
         if not pl_module.test_names:
-            accuracies = [pl_module.train_tally.total_means()[1]]
+            accuracies = [a for _, a in [pl_module.train_tally.total_means()] if a >= 0]
         quality = sum(accuracies) / len(accuracies) if accuracies else -1.0
         better, self.best = quality > self.best, max(quality, self.best)
         self._save(trainer, "last.ckpt")
@@ -141,8 +143,10 @@ class History(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # The last epoch is evaluated whatever `eval_every` says.
         assert isinstance(pl_module, LSCModule)
-        last = trainer.current_epoch + 1 == trainer.max_epochs
-        trainer.check_val_every_n_epoch = 1 if last else pl_module.config.eval_every
+        epoch, objective = trainer.current_epoch + 1, pl_module.objective
+        warming_up = isinstance(objective, WarmupObjective) and epoch <= objective.config.epochs
+        due = epoch == trainer.max_epochs or epoch % pl_module.config.eval_every == 0
+        trainer.check_val_every_n_epoch = epoch if due and not warming_up else epoch + 1
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, LSCModule)
@@ -154,7 +158,7 @@ class History(L.Callback):
             "seconds": round(self.seconds + self._running(), 3),
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
             "train/loss": loss,
-            "train/accuracy": accuracy,
+            "train/accuracy": "" if math.isnan(accuracy) else accuracy,
         }
         for name in pl_module.test_names:
             row[f"test/{name}/accuracy"] = pl_module.test_accuracies.get(name, "")
@@ -232,9 +236,11 @@ class Display(L.Callback):
             for name, value in row.items()
             if name.startswith("test/") and value != ""
         )
+        known = row["train/accuracy"] != ""
+        train = f"  train {row['train/accuracy']:.1%}" if known else "  (warm-up)"
         self.console.print(
             f"{self.title}  epoch {row['epoch']}/{trainer.max_epochs}  {row['seconds']:.0f} s  "
-            f"loss {row['train/loss']:.4f}  train {row['train/accuracy']:.1%}{tests}",
+            f"loss {row['train/loss']:.4f}{train}{tests}",
             highlight=False,
             markup=False,
             soft_wrap=True,

@@ -28,12 +28,45 @@ class ClassesConfig:
         system: a vector system such as `RootA(384, interpolations=1)`; by default `RootA(n)` with
             n the embedding dimension if given, else the smallest that holds the classes.
         order: `shuffled` (A_nr) or `natural` (A_n).
-        seed: of the shuffle.
+        seed: of the shuffle, and of the rotation before an assignment.
+        assignment: `random` gives classes vectors by `order` (the paper's way); `warmup` trains
+            without class vectors first, then gives each class the vector nearest to its mean
+            (Sec. 6.6), by default of `PermutationCode(128)`.
     """
 
     system: str | None = None
     order: Literal["shuffled", "natural"] = "shuffled"
     seed: int = 0
+    assignment: Literal["random", "warmup"] = "random"
+
+
+@dataclass
+class WarmupConfig:
+    """Training without class vectors, before and beside the loss, with `assignment: warmup`.
+
+    Attributes:
+        epochs: of `train.epochs` that only the contrastive loss trains.
+        temperature: of the supervised contrastive loss (arXiv 2004.11362).
+        per_class: images of a class in a batch.
+        weight: of the contrastive loss once the classes have their vectors, 0 for none.
+    """
+
+    epochs: int = 2
+    temperature: float = 0.2
+    per_class: int = 2
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.per_class < 2:
+            raise ValueError(
+                "Arguments 'warmup.epochs' and 'warmup.per_class' must be at least 1 and 2, not "
+                f"{self.epochs} and {self.per_class}."
+            )
+        if not self.temperature > 0 or self.weight < 0:
+            raise ValueError(
+                "Arguments 'warmup.temperature' and 'warmup.weight' must be positive and not "
+                f"negative, not {self.temperature} and {self.weight}."
+            )
 
 
 @dataclass

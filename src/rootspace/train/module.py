@@ -7,37 +7,19 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from rootspace.classes import Prediction
 from rootspace.data import ImageData
+from rootspace.systems import VectorSystem
 
+from .assignment import assign_classes
 from .config import TrainConfig
-from .objectives import Objective
+from .embedder import Embedder
+from .objectives import Objective, WarmupObjective
 
-
-class Embedder(nn.Module):
-    """A network with the normalisation of its inputs: uint8 images -> embeddings.
-
-    Args:
-        network: float images `[B, C, H, W]` -> `[B, dim]`.
-        mean: of each channel, for pixels in [0, 1].
-        std: of each channel.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, network: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        super().__init__()
-        # Convolutions are about 1.5 times as fast with channels last, on CPUs and GPUs.
-        self.network = network.to(memory_format=torch.channels_last)
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
-        self.register_buffer("std", torch.tensor(std)[:, None, None])
-
-    def forward(self, images: Tensor) -> Tensor:
-        pixels = (images.float() / 255 - self.mean) / self.std
-        return self.network(pixels.contiguous(memory_format=torch.channels_last))
+SEARCH_EVERY = 16
+"""Where prediction is a search over all classes, training accuracy is taken on every n-th batch."""
 
 
 class Tally:
@@ -46,26 +28,34 @@ class Tally:
     def __init__(self) -> None:
         self.sums = torch.zeros(2)
         self.count = 0
+        self.judged = 0
 
-    def add(self, loss: Tensor, right: Tensor, count: int) -> None:
-        """`loss` is the mean of a batch of `count` images, `right` how many were right."""
+    def add(self, loss: Tensor, count: int, right: Tensor | None = None) -> None:
+        """`loss` is the mean of `count` images, `right` how many were, None if not looked at."""
         # Summed where they are: reading them back would make the device wait at every step.
-        self.sums = self.sums.to(loss.device) + torch.stack([loss.detach().float() * count, right])
+        hits = loss.new_zeros(()) if right is None else right
+        self.sums = self.sums.to(loss.device) + torch.stack([loss.detach().float() * count, hits])
         self.count += count
+        self.judged += 0 if right is None else count
 
     def means(self) -> tuple[float, float]:
-        """Loss and accuracy so far, of this process."""
+        """Loss and accuracy so far, of this process; NaN for what nothing is known of."""
         loss, right = self.sums.tolist()
-        return loss / max(self.count, 1), right / max(self.count, 1)
+        return _ratio(loss, self.count), _ratio(right, self.judged)
 
     def total_means(self) -> tuple[float, float]:
         """Loss and accuracy over all processes of a distributed run."""
         if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
             return self.means()
-        total = torch.cat([self.sums.double(), self.sums.new_tensor([self.count]).double()])
+        own = self.sums.new_tensor([self.count, self.judged])
+        total = torch.cat([self.sums.double(), own.double()])
         torch.distributed.all_reduce(total)
-        loss, right, count = total.tolist()
-        return loss / max(count, 1), right / max(count, 1)
+        loss, right, count, judged = total.tolist()
+        return _ratio(loss, count), _ratio(right, judged)
+
+
+def _ratio(total: float, count: float) -> float:
+    return total / count if count else math.nan
 
 
 class LSCModule(L.LightningModule):
@@ -75,11 +65,19 @@ class LSCModule(L.LightningModule):
         embedder: images -> embeddings.
         objective: loss and prediction.
         config: optimisation.
-        data: the data module that it will be trained on, for the sizes of the test sets.
+        data: the data module that it will be trained on, for the names of its test sets.
+        system: for a `WarmupObjective`, the vectors that classes will be given.
+        assignment_seed: of the rotation before that.
     """
 
     def __init__(
-        self, embedder: Embedder, objective: Objective, config: TrainConfig, data: ImageData
+        self,
+        embedder: Embedder,
+        objective: Objective,
+        config: TrainConfig,
+        data: ImageData,
+        system: VectorSystem | None = None,
+        assignment_seed: int = 0,
     ) -> None:
         super().__init__()
         self.embedder = embedder
@@ -89,6 +87,9 @@ class LSCModule(L.LightningModule):
         self.train_tally = Tally()
         self.test_tallies: list[Tally] = []
         self.test_accuracies: dict[str, float] = {}
+        self.system = system
+        self.assignment_seed = assignment_seed
+        self.assignment: dict[str, Any] | None = None
 
     def forward(self, images: Tensor) -> Tensor:
         return self.embedder(images)
@@ -102,6 +103,27 @@ class LSCModule(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         self.train_tally = Tally()
         self.test_accuracies = {}
+        objective = self.objective
+        if isinstance(objective, WarmupObjective) and objective.due(self.current_epoch):
+            self._assign(objective)
+
+    def _assign(self, objective: WarmupObjective) -> None:
+        assert self.system is not None
+        data: ImageData = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        found = assign_classes(
+            self.embedder,
+            data.means_dataloader(),
+            self.system,
+            data.class_names,
+            seed=self.assignment_seed,
+            optimizer=self.trainer.optimizers[0],
+        )
+        objective.settle(found.classes)
+        self.assignment = {
+            "mean_cosine": found.mean_cosine,
+            "collisions": found.collisions,
+            "seconds": round(found.seconds, 3),
+        }
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # Dropout then depends on the step alone, and a resumed run repeats an unbroken one.
@@ -116,16 +138,26 @@ class LSCModule(L.LightningModule):
                 "Try a smaller train.lr, train.warmup_steps or train.gradient_clip."
             )
         loss = self.objective(embeddings, labels)
-        with torch.no_grad():
-            right = (self.objective.predict(embeddings.detach()).label[:, 0] == labels).sum()
-        self.train_tally.add(loss, right, len(labels))
+        right = None
+        if self.objective.ready and (self.objective.quick or batch_idx % SEARCH_EVERY == 0):
+            with torch.no_grad():
+                right = (self.objective.predict(embeddings.detach()).label[:, 0] == labels).sum()
+        self.train_tally.add(loss, len(labels), right)
         return loss
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["train_tally"] = (self.train_tally.sums, self.train_tally.count)
+        tally = self.train_tally
+        checkpoint["train_tally"] = (tally.sums, tally.count, tally.judged)
+        if isinstance(self.objective, WarmupObjective) and self.objective.ready:
+            checkpoint["assignment"] = (self.assignment, self.objective.classes)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.train_tally.sums, self.train_tally.count = checkpoint["train_tally"]
+        tally = self.train_tally
+        tally.sums, tally.count, tally.judged = checkpoint["train_tally"]
+        if "assignment" in checkpoint:
+            assert isinstance(self.objective, WarmupObjective)
+            self.assignment, classes = checkpoint["assignment"]
+            self.objective.settle(classes)
 
     # ---------------------------------------------------------------- evaluation
 
@@ -141,7 +173,7 @@ class LSCModule(L.LightningModule):
         # Processes of a distributed run repeat a few images to have equally many; count them once.
         new = max(0, min(len(labels), loader.sampler.num_own - tally.count))
         right = self.objective.predict(self.embedder(images)).label[:new, 0] == labels[:new]
-        tally.add(right.new_zeros((), dtype=torch.float32), right.sum(), new)
+        tally.add(right.new_zeros((), dtype=torch.float32), new, right.sum())
 
     def on_validation_epoch_end(self) -> None:
         self.test_accuracies = {

@@ -6,6 +6,7 @@ All go through one training loop, so that they are compared on equal terms.
 from __future__ import annotations
 
 import abc
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,8 @@ from rootspace.losses import (
     InBatchSoftmaxLoss,
     SystemSoftmaxLoss,
 )
+
+from .config import WarmupConfig
 
 
 class Objective(nn.Module, abc.ABC):
@@ -37,6 +40,16 @@ class Objective(nn.Module, abc.ABC):
     def class_vectors(self, labels: Tensor) -> Tensor:
         """`[P]` labels -> `[P, dim]` unit vectors of these classes."""
 
+    @property
+    def ready(self) -> bool:
+        """Whether classes have vectors, so that `predict` works."""
+        return True
+
+    @property
+    def quick(self) -> bool:
+        """Whether `predict` costs little beside a training step, whatever the number of classes."""
+        return True
+
     lr_factor: float = 1.0
     """Learning rate of the objective's own parameters, relative to the network's."""
 
@@ -53,13 +66,29 @@ class VectorObjective(Objective):
         loss: any loss of `rootspace.losses`.
     """
 
+    settled: ClassLoss | None
+
     def __init__(self, loss: ClassLoss) -> None:
         super().__init__()
-        self.loss = loss
+        self.settled = loss
+
+    @property
+    def loss(self) -> ClassLoss:
+        if self.settled is None:
+            raise RuntimeError("Classes have no vectors before the end of the warm-up.")
+        return self.settled
+
+    @property
+    def ready(self) -> bool:
+        return self.settled is not None
 
     @property
     def classes(self) -> ClassMap:
         return self.loss.classes
+
+    @property
+    def quick(self) -> bool:
+        return self.classes.closed_form
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         return self.loss(embeddings, labels)
@@ -73,6 +102,45 @@ class VectorObjective(Objective):
     @property
     def scale(self) -> float | None:
         return getattr(self.loss, "scale", None)
+
+
+class WarmupObjective(VectorObjective):
+    """LSC with vectors chosen from the data: contrastive first, then also the loss.
+
+    Until `settle` no class has a vector, and only the supervised contrastive loss trains the
+    network. Memory does not depend on the number of classes in either stage.
+
+    Args:
+        make_loss: from the class map to the loss of the second stage.
+        config: of the warm-up.
+    """
+
+    def __init__(self, make_loss: Callable[[ClassMap], ClassLoss], config: WarmupConfig) -> None:
+        nn.Module.__init__(self)
+        losses = require(
+            "pytorch_metric_learning.losses", extra="train", purpose="Assignment 'warmup'"
+        )
+        self.contrastive = losses.SupConLoss(temperature=config.temperature)
+        self.config = config
+        self._make_loss = make_loss
+        self.settled = None
+
+    def due(self, epoch: int) -> bool:
+        """Whether classes get their vectors at the start of epoch `epoch`, counted from 0."""
+        return self.settled is None and epoch >= self.config.epochs
+
+    def settle(self, classes: ClassMap) -> None:
+        """The classes have their vectors: the second stage begins."""
+        self.settled = self._make_loss(classes)
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        if self.settled is not None and not self.config.weight:
+            return self.settled(embeddings, labels)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            contrastive = self.contrastive(embeddings.float(), labels)
+        if self.settled is None:
+            return contrastive
+        return self.settled(embeddings, labels) + self.config.weight * contrastive
 
 
 class LearnedObjective(Objective):

@@ -22,15 +22,23 @@ from rootspace.classes import ClassMap
 from rootspace.data import ImageData
 from rootspace.models import num_parameters
 from rootspace.report import write_report
+from rootspace.systems import VectorSystem
 
 from . import run_folder as files
-from .build import LEARNED_DIM, build_network, build_objective, build_system
+from .build import FREE_DIM, build_loss, build_network, build_objective, build_system
 from .callbacks import Checkpoints, Display, History, StoppedByUser
-from .config import ClassesConfig, RunConfig, TrainConfig
+from .config import ClassesConfig, RunConfig, TrainConfig, WarmupConfig
+from .embedder import Embedder
 from .evaluation import evaluate, save_samples
 from .memory import peak_megabytes, reset_peak
-from .module import Embedder, LSCModule
-from .objectives import LEARNED_LOSSES, VECTOR_LOSSES, Objective
+from .module import LSCModule
+from .objectives import (
+    LEARNED_LOSSES,
+    VECTOR_LOSSES,
+    Objective,
+    VectorObjective,
+    WarmupObjective,
+)
 
 PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
@@ -39,7 +47,7 @@ def train(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any]:
     """Train a network and its baselines, and write the run folder with its report.
 
     Args:
-        config: sections `run`, `data`, `model`, `classes`, `loss`, `train`, complete, as
+        config: sections `run`, `data`, `model`, `classes`, `loss`, `warmup`, `train`, complete, as
             `rootspace train --print_config` shows them.
         resume: continue the run in `run.dir` from its last checkpoint.
 
@@ -122,10 +130,20 @@ def baseline_config(config: Mapping[str, Any], loss: str, dim: int) -> dict[str,
 class Parts:
     """What a run trains: network, objective and, for LSC, its classes."""
 
-    def __init__(self, embedder: Embedder, objective: Objective, classes: ClassMap | None) -> None:
+    def __init__(
+        self, embedder: Embedder, objective: Objective, system: VectorSystem | None
+    ) -> None:
         self.embedder = embedder
         self.objective = objective
-        self.classes = classes
+        self.system = system
+
+    @property
+    def classes(self) -> ClassMap | None:
+        """The class map, once there is one; never for a learned head."""
+        objective = self.objective
+        if isinstance(objective, VectorObjective) and objective.ready:
+            return objective.classes
+        return None
 
     @property
     def dim(self) -> int:
@@ -136,18 +154,29 @@ def build_parts(config: Mapping[str, Any], data: ImageData) -> Parts:
     """Everything that a run trains, from its settings and its data."""
     torch.manual_seed(config["train"]["seed"])
     dim = config["model"].get("dim")
-    classes = None
-    if config["loss"]["name"] in VECTOR_LOSSES:
-        settings = _from(ClassesConfig, config["classes"])
+    settings, loss = _from(ClassesConfig, config["classes"]), config["loss"]
+    warmup = _from(WarmupConfig, config["warmup"])
+    system = None
+    if loss["name"] in VECTOR_LOSSES:
         system = build_system(settings, data.num_classes, dim)
+        dim = system.dim
+    dim = FREE_DIM if dim is None else dim
+    network = build_network(config["model"], dim, data.in_channels, data.image_size)
+    if system is None:
+        objective = build_objective(loss, None, dim, data.num_classes)
+    elif settings.assignment == "warmup":
+        if warmup.epochs >= config["train"]["epochs"]:
+            raise ValueError(
+                f"Argument 'warmup.epochs' must be less than 'train.epochs', not {warmup.epochs} "
+                f"of {config['train']['epochs']}."
+            )
+        objective = WarmupObjective(lambda classes: build_loss(loss, classes), warmup)
+    else:
         classes = ClassMap(
             system, data.num_classes, settings.order, settings.seed, data.class_names
         )
-        dim = system.dim
-    dim = LEARNED_DIM if dim is None else dim
-    network = build_network(config["model"], dim, data.in_channels, data.image_size)
-    objective = build_objective(config["loss"], classes, dim, data.num_classes)
-    return Parts(Embedder(network, data.mean, data.std), objective, classes)
+        objective = build_objective(loss, classes, dim, data.num_classes)
+    return Parts(Embedder(network, data.mean, data.std), objective, system)
 
 
 def _train_one(
@@ -167,8 +196,11 @@ def _train_one(
         folder / files.CONFIG,
         yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),
     )
-    files.write_classes(folder / files.CLASSES, parts.classes, data.class_names)
-    module = LSCModule(parts.embedder, parts.objective, settings, data)
+    objective = parts.objective
+    data.per_class = objective.config.per_class if isinstance(objective, WarmupObjective) else 1
+    module = LSCModule(
+        parts.embedder, parts.objective, settings, data, parts.system, config["classes"]["seed"]
+    )
     history = History(folder / files.HISTORY)
     trainer = _trainer(settings, folder, history, console, title=config["loss"]["name"])
     reset_peak(trainer.strategy.root_device)
@@ -183,16 +215,18 @@ def _train_one(
                 weights_only=False,  # our own checkpoint: tallies and the record of epochs
             )
         except StoppedByUser:
-            files.write_weights(folder / files.WEIGHTS, parts.embedder, parts.objective, shape)
+            if parts.objective.ready:
+                files.write_model(folder, parts.embedder, parts.objective, shape, data.class_names)
             raise
     peak = peak_megabytes(trainer.strategy.root_device)
     if not trainer.is_global_zero:
         return {}
     tests, arrays = evaluate(module, data)
-    files.write_weights(folder / files.WEIGHTS, parts.embedder, parts.objective, shape)
+    files.write_model(folder, parts.embedder, parts.objective, shape, data.class_names)
     files.write_arrays(folder / files.EVALUATION, arrays)
     save_samples(data, folder / files.SAMPLES)
     metrics = _metrics(config, parts, data, history, tests, peak, str(trainer.strategy.root_device))
+    metrics["assignment"] = module.assignment
     files.write_json(folder / files.METRICS, metrics)
     return metrics
 
@@ -312,5 +346,6 @@ def defaults() -> dict[str, Any]:
     return {
         "run": asdict(RunConfig()),
         "classes": asdict(ClassesConfig()),
+        "warmup": asdict(WarmupConfig()),
         "train": asdict(TrainConfig()),
     }

@@ -19,8 +19,8 @@ from rootspace.classes import ClassMap, Prediction
 from rootspace.data import DATASETS, ImageData
 
 from .build import build_network, build_objective
-from .module import Embedder
-from .objectives import Objective
+from .embedder import Embedder
+from .objectives import Objective, VectorObjective
 
 CONFIG, CLASSES, WEIGHTS = "config.yaml", "classes.json", "model.safetensors"
 METRICS, HISTORY, EVALUATION = "metrics.json", "metrics.csv", "evaluation.npz"
@@ -68,6 +68,19 @@ def write_weights(
         metadata={name: str(number) for name, number in shape.items()},
     )
     os.replace(temporary, path)
+
+
+def write_model(
+    folder: Path,
+    embedder: Embedder,
+    objective: Objective,
+    shape: Mapping[str, int],
+    names: list[str],
+) -> None:
+    """What `read_run` needs beside the config: the classes and the weights."""
+    classes = objective.classes if isinstance(objective, VectorObjective) else None
+    write_classes(folder / CLASSES, classes, names)
+    write_weights(folder / WEIGHTS, embedder, objective, shape)
 
 
 def write_classes(path: Path, classes: ClassMap | None, names: list[str]) -> None:

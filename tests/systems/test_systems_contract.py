@@ -3,25 +3,26 @@
 import inspect
 
 import pytest
-from cases import CASES, HUGE, KNOWN_BUGS, LARGE, name_of
 
 import rootspace.systems
-from rootspace.systems import IMPLICIT_SYSTEMS, MAX_INDEX, VectorSystem, system_from
+from cases import CASES, HUGE, LARGE, marks_for, name_of
+from rootspace.systems import (
+    MAX_INDEX,
+    Circle,
+    Hyperplane,
+    Orbit,
+    Ordered,
+    RootA,
+    VectorSystem,
+    system_from,
+)
 from rootspace.testing import PROPERTIES, SystemCase, check_property, properties_of
-
-
-def _marks(case: SystemCase, name: str) -> list[pytest.MarkDecorator]:
-    return [
-        pytest.mark.xfail(reason=bug.reason, strict=True, raises=AssertionError)
-        for bug in KNOWN_BUGS
-        if bug.property == name and bug.where(case)
-    ]
 
 
 @pytest.mark.parametrize(
     ("name", "case"),
     [
-        pytest.param(name, case, id=f"{name}-{name_of(case)}", marks=_marks(case, name))
+        pytest.param(name, case, id=f"{name}-{name_of(case)}", marks=marks_for(case, name))
         for case in CASES
         for name in properties_of(case)
     ],
@@ -39,10 +40,10 @@ def test_every_public_system_has_a_case() -> None:
     assert public == {type(case.system) for case in CASES}
 
 
-def test_every_implicit_system_is_checked_at_a_size_that_shows_laziness() -> None:
+def test_every_building_block_is_checked_at_a_size_that_shows_laziness() -> None:
     lazy = {type(case.system) for case in CASES if "lazy" in properties_of(case)}
     # A union is lazy where RootA is: that is one.
-    assert set(IMPLICIT_SYSTEMS.values()) - lazy == {rootspace.systems.Union}
+    assert {Circle, Hyperplane, Orbit, Ordered, RootA} <= lazy
 
 
 def test_every_property_is_asked_of_some_case() -> None:
@@ -54,8 +55,6 @@ def test_huge_and_large_cases_are_huge_and_large() -> None:
     assert all(MAX_INDEX >= case.system.size > case.exhaustive for case in LARGE)
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in CASES if case.repr_round_trip], ids=name_of
-)
+@pytest.mark.parametrize("case", [case for case in CASES if case.repr_round_trip], ids=name_of)
 def test_system_from_inverts_repr(case: SystemCase) -> None:
     assert system_from(repr(case.system)) == case.system

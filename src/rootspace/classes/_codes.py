@@ -1,0 +1,143 @@
+"""Stored class vectors: one compact code a class, for maps that were chosen from data."""
+
+from __future__ import annotations
+
+import abc
+
+import torch
+from torch import Tensor
+
+from rootspace.systems import MAX_INDEX, Orbit, VectorSystem
+
+from ._packing import bits_for, pack, unpack
+
+
+class Codes(abc.ABC):
+    """The vectors of classes 0, 1, ..., each stored as a code.
+
+    Args:
+        array: `[C, ...]` the codes.
+    """
+
+    def __init__(self, array: Tensor) -> None:
+        self.array = array.cpu()
+        self._copies = {self.array.device: self.array}
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    @property
+    def bytes_per_class(self) -> float:
+        return self.array[0].numel() * self.array.element_size()
+
+    def of(self, labels: Tensor) -> Tensor:
+        """`[N]` labels -> `[N, ...]` codes, on their device."""
+        if labels.device not in self._copies:
+            self._copies[labels.device] = self.array.to(labels.device)
+        return self._copies[labels.device][labels]
+
+    @abc.abstractmethod
+    def vectors(self, labels: Tensor, dtype: torch.dtype) -> Tensor:
+        """`[N]` labels -> `[N, dim]` unit vectors."""
+
+    @abc.abstractmethod
+    def indices(self, labels: Tensor) -> Tensor:
+        """`[N]` labels -> `[N]` numbers of their vectors in the system."""
+
+
+class NumberCodes(Codes):
+    """Numbers of the vectors in their system, 8 bytes a class.
+
+    Args:
+        system: the vectors belong to.
+        numbers: `[C]` int64.
+    """
+
+    def __init__(self, system: VectorSystem, numbers: Tensor) -> None:
+        super().__init__(numbers)
+        self.system = system
+        self._sorted = self.array.sort()
+
+    def vectors(self, labels: Tensor, dtype: torch.dtype) -> Tensor:
+        return self.system.vectors(self.of(labels), dtype=dtype)
+
+    def indices(self, labels: Tensor) -> Tensor:
+        return self.of(labels)
+
+    def labels(self, index: Tensor) -> Tensor:
+        """`[...]` numbers of vectors -> `[...]` their classes, -1 where a vector has none."""
+        numbers = self._sorted.values.to(index.device)
+        place = torch.searchsorted(numbers, index.contiguous()).clamp(max=len(self) - 1)
+        label = self._sorted.indices.to(index.device)[place]
+        return torch.where(numbers[place] == index, label, -1)
+
+
+class LevelCodes(Codes):
+    """The level of each coordinate in 1 to 3 bits, for an orbit of any size.
+
+    Args:
+        system: the vectors belong to.
+        packed: `[C, bits, ceil(dim / 8)]` uint8.
+    """
+
+    def __init__(self, system: Orbit, packed: Tensor) -> None:
+        super().__init__(packed)
+        self.system = system
+
+    def vectors(self, labels: Tensor, dtype: torch.dtype) -> Tensor:
+        levels = torch.tensor(self.system.levels, dtype=torch.float64) / self.system.norm
+        numbers = unpack(self.of(labels), self.system.dim)
+        return levels.to(labels.device, dtype)[numbers.long()]
+
+    def indices(self, labels: Tensor) -> Tensor:
+        return self.system.index(self.vectors(labels, torch.float32))
+
+
+def make_codes(system: VectorSystem, vectors: Tensor) -> Codes:
+    """The smallest code for these vectors.
+
+    Args:
+        system: they belong to.
+        vectors: `[C, dim]` members, or `[C]` int64 numbers.
+
+    Raises:
+        ValueError: a vector is not a member, two are equal, or the system is too large to number
+            and no orbit.
+        IndexError: a number is out of range.
+    """
+    codes = _make_codes(system, vectors)
+    if len(torch.unique(codes.array, dim=0)) < len(codes):
+        raise ValueError("Argument 'vectors' must hold a different vector for each class.")
+    return codes
+
+
+def _make_codes(system: VectorSystem, vectors: Tensor) -> Codes:
+    if not vectors.is_floating_point():
+        numbers = vectors.to(torch.int64)
+        low, high = (int(x) for x in torch.aminmax(numbers))
+        if low < 0 or high >= system.size:
+            raise IndexError(
+                f"Argument 'vectors' must hold numbers in [0, {system.size}), not "
+                f"{low if low < 0 else high}."
+            )
+        return NumberCodes(system, numbers)
+    system.check_shape(vectors, "vectors")
+    numbered = system.size <= MAX_INDEX
+    if isinstance(system, Orbit):
+        bits = bits_for(len(system.levels))
+        if not numbered or bits * system.dim < 64:
+            return LevelCodes(system, pack(system.level_numbers(vectors), bits))
+    if not numbered:
+        raise ValueError(
+            f"Argument 'system' must be an Orbit, or have at most 2**63 - 1 vectors: {system!r}."
+        )
+    return NumberCodes(system, system.index(vectors))
+
+
+def read_codes(system: VectorSystem, array: Tensor) -> Codes:
+    """Codes from the array that was saved."""
+    if array.ndim == 1:
+        return NumberCodes(system, array)
+    if not isinstance(system, Orbit):
+        raise ValueError(f"Stored levels belong to an Orbit, not to {system!r}.")
+    return LevelCodes(system, array)
