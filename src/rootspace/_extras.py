@@ -6,7 +6,7 @@ import importlib
 from types import ModuleType
 
 
-class MissingExtraError(ImportError):
+class MissingExtraError(ModuleNotFoundError):
     """An optional dependency is not installed; the message says which extra brings it."""
 
 

@@ -27,7 +27,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--classes.system=RootB(3)"], "Unknown vector system 'RootB'"),
+        (["--classes.system=RootZ(3)"], "Unknown vector system 'RootZ'"),
         (["--classes.system=RootA(3"], "Expected a vector system"),
         (["--classes.system=RootA(n=-1)"], "'n' must be a positive integer, not -1"),
         (["--classes.system=__import__('os').system('true')"], "Unknown vector system"),

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 import rootspace
+from rootspace._extras import MissingExtraError
 
 COMMANDS = {
     "plan": "which vector system and dimension a number of classes needs",
@@ -48,7 +49,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, IndexError, OverflowError, TypeError, OSError, ImportError) as error:
         if os.environ.get(DEBUG):
             raise
-        return fail(f"rootspace {name}", str(error) or type(error).__name__)
+        return fail(f"rootspace {name}", describe(error))
+
+
+def describe(error: Exception) -> str:
+    """The message of an error, and what to install where a package is missing."""
+    if isinstance(error, MissingExtraError):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("rootspace"):
+        return f"needs {error.name}, which is not installed: pip install 'rootspace[train]'"
+    return str(error) or type(error).__name__
 
 
 def fail(program: str, message: str) -> int:

@@ -67,15 +67,18 @@ def system_softmax_loss(
     Returns:
         A scalar.
     """
-    log_partition = system.log_partition(z, scale)
-    target = scale * cosine(z, vectors)
-    if margin:
-        # Replace the target's term in the sum: Z - e^t + e^(t - scale * margin).
-        p = torch.exp(target - log_partition).clamp(max=1)
-        shrink = -torch.expm1(torch.as_tensor(-scale * margin, dtype=z.dtype, device=z.device))
-        log_partition = log_partition + torch.log1p(-p * shrink)
-        target = target - scale * margin
-    return (log_partition - target).mean()
+    if not margin:
+        return (system.log_partition(z, scale) - scale * cosine(z, vectors)).mean()
+    # With t the target's logit and m = scale * margin, Z - e^t + e^(t - m) takes the place of Z.
+    # A trained network leaves little of Z beside e^t: the difference needs double precision.
+    wide = z.double() if z.device.type != "mps" else z
+    # Rounded vectors are not quite unit vectors, which would show as well.
+    unit = torch.nn.functional.normalize(vectors.to(wide.dtype), dim=-1)
+    excess = system.log_partition(wide, scale) - scale * cosine(wide, unit)
+    excess = excess.clamp(min=torch.finfo(wide.dtype).eps)
+    others = excess + torch.log(-torch.expm1(-excess))  # log(Z / e^t - 1)
+    shift = scale * margin
+    return (torch.logaddexp(others, torch.full_like(others, -shift)) + shift).mean().to(z.dtype)
 
 
 def in_batch_softmax_loss(z: Tensor, vectors: Tensor, labels: Tensor, scale: float) -> Tensor:

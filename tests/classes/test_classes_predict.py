@@ -1,0 +1,216 @@
+"""Prediction is exact: equal to scoring all class vectors, on every path."""
+
+from typing import Any
+from unittest import mock
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rootspace import ClassMap
+from rootspace.classes import _class_map as module
+from rootspace.systems import Circle, Orbit, Ordered, RootA, Table, VectorSystem
+
+SYSTEMS: list[VectorSystem] = [
+    RootA(7),
+    RootA(5, interpolations=1),
+    RootA(7, projection="isometric", positive=True),
+    Orbit(6, {1: 2}, signed=True),
+    Ordered(9, (2, -1, 1)),
+    Circle(4),
+    Table(torch.randn(70, 8, generator=torch.Generator().manual_seed(0))),
+]
+
+
+def dense(classes: ClassMap, z: torch.Tensor, k: int) -> torch.Tensor:
+    """The k best cosines over all class vectors, by brute force in float64."""
+    table = classes.vectors(torch.arange(classes.num_classes), dtype=torch.float64)
+    cosines = torch.nn.functional.normalize(z.double(), dim=-1) @ table.T
+    return cosines.topk(k, dim=-1).values
+
+
+def assert_exact(classes: ClassMap, z: torch.Tensor, k: int) -> None:
+    """By score, since ties may be broken either way."""
+    found = classes.predict(z, k)
+    tolerance = 32 * torch.finfo(z.dtype).eps
+    best = dense(classes, z, k)
+    assert found.label.shape == found.cosine.shape == (len(z), k)
+    assert bool(((found.label >= 0) & (found.label < classes.num_classes)).all())
+    assert all(len(set(row)) == k for row in found.label.tolist())
+    vectors = classes.vectors(found.label, dtype=torch.float64)
+    score = torch.einsum("nkd,nd->nk", vectors, torch.nn.functional.normalize(z.double(), dim=-1))
+    assert torch.allclose(score, best, rtol=0, atol=tolerance)
+    assert torch.allclose(found.cosine.double(), best, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("order", ["natural", "shuffled"])
+@pytest.mark.parametrize("system", SYSTEMS, ids=repr)
+class TestExact:
+    @pytest.mark.parametrize("share", [0.0, 0.05, 0.3, 0.7, 0.98, 1.0])
+    def test_any_share_of_the_system(self, system: VectorSystem, order: Any, share: float) -> None:
+        classes = ClassMap(system, max(1, round(share * system.size)), order)
+        z = torch.randn(60, system.dim)
+        for k in {1, min(3, classes.num_classes), min(20, classes.num_classes)}:
+            assert_exact(classes, z, k)
+
+    def test_class_vectors_are_recognised(self, system: VectorSystem, order: Any) -> None:
+        for num_classes in (1, system.size // 2, system.size):
+            classes = ClassMap(system, num_classes, order)
+            labels = torch.arange(num_classes)
+            found = classes.predict(3 * classes.vectors(labels))
+            assert torch.equal(found.label[:, 0], labels)
+            assert torch.allclose(found.cosine, torch.ones(()))
+
+    def test_all_classes_in_order(self, system: VectorSystem, order: Any) -> None:
+        classes = ClassMap(system, min(system.size, 30), order)
+        assert_exact(classes, torch.randn(5, system.dim), classes.num_classes)
+
+
+@given(st.integers(1, 56), st.integers(1, 56), st.integers(0, 5))
+def test_exact_for_any_number_of_classes(num_classes: int, k: int, seed: int) -> None:
+    classes = ClassMap(RootA(7), num_classes, seed=seed)
+    z = torch.randn(10, 7, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    assert_exact(classes, z, min(k, num_classes))
+
+
+class TestPaths:
+    """What is computed, and what is not."""
+
+    @staticmethod
+    def calls(classes: ClassMap, z: torch.Tensor, k: int = 1) -> tuple[list[int], list[int]]:
+        """Numbers of neighbours asked of the system, and of rows scored with all classes."""
+        system, scored = classes.system, classes._dense
+        with (
+            mock.patch.object(system, "nearest", wraps=system.nearest) as nearest,
+            mock.patch.object(classes, "_dense", wraps=scored) as dense_search,
+        ):
+            classes.predict(z, k)
+        return (
+            [call.args[1] for call in nearest.call_args_list],
+            [len(call.args[0]) for call in dense_search.call_args_list],
+        )
+
+    def test_all_assigned_needs_one_search(self) -> None:
+        assert self.calls(ClassMap(RootA(20), 420), torch.randn(50, 20), 3) == ([3], [])
+
+    def test_nearly_all_assigned_walks(self) -> None:
+        classes = ClassMap(RootA(20), 400)
+        assert self.calls(classes, classes.vectors(torch.arange(50))) == ([4], [])
+
+    def test_few_assigned_are_scored(self) -> None:
+        assert self.calls(ClassMap(RootA(20), 4), torch.randn(50, 20)) == ([], [50])
+
+    def test_what_the_walk_does_not_find_is_scored(self) -> None:
+        # In natural order the classes share few coordinates, so some rows have none nearby.
+        walked, (rows,) = self.calls(ClassMap(RootA(20), 126, "natural"), torch.randn(200, 20))
+        assert walked == [4, 16, 64]
+        assert 0 < rows < 200
+
+    @pytest.mark.xfail(
+        strict=True, reason="the walk ends before it begins where 4 neighbours are too few"
+    )
+    def test_a_tenth_assigned_walks_further(self) -> None:
+        walked, _ = self.calls(ClassMap(RootA(20), 42, seed=1), torch.randn(200, 20))
+        assert walked[-1:] == [64]
+
+    @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+    @pytest.mark.parametrize("k", [1, 4])
+    @pytest.mark.parametrize("system", SYSTEMS, ids=repr)
+    def test_walk_and_dense_agree(
+        self, system: VectorSystem, k: int, share: float, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        classes, z = ClassMap(system, max(k, int(share * system.size))), torch.randn(50, system.dim)
+        answers = []
+        for walking in (True, False):
+            pays = lambda _, k, looked_at, walking=walking: walking and looked_at <= 8 * system.size  # noqa: E731
+            monkeypatch.setattr(ClassMap, "_walking_pays", pays)
+            answers.append(classes.predict(z, k))
+        assert torch.equal(answers[0].label, answers[1].label)
+        assert torch.allclose(answers[0].cosine, answers[1].cosine, atol=1e-6)
+
+    def test_chunks_do_not_change_the_result(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        classes, z = ClassMap(RootA(20), 40), torch.randn(30, 20)
+        whole = classes._dense(z, 5)
+        monkeypatch.setattr(module, "DENSE_BYTES", 4 * 30 * 7)
+        parts = classes._dense(z, 5)
+        assert torch.equal(whole[1], parts[1])
+
+
+class TestRejection:
+    def test_min_cosine(self) -> None:
+        classes = ClassMap(RootA(8), 72)
+        z = torch.cat([classes.vectors(torch.tensor([5])), torch.ones(1, 8)])
+        found = classes.predict(z, min_cosine=0.9)
+        assert found.label.tolist() == [[5], [-1]]
+        assert classes.predict(z).label[1, 0] >= 0
+        assert torch.equal(found.cosine, classes.predict(z).cosine)
+
+    def test_min_cosine_of_each_place(self) -> None:
+        classes = ClassMap(RootA(8, projection="isometric"), 72)
+        found = classes.predict(classes.vectors(torch.tensor([5])), 3, min_cosine=0.9)
+        assert found.label.tolist() == [[5, -1, -1]]
+
+    def test_reject_unassigned(self) -> None:
+        classes = ClassMap(RootA(8), 36)
+        every = RootA(8).vectors(torch.arange(72))
+        found = classes.predict(every, 2, reject_unassigned=True)
+        assert torch.equal(found.label[:, 0], classes.labels(torch.arange(72)))
+        assert bool((found.label[:, 1] >= 0).all())
+
+    def test_nothing_is_rejected_where_all_are_assigned(self) -> None:
+        classes, z = ClassMap(RootA(8), 72), torch.randn(20, 8)
+        found = classes.predict(z, reject_unassigned=True)
+        assert torch.equal(found.label, classes.predict(z).label)
+
+
+class TestArguments:
+    @pytest.mark.parametrize("shape", [(8,), (2, 3, 8), (0, 8), (2, 0, 8)], ids=str)
+    @pytest.mark.parametrize("num_classes", [10, 60, 72])
+    def test_shapes(self, shape: tuple[int, ...], num_classes: int) -> None:
+        found = ClassMap(RootA(8), num_classes).predict(torch.randn(shape), 2)
+        assert found.label.shape == found.cosine.shape == (*shape[:-1], 2)
+
+    @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+    @pytest.mark.parametrize("num_classes", [10, 60, 72])
+    def test_dtypes(self, dtype: torch.dtype, num_classes: int) -> None:
+        classes, z = ClassMap(RootA(8), num_classes), torch.randn(9, 8).to(dtype)
+        found = classes.predict(z)
+        assert found.cosine.dtype == dtype and found.label.dtype == torch.int64
+        assert torch.equal(found.label, classes.predict(z.double()).label)
+
+    def test_length_does_not_matter(self) -> None:
+        classes, z = ClassMap(RootA(8), 50), torch.randn(20, 8)
+        for factor in (1e-30, 1e-5, 1e30):
+            assert torch.equal(classes.predict(factor * z).label, classes.predict(z).label)
+
+    @pytest.mark.parametrize(
+        ("z", "k", "message"),
+        [
+            (torch.ones(2, 7), 1, r"last dimension 8, not shape \(2, 7\)"),
+            (torch.ones(2, 8), 0, r"'k' must lie in \[1, 50\], not 0"),
+            (torch.ones(2, 8), 51, r"'k' must lie in \[1, 50\], not 51"),
+            (torch.eye(8)[:2] - torch.eye(8)[:1], 1, "zero embeddings.*row 0 is zero"),
+            (torch.full((2, 8), torch.nan), 1, "must be finite; row 0 holds NaN"),
+            (torch.full((2, 8), torch.inf), 1, "must be finite; row 0 holds NaN"),
+        ],
+        ids=["dim", "k=0", "k>classes", "zero", "nan", "inf"],
+    )
+    def test_wrong(self, z: torch.Tensor, k: int, message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            ClassMap(RootA(8), 50).predict(z, k)
+
+    @pytest.mark.xfail(strict=True, reason="the dense search is left to autocast")
+    def test_autocast_does_not_round(self) -> None:
+        classes, z = ClassMap(RootA(32), 40), torch.randn(500, 32)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = classes.predict(z)
+        assert torch.equal(found.label, classes.predict(z).label)
+
+
+def test_vectors_without_a_class_are_rejected_among_fifty_million() -> None:
+    classes = ClassMap(RootA(384, interpolations=1), 50_000_000)
+    index = torch.randint(classes.capacity, (2000,))
+    found = classes.predict(classes.system.vectors(index), reject_unassigned=True).label[:, 0]
+    assert torch.equal(found, classes.labels(index))
+    assert bool((found == -1).any())

@@ -1,0 +1,164 @@
+"""Wrong arguments of constructors and methods are named in the error."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rootspace.systems import (
+    Circle,
+    Hyperplane,
+    Orbit,
+    Ordered,
+    RootA,
+    Table,
+    Union,
+    VectorSystem,
+    system_from,
+)
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Orbit(0, {1: 1}), "Argument 'dim' must be a positive integer, not 0"),
+        (lambda: Orbit(True, {1: 1}), "Argument 'dim' must be a positive integer, not True"),
+        (lambda: Orbit(2.0, {1: 1}), "Argument 'dim' must be a positive integer, not 2.0"),
+        (lambda: Orbit(3, {}), "'multiplicities' must hold at least one value"),
+        (lambda: Orbit(3, {0: 1}), "'multiplicities' must hold non-zero numbers, not 0"),
+        (lambda: Orbit(3, {NAN: 1}), "'multiplicities' must hold non-zero numbers, not nan"),
+        (lambda: Orbit(3, {float("inf"): 1}), "must hold non-zero numbers, not inf"),
+        (lambda: Orbit(3, {"1": 1}), "must hold non-zero numbers, not '1'"),
+        (lambda: Orbit(3, {True: 1}), "must hold non-zero numbers, not True"),
+        (lambda: Orbit(3, {1: 0}), "must map to positive integers, not 0 for value 1"),
+        (lambda: Orbit(3, {1: 1.0}), "must map to positive integers, not 1.0"),
+        (lambda: Orbit(3, {1: True}), "must map to positive integers, not True"),
+        (lambda: Orbit(3, {1: 2, 2: 2}), "must place at most dim = 3 values, not 4"),
+        (lambda: Orbit(3, {1: 1, -1: 1}, signed=True), "positive values when signed=True, not -1"),
+        (lambda: Ordered(3, ()), "'values' must hold at least one value"),
+        (lambda: Ordered(3, (1, 0)), "'values' must hold non-zero numbers, not 0"),
+        (lambda: Ordered(2, (1, 1, 1)), "must place at most dim = 2 values, not 3"),
+        (lambda: Union([]), "'parts' must hold at least two systems, not 0"),
+        (lambda: Union([Orbit(3, {1: 1})]), "must hold at least two systems, not 1"),
+        (lambda: Union([Orbit(3, {1: 1}), Orbit(4, {1: 1})]), "must share one dimension"),
+        (lambda: Union([Orbit(2, {1: 1}), Circle(1)]), r"Ordered, Table or Union, not Circle\(1\)"),
+        (lambda: Union([Orbit(3, {1: 1}), Orbit(3, {2: 1})]), "must be disjoint"),
+        (lambda: Union([Orbit(3, {1: 2}), Orbit(3, {1: 2}, signed=True)]), "must be disjoint"),
+        (lambda: Union([Orbit(3, {1: 1}), Table(torch.eye(3)[:1])]), "must be disjoint"),
+        (lambda: Union([Ordered(4, (1, -1)), Orbit(4, {1: 1, -1: 1})]), "must be disjoint"),
+        (lambda: Table(torch.zeros(2, 3)), "must be finite and not zero; row 0 is not"),
+        (lambda: Table([[1.0, 0.0], [NAN, 1.0]]), "must be finite and not zero; row 1 is not"),
+        (lambda: Table(torch.ones(3)), r"must have shape \[size, dim\], not \(3,\)"),
+        (lambda: Table(torch.ones(0, 3)), r"must have shape \[size, dim\], not \(0, 3\)"),
+        (lambda: Table([[1.0, 0.0], [2.0, 0.0]]), "must hold different vectors; some are equal"),
+        (lambda: Hyperplane(Orbit(3, {1: 1})), "vectors with coordinate sum zero, not Orbit"),
+        (lambda: Hyperplane(Orbit(4, {1: 2}, signed=True)), "with coordinate sum zero"),
+        (lambda: Circle(-1), "'doublings' must be an integer from 0 to 60, not -1"),
+        (lambda: Circle(61), "'doublings' must be an integer from 0 to 60, not 61"),
+        (lambda: Circle(1.0), "'doublings' must be an integer from 0 to 60, not 1.0"),
+        (lambda: RootA(0), "Argument 'n' must be a positive integer, not 0"),
+        (lambda: RootA(3, "flat"), "'projection' must be 'drop' or 'isometric', not 'flat'"),
+        (lambda: RootA(3, interpolations=9), "must be an integer from 0 to 8, not 9"),
+        (lambda: RootA(3, interpolations=True), "must be an integer from 0 to 8, not True"),
+    ],
+)
+def test_constructor(make: Callable[[], VectorSystem], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("RootA", "Expected a vector system such as 'RootA(384)', not 'RootA'"),
+        ("RootA(384", "Expected a vector system such as 'RootA(384)', not 'RootA(384'"),
+        ("", "Expected a vector system"),
+        ("RootZ(3)", "Unknown vector system 'RootZ'; expected one of Circle"),
+        ("Table(3)", "Unknown vector system 'Table'"),
+        ("__import__('os')", "Unknown vector system '__import__'"),
+        ("RootA(3).size", "Expected a vector system"),
+        ("RootA(3, colour=1)", "Wrong arguments in 'RootA(3, colour=1)'"),
+        ("RootA(**{'n': 3})", "Expected plain arguments"),
+        ("RootA(3 * 3)", "Expected a literal, not '3 * 3'"),
+        ("Hyperplane(RootZ(3))", "Unknown vector system 'RootZ'"),
+        ("RootA(0)", "Argument 'n' must be a positive integer"),
+    ],
+)
+def test_system_from(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        system_from(text)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "message"),
+    [
+        (lambda s: s.vectors(torch.tensor([20])), IndexError, r"lie in \[0, 20\), not 20 \(Root"),
+        (lambda s: s.vectors(torch.tensor([0, -3])), IndexError, r"not -3 \(RootA\(4\)\)"),
+        (lambda s: s.vectors(torch.tensor([True])), TypeError, "integer tensor, not torch.bool"),
+        (lambda s: s.index(torch.eye(4)[:, :3]), ValueError, r"dimension 4, not shape \(4, 3\)"),
+        (lambda s: s.index(torch.ones(2, 4)), ValueError, r"members of RootA\(4\); row 0 is not"),
+        (
+            lambda s: s.nearest(torch.ones(4), k=21),
+            ValueError,
+            r"'k' must lie in \[1, 20\], not 21",
+        ),
+        (
+            lambda s: s.nearest(torch.ones(4).long()),
+            TypeError,
+            "floating-point tensor, not torch.int",
+        ),
+        (
+            lambda s: s.quantize(torch.full((2, 4), NAN)),
+            ValueError,
+            "'z' must be finite; row 0 holds",
+        ),
+        (
+            lambda s: s.log_partition(torch.ones(3), 1.0),
+            ValueError,
+            r"dimension 4, not shape \(3,\)",
+        ),
+        (lambda s: s.scale_for(0.05), ValueError, r"between 1/size = 0.05 and 1, not 0.05"),
+        (lambda s: s.scale_for(1.5), ValueError, "'p' must lie between"),
+    ],
+)
+def test_method(call: Callable[[VectorSystem], Any], kind: type[Exception], message: str) -> None:
+    with pytest.raises(kind, match=message):
+        call(RootA(4))
+
+
+def test_a_huge_system_says_what_works() -> None:
+    message = r"about 2\*\*\d+ vectors.*'nearest' does not work, 'quantize' and 'log_partition' do"
+    with pytest.raises(OverflowError, match=message):
+        Orbit(100, {1: 25, -1: 1}).nearest(torch.ones(100))
+
+
+@pytest.mark.xfail(
+    strict=True, raises=AttributeError, reason="only TypeError is made a ValueError of the text"
+)
+@pytest.mark.parametrize("text", ["Orbit(3, 5)", "Hyperplane(5)"])
+def test_system_from_with_arguments_of_another_kind(text: str) -> None:
+    with pytest.raises(ValueError, match="Wrong arguments"):
+        system_from(text)
+
+
+@pytest.mark.xfail(strict=True, raises=TypeError, reason="1.0 passes 'in range(9)'")
+def test_fractional_interpolations() -> None:
+    with pytest.raises(ValueError, match="'interpolations' must be an integer"):
+        RootA(3, interpolations=1.0)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="np.float64 passes as a float and prints")
+def test_numbers_of_numpy_give_a_repr_that_can_be_read() -> None:
+    system = Orbit(3, {np.float64(0.5): 1})
+    assert system_from(repr(system)) == system
+
+
+@pytest.mark.xfail(strict=True, reason="only bitwise equal rows are found after normalising")
+def test_table_with_two_rows_of_one_direction() -> None:
+    with pytest.raises(ValueError, match="must hold different vectors"):
+        Table([[1.0, 2.0, 3.0], [3.0, 6.0, 9.0]])
