@@ -214,3 +214,12 @@ def test_vectors_without_a_class_are_rejected_among_fifty_million() -> None:
     found = classes.predict(classes.system.vectors(index), reject_unassigned=True).label[:, 0]
     assert torch.equal(found, classes.labels(index))
     assert bool((found == -1).any())
+
+
+@pytest.mark.parametrize("count", [100_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+def test_classes_among_fifty_million_are_recognised(count: int) -> None:
+    classes = ClassMap(RootA(384, interpolations=1), 50_000_000)
+    labels = torch.randint(50_000_000, (count,))
+    labels[:3] = torch.tensor([0, 1, 49_999_999])
+    for some in labels.split(10_000):
+        assert torch.equal(classes.predict(classes.vectors(some)).label[:, 0], some)

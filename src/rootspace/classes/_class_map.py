@@ -154,14 +154,16 @@ class ClassMap:
         """Whether `predict` needs no search over the class vectors, however many there are."""
         if isinstance(self._codes, LevelCodes) or isinstance(self.system, Table):
             return False
-        return self._walking_pays(1, WALK_START) or self.num_classes == self.capacity
+        return self._walking_pays(1, WALK_LIMIT) or self.num_classes == self.capacity
 
     @property
     def bytes_per_class(self) -> float:
         """Memory for one class vector: 0 for a formula, else that of its code or table row."""
         if self._codes is not None:
             return self._codes.bytes_per_class
-        return 4.0 * self.dim if isinstance(self.system, Table) else 0.0
+        if isinstance(self.system, Table):
+            return float(self.dim * self.system.table.element_size())
+        return 0.0
 
     def __repr__(self) -> str:
         if self._codes is not None:
@@ -218,8 +220,20 @@ class ClassMap:
         return self.system.vectors(self.indices(labels), dtype=dtype)
 
     def labels(self, index: Tensor) -> Tensor:
-        """`[...]` numbers of vectors -> `[...]` their classes, -1 where a vector has none."""
+        """`[...]` numbers of vectors -> `[...]` their classes, -1 where a vector has none.
+
+        Raises:
+            IndexError: a number is not in [0, capacity).
+            ValueError: the vectors are stored by their levels and have no numbers.
+        """
         index = torch.as_tensor(index).to(torch.int64)
+        if not torch.compiler.is_compiling() and index.numel():
+            low, high = (int(x) for x in torch.aminmax(index))
+            if low < 0 or high >= self.capacity:
+                raise IndexError(
+                    f"Argument 'index' must lie in [0, {self.capacity}), not "
+                    f"{low if low < 0 else high}."
+                )
         if isinstance(self._codes, NumberCodes):
             return self._codes.labels(index)
         if self._codes is not None:
@@ -266,14 +280,22 @@ class ClassMap:
                 f"Argument 'z' must not hold zero embeddings, which have no direction; row {row} "
                 "is zero."
             )
-        cosine, label = self._predict(flat, norm, k)
-        if reject_unassigned and self.num_classes < self.capacity:
-            nearest = self.labels(self.system.nearest(flat).index)
-            label = torch.where((nearest < 0) & (torch.arange(k, device=z.device) == 0), -1, label)
+        with torch.autocast(z.device.type, enabled=False):
+            cosine, label = self._predict(flat, norm, k)
+            if reject_unassigned and self.num_classes < self.capacity:
+                first = torch.arange(k, device=z.device) == 0
+                unassigned = self._is_unassigned(flat, label[:, 0])
+                label = torch.where(unassigned[:, None] & first, -1, label)
         if min_cosine is not None:
             label = torch.where(cosine < min_cosine, -1, label)
         shape = (*z.shape[:-1], k)
         return Prediction(label.reshape(shape), cosine.to(z.dtype).reshape(shape))
+
+    def _is_unassigned(self, z: Tensor, label: Tensor) -> Tensor:
+        """`[N]` bool: the nearest vector of the system belongs to no class, not to `label`."""
+        if not isinstance(self._codes, LevelCodes):
+            return self.labels(self.system.nearest(z).index[:, 0]) < 0
+        return (self.system.quantize(z) - self.vectors(label, dtype=z.dtype)).abs().amax(-1) > 1e-5
 
     def _predict(self, z: Tensor, norm: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """`[N, dim]` -> cosines and labels `[N, k]`."""
@@ -286,6 +308,8 @@ class ClassMap:
         label = torch.full((len(z), k), -1, dtype=torch.int64, device=z.device)
         open_rows = torch.arange(len(z), device=z.device)
         looked_at = WALK_START * k
+        while looked_at < WALK_LIMIT and looked_at * self.num_classes < k * self.capacity:
+            looked_at *= 4
         while len(open_rows) and self._walking_pays(k, looked_at):
             some = self.system.nearest(z[open_rows], min(looked_at, self.capacity))
             classes = self.labels(some.index)
@@ -349,8 +373,14 @@ class ClassMap:
         return ClassMap(self.system, self.num_classes + count, self.order, self.seed, names)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the map as JSON, under 1 kB without names; a `Table` goes beside it as .npy."""
+        """Write the map as JSON, under 1 kB without names; arrays go beside it as .npy."""
         path = Path(path)
+        arrays = self._arrays()
+        if "table" not in arrays:
+            try:
+                system_from(repr(self.system))
+            except ValueError as error:
+                raise ValueError(f"{self.system!r} cannot be saved: {error}") from error
         content = {
             "format": FORMAT,
             "system": repr(self.system),
@@ -358,9 +388,9 @@ class ClassMap:
             "order": self.order,
             "seed": self.seed,
         }
-        for key, array in self._arrays().items():
-            content[key] = path.with_suffix(".npy").name
-            np.save(path.with_suffix(".npy"), array.numpy())
+        for key, array in arrays.items():
+            content[key] = f"{path.name}.{key}.npy"
+            np.save(path.with_name(content[key]), array.numpy())
         if self.names is not None:
             content["names"] = self.names
         temporary = path.with_name(path.name + ".tmp")
@@ -369,9 +399,10 @@ class ClassMap:
 
     def _arrays(self) -> dict[str, Tensor]:
         """What a formula cannot give and goes beside the JSON file."""
-        if self._codes is not None:
-            return {"codes": self._codes.array}
-        return {"table": self.system.table} if isinstance(self.system, Table) else {}
+        arrays = {} if self._codes is None else {"codes": self._codes.array}
+        if isinstance(self.system, Table):
+            arrays["table"] = self.system.table
+        return arrays
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ClassMap:
@@ -379,6 +410,7 @@ class ClassMap:
 
         Raises:
             ValueError: not such a file, or of a newer format.
+            FileNotFoundError: it, or an array beside it, is missing.
         """
         path = Path(path)
         try:
@@ -404,5 +436,11 @@ class ClassMap:
                 content["seed"],
                 content.get("names"),
             )
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+        except (
+            KeyError,
+            TypeError,
+            AttributeError,
+            UnicodeDecodeError,
+            json.JSONDecodeError,
+        ) as error:
             raise ValueError(f"{path} is not a class map of rootspace: {error!r}.") from error

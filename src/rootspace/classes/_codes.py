@@ -94,7 +94,7 @@ class LevelCodes(Codes):
 
 
 def make_codes(system: VectorSystem, vectors: Tensor) -> Codes:
-    """The smallest code for these vectors.
+    """Numbers of the vectors where they have some, else their levels.
 
     Args:
         system: they belong to.
@@ -123,15 +123,14 @@ def _make_codes(system: VectorSystem, vectors: Tensor) -> Codes:
         return NumberCodes(system, numbers)
     system.check_shape(vectors, "vectors")
     numbered = system.size <= MAX_INDEX
-    if isinstance(system, Orbit):
-        bits = bits_for(len(system.levels))
-        if not numbered or bits * system.dim < 64:
-            return LevelCodes(system, pack(system.level_numbers(vectors), bits))
-    if not numbered:
+    if numbered:
+        return NumberCodes(system, system.index(vectors))
+    if not isinstance(system, Orbit):
         raise ValueError(
             f"Argument 'system' must be an Orbit, or have at most 2**63 - 1 vectors: {system!r}."
         )
-    return NumberCodes(system, system.index(vectors))
+    bits = bits_for(len(system.levels))
+    return LevelCodes(system, pack(system.level_numbers(vectors), bits))
 
 
 def read_codes(system: VectorSystem, array: Tensor) -> Codes:

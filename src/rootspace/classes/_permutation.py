@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -46,31 +47,36 @@ class KeyedPermutation:
         """`[...]` int64 in [0, size) -> what goes there, `[...]` int64."""
         return self._walk(element, self._backward)
 
-    def _walk(self, element: Tensor, step) -> Tensor:
-        element = step(element)
-        outside = element >= self.size
+    def _walk(self, element: Tensor, step: Callable[..., tuple[Tensor, Tensor]]) -> Tensor:
+        # Digits are kept apart: near 2**63 their product would leave int64.
+        left, right = step(element // self._low, element % self._low)
+        outside = self._outside(left, right)
         while bool(outside.any()):
-            element = torch.where(outside, step(element), element)
-            outside = element >= self.size
-        return element
+            new_left, new_right = step(left, right)
+            left = torch.where(outside, new_left, left)
+            right = torch.where(outside, new_right, right)
+            outside = self._outside(left, right)
+        return left * self._low + right
 
-    def _forward(self, element: Tensor) -> Tensor:
-        left, right = element // self._low, element % self._low
+    def _outside(self, left: Tensor, right: Tensor) -> Tensor:
+        last, rest = divmod(self.size, self._low)
+        return (left > last) | ((left == last) & (right >= rest))
+
+    def _forward(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         for i, key in enumerate(self._keys):
             if i % 2:
                 right = (right + _hash(left, key, self._low)) % self._low
             else:
                 left = (left + _hash(right, key, self._high)) % self._high
-        return left * self._low + right
+        return left, right
 
-    def _backward(self, element: Tensor) -> Tensor:
-        left, right = element // self._low, element % self._low
+    def _backward(self, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
         for i, key in reversed(list(enumerate(self._keys))):
             if i % 2:
                 right = (right - _hash(left, key, self._low)) % self._low
             else:
                 left = (left - _hash(right, key, self._high)) % self._high
-        return left * self._low + right
+        return left, right
 
 
 def _hash(x: Tensor, key: int, modulus: int) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,9 @@ class ClassLoss(nn.Module, abc.ABC):
     Args:
         classes: which class owns which vector.
     """
+
+    uses_length = False
+    """Whether the length of an embedding matters, and not only its direction."""
 
     def __init__(self, classes: ClassMap) -> None:
         super().__init__()
@@ -65,6 +69,8 @@ class ClassLoss(nn.Module, abc.ABC):
                 f"not {tuple(embeddings.shape)} and {tuple(labels.shape)}."
             )
         z, norm = finite_rows(embeddings, "embeddings")
+        if self.uses_length:
+            z = embeddings.to(z.dtype)  # as long as they are, however long that is
         if not torch.compiler.is_compiling() and bool((norm == 0).any()):
             row = int((norm == 0).nonzero()[0, 0])
             raise ValueError(
@@ -77,3 +83,10 @@ class ClassLoss(nn.Module, abc.ABC):
 
     def extra_repr(self) -> str:
         return repr(self.classes)
+
+
+def positive(name: str, value: float) -> float:
+    """The value of a setting that must be positive and finite."""
+    if not 0 < value < math.inf:
+        raise ValueError(f"Argument '{name}' must be positive and finite, not {value!r}.")
+    return value

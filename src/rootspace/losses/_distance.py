@@ -5,7 +5,7 @@ from torch import Tensor
 from rootspace.classes import ClassMap
 
 from . import functional
-from ._base import ClassLoss
+from ._base import ClassLoss, positive
 
 
 class DistanceLoss(ClassLoss):
@@ -20,13 +20,12 @@ class DistanceLoss(ClassLoss):
         norm: length of the class vectors, r in Sec. 5.1 (5 there).
     """
 
+    uses_length = True
+
     def __init__(self, classes: ClassMap, radius: float = 1.0, norm: float = 5.0) -> None:
         super().__init__(classes)
-        for name, value in (("radius", radius), ("norm", norm)):
-            if not value > 0:
-                raise ValueError(f"Argument '{name}' must be positive, not {value!r}.")
-        self.radius = radius
-        self.norm = norm
+        self.radius = positive("radius", radius)
+        self.norm = positive("norm", norm)
 
     def compute(self, z: Tensor, vectors: Tensor, labels: Tensor) -> Tensor:
         return functional.distance_loss(z, self.norm * vectors, self.radius)
@@ -49,7 +48,7 @@ class CombinedLoss(DistanceLoss):
         self, classes: ClassMap, radius: float = 1.0, norm: float = 5.0, weight: float = 1.0
     ) -> None:
         super().__init__(classes, radius, norm)
-        self.weight = weight
+        self.weight = positive("weight", weight)
 
     def compute(self, z: Tensor, vectors: Tensor, labels: Tensor) -> Tensor:
         distance = super().compute(z, vectors, labels)

@@ -1,11 +1,13 @@
 """Softmax losses: over the whole vector system, or over the classes of the batch."""
 
+import math
+
 from torch import Tensor
 
 from rootspace.classes import ClassMap
 
 from . import functional
-from ._base import ClassLoss
+from ._base import ClassLoss, positive
 
 
 class SystemSoftmaxLoss(ClassLoss):
@@ -24,9 +26,11 @@ class SystemSoftmaxLoss(ClassLoss):
 
     def __init__(self, classes: ClassMap, scale: float | None = None, margin: float = 0.0) -> None:
         super().__init__(classes)
-        self.scale = classes.system.scale_for(0.9) if scale is None else _positive("scale", scale)
-        if margin < 0:
-            raise ValueError(f"Argument 'margin' must not be negative: {margin!r}.")
+        self.scale = classes.system.scale_for(0.9) if scale is None else positive("scale", scale)
+        if not 0 <= margin < math.inf:
+            raise ValueError(
+                f"Argument 'margin' must not be negative, and be finite, not {margin!r}."
+            )
         self.margin = margin
 
     def compute(self, z: Tensor, vectors: Tensor, labels: Tensor) -> Tensor:
@@ -48,16 +52,10 @@ class InBatchSoftmaxLoss(ClassLoss):
 
     def __init__(self, classes: ClassMap, scale: float = 16.0) -> None:
         super().__init__(classes)
-        self.scale = _positive("scale", scale)
+        self.scale = positive("scale", scale)
 
     def compute(self, z: Tensor, vectors: Tensor, labels: Tensor) -> Tensor:
         return functional.in_batch_softmax_loss(z, vectors, labels, self.scale)
 
     def extra_repr(self) -> str:
         return f"{self.classes!r}, scale={self.scale:.4g}"
-
-
-def _positive(name: str, value: float) -> float:
-    if not value > 0:
-        raise ValueError(f"Argument '{name}' must be positive, not {value!r}.")
-    return value

@@ -11,6 +11,10 @@ STEEPEST = 20.0
 """Excess distance from which eq. (7) is continued by its tangent, since exp overflows."""
 
 
+LARGEST_EXCESS = 40.0
+"""From here on log(exp(x) - 1) is x to rounding."""
+
+
 def cosine(z: Tensor, vectors: Tensor) -> Tensor:
     """Cosine similarity, eq. (9).
 
@@ -75,8 +79,11 @@ def system_softmax_loss(
     # Rounded vectors are not quite unit vectors, which would show as well.
     unit = torch.nn.functional.normalize(vectors.to(wide.dtype), dim=-1)
     excess = system.log_partition(wide, scale) - scale * cosine(wide, unit)
-    excess = excess.clamp(min=torch.finfo(wide.dtype).eps)
-    others = excess + torch.log(-torch.expm1(-excess))  # log(Z / e^t - 1)
+    # What rounding leaves of it is nothing: the embedding is on its vector.
+    least = 16 * scale * torch.finfo(wide.dtype).eps
+    others = torch.log(torch.expm1(excess.clamp(least, LARGEST_EXCESS)))  # log(Z / e^t - 1)
+    others = torch.where(excess > LARGEST_EXCESS, excess, others)
+    others = torch.where(excess > least, others, -torch.inf)
     shift = scale * margin
     return (torch.logaddexp(others, torch.full_like(others, -shift)) + shift).mean().to(z.dtype)
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import abc
 import math
+from collections.abc import Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 import torch
@@ -42,7 +44,8 @@ class VectorSystem(abc.ABC):
     `repr`, and follow the device and dtype of what they are given.
 
     A leaf class must write `dim`, `size`, `__repr__`, `_vectors`, `_index`, `_nearest`,
-    `_log_partition`, `_largest_cosine` and `_representatives`; it may write `_quantize`.
+    `_log_partition`, `_largest_cosine` and `_representatives`; it may write `_quantize` and
+    `_smallest_angle`.
     `rootspace.testing.check_system` checks all of them against brute force.
     """
 
@@ -83,7 +86,7 @@ class VectorSystem(abc.ABC):
         """Largest cosine between two different vectors; -1 for a single vector."""
 
     @abc.abstractmethod
-    def _representatives(self) -> tuple[Tensor, list[int]]:
+    def _representatives(self) -> tuple[Tensor, Sequence[Fraction | int]]:
         """`[R, dim]` float64 vectors that stand for all, and how many each of them stands for.
 
         One vector of each class of symmetric ones where there is a symmetry, else an even sample.
@@ -95,12 +98,16 @@ class VectorSystem(abc.ABC):
         """`[N, dim]` -> `[N, dim]`; systems larger than `MAX_INDEX` must write it."""
         return self._vectors(self._nearest(z, 1)[1][:, 0], z.dtype)
 
+    def _smallest_angle(self) -> float:
+        """In degrees; for a leaf whose angles are too small for the arc cosine."""
+        return math.degrees(math.acos(max(-1.0, min(1.0, self._largest_cosine()))))
+
     # ---------------------------------------------------------------- derived, never overridden
 
     @property
     def min_angle(self) -> float:
         """Smallest angle between two vectors in degrees, exact (180 for a single vector)."""
-        return math.degrees(math.acos(max(-1.0, min(1.0, self._largest_cosine()))))
+        return self._smallest_angle()
 
     def __len__(self) -> int:
         return self.size
@@ -233,7 +240,8 @@ class VectorSystem(abc.ABC):
                 f"Argument 'p' must lie between 1/size = {1 / self.size:.3g} and 1, not {p}."
             )
         vectors, counts = self._representatives()
-        weights = torch.tensor([count / sum(counts) for count in counts], dtype=torch.float64)
+        total = sum(counts)
+        weights = torch.tensor([float(count / total) for count in counts], dtype=torch.float64)
 
         def probability(scale: float) -> float:
             return float(weights @ torch.exp(scale - self.log_partition(vectors, scale)))
@@ -290,8 +298,9 @@ def finite_rows(z: Tensor, name: str = "z") -> tuple[Tensor, Tensor]:
     if math.sqrt(info.tiny) / info.eps < float(low) and float(high) < LONGEST:
         return z, norm
     largest = z.detach().abs().amax(dim=-1, keepdim=True)
+    normal = (norm.detach() > math.sqrt(info.tiny) / info.eps) & (norm.detach() < LONGEST)
     if not bool(torch.isfinite(largest).all()):
         row = int((~torch.isfinite(largest)).nonzero()[0, 0])
         raise ValueError(f"Argument '{name}' must be finite; row {row} holds NaN or infinity.")
-    z = z / torch.where(largest > 0, largest, 1)
+    z = z / torch.where(normal[:, None] | (largest == 0), 1, largest)
     return z, torch.linalg.vector_norm(z, dim=-1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fractions import Fraction
+
 import torch
 from torch import Tensor
 
@@ -59,7 +62,7 @@ class Hyperplane(VectorSystem):
     def _largest_cosine(self) -> float:
         return self._system._largest_cosine()
 
-    def _representatives(self) -> tuple[Tensor, list[int]]:
+    def _representatives(self) -> tuple[Tensor, Sequence[Fraction | int]]:
         vectors, counts = self._system._representatives()
         return _drop(vectors), counts
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
+
+SMALLEST = 1e-12
+"""Values keep away from the limits of float32; only their ratios matter."""
 
 
 def check_values(dim: int, values: Iterable[float], *, name: str) -> list[float]:
@@ -23,13 +25,17 @@ def check_values(dim: int, values: Iterable[float], *, name: str) -> list[float]
         raise ValueError(f"Argument '{name}' must hold at least one value.")
     for value in values:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or value == 0 or not math.isfinite(value):
-            raise ValueError(f"Argument '{name}' must hold non-zero numbers, not {value!r}.")
+        if not number or not SMALLEST <= abs(value) <= 1 / SMALLEST:
+            raise ValueError(
+                f"Argument '{name}' must hold non-zero numbers of magnitude {SMALLEST} to "
+                f"{1 / SMALLEST}, not {value!r}."
+            )
     if len(values) > dim:
         raise ValueError(
             f"Argument '{name}' must place at most dim = {dim} values, not {len(values)}."
         )
-    return values
+    # Numbers of numpy are written as plain ones.
+    return [int(value) if isinstance(value, int) else float(value) for value in values]
 
 
 def snap(coordinates: Tensor, levels: Sequence[float]) -> tuple[Tensor, Tensor]:

@@ -70,7 +70,7 @@ class Orbit(VectorSystem):
         self._signed = bool(signed)
         self._placed = tuple(values)
         self._groups = tuple((value, multiplicities[value]) for value in dict.fromkeys(values))
-        self._norm = math.sqrt(math.fsum(value * value for value in values))
+        self._norm = math.hypot(*values)
         self._num_positive = sum(value > 0 for value in values)
 
     @property
@@ -303,7 +303,8 @@ class Orbit(VectorSystem):
             same = torch.logsumexp(weights[0] + weights[1], dim=-1)
             return pairs + torch.log1p(-torch.exp(same - pairs))
         spread = 2 * length * sum(abs(value) for value in self._placed) / self._norm
-        if spread < WIDEST and u.device.type != "mps":
+        fits = spread < WIDEST and math.log(self.size) < WIDEST
+        if fits and u.device.type != "mps":
             return log_cumulative_sum(weights, counts)
         states = list(itertools.product(*(range(count + 1) for count in counts)))
         number = {state: i for i, state in enumerate(states)}

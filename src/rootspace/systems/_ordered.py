@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ._base import VectorSystem
+from ._base import MAX_INDEX, VectorSystem
 from ._combinatorics import binomials, rank_subset, unrank_subset
 from ._levels import check_values, snap
 from ._tree import NEVER, best_tree_sums, log_tree_sum
@@ -22,7 +22,7 @@ class Ordered(VectorSystem):
 
     Args:
         dim: number of coordinates.
-        values: non-zero numbers, at most `dim` of them.
+        values: non-zero numbers, at most `dim` of them, with at most 2**63 - 1 placements.
 
     Index order: colexicographic in the coordinates, C(dim, len(values)) vectors.
 
@@ -41,7 +41,12 @@ class Ordered(VectorSystem):
     def __init__(self, dim: int, values: Sequence[float]) -> None:
         self._values = tuple(check_values(dim, values, name="values"))
         self._dim = dim
-        self._norm = math.sqrt(math.fsum(value * value for value in self._values))
+        self._norm = math.hypot(*self._values)
+        if self.size > MAX_INDEX:
+            raise ValueError(
+                f"Arguments of Ordered must give at most 2**63 - 1 vectors, not about "
+                f"2**{self.size.bit_length() - 1}."
+            )
         # A state is the interval [first, last) of the values placed so far; all empty ones are
         # state 0, the whole is the last.
         m = len(self._values)

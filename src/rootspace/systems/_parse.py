@@ -42,7 +42,7 @@ def _build(node: ast.expr, names: Mapping[str, Callable[..., VectorSystem]]) -> 
                 *(_build(argument, names) for argument in node.args),
                 **{str(k.arg): _build(k.value, names) for k in node.keywords},
             )
-        except TypeError as error:
+        except (TypeError, AttributeError) as error:
             raise ValueError(f"Wrong arguments in {ast.unparse(node)!r}: {error}") from error
     if isinstance(node, ast.List):
         return [_build(element, names) for element in node.elts]

@@ -30,6 +30,7 @@ def best_words(top: tuple[float, ...], k: int, *, flips: bool) -> np.ndarray:
     Words are visited from the best down by exchanging neighbours (and flipping the last sign).
     The words that beat w have a larger sum of partial sums, so all of them are visited before w.
     """
+    tolerance = 1e-9 * max(map(abs, top))
     accepted: list[np.ndarray] = []
     sums = np.empty((0, len(top)))
     seen = {top}
@@ -37,7 +38,7 @@ def best_words(top: tuple[float, ...], k: int, *, flips: bool) -> np.ndarray:
     while heap:
         _, word = heapq.heappop(heap)
         partial = np.cumsum(word)
-        if (sums >= partial - 1e-9).all(axis=1).sum() >= k:
+        if (sums >= partial - tolerance).all(axis=1).sum() >= k:
             continue
         accepted.append(np.array(word))
         sums = np.vstack([sums, partial])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Sequence
+from fractions import Fraction
 from typing import Literal
 
 import torch
@@ -53,7 +55,7 @@ class RootA(VectorSystem):
             raise ValueError(
                 f"Argument 'projection' must be 'drop' or 'isometric', not {projection!r}."
             )
-        if isinstance(interpolations, bool) or interpolations not in range(9):
+        if type(interpolations) is not int or interpolations not in range(9):
             raise ValueError(
                 f"Argument 'interpolations' must be an integer from 0 to 8, not {interpolations!r}."
             )
@@ -107,7 +109,7 @@ class RootA(VectorSystem):
     def _largest_cosine(self) -> float:
         return self._system._largest_cosine()
 
-    def _representatives(self) -> tuple[Tensor, list[int]]:
+    def _representatives(self) -> tuple[Tensor, Sequence[Fraction | int]]:
         return self._system._representatives()
 
 

@@ -34,17 +34,21 @@ class Table(VectorSystem):
             raise ValueError(
                 f"Argument 'vectors' must have shape [size, dim], not {tuple(table.shape)}."
             )
-        table = table.to(torch.float64 if table.dtype == torch.float64 else torch.float32).cpu()
+        dtype = torch.float64 if table.dtype == torch.float64 else torch.float32
+        table = table.to(torch.float64).cpu()
         norm = torch.linalg.vector_norm(table, dim=-1, keepdim=True)
         bad = ~torch.isfinite(norm[:, 0]) | (norm[:, 0] == 0)
         if bool(bad.any()):
             row = int(bad.nonzero()[0, 0])
             raise ValueError(f"Argument 'vectors' must be finite and not zero; row {row} is not.")
-        self._table = table / norm
+        # Unit vectors stay as they are, bit for bit, so that a saved table is itself again.
+        unit = (norm - 1).abs() < 4 * torch.finfo(dtype).eps
+        self._table = (table / torch.where(unit, 1, norm)).to(dtype)
         self._copies = {self._table.device: self._table}
         self._digest = hashlib.sha256(self._table.numpy().tobytes()).hexdigest()[:16]
         self._cosine: float | None = None
-        if len(table) > 1 and len(torch.unique(self._table, dim=0)) < len(table):
+        directions = (table / norm).float() + 0.0  # no negative zeros
+        if len(torch.unique(directions, dim=0)) < len(table):
             raise ValueError("Argument 'vectors' must hold different vectors; some are equal.")
 
     @property
@@ -69,7 +73,7 @@ class Table(VectorSystem):
         return self._copies[z.device]
 
     def _vectors(self, index: Tensor, dtype: torch.dtype) -> Tensor:
-        return self._rows_like(index)[index].to(dtype)
+        return _cast(self._rows_like(index)[index], dtype)
 
     def _index(self, vectors: Tensor) -> Tensor:
         half = vectors.dtype in (torch.float16, torch.bfloat16)
@@ -83,7 +87,7 @@ class Table(VectorSystem):
         score = z.new_empty((len(z), 0))
         index = torch.empty((len(z), 0), dtype=torch.int64, device=z.device)
         for start, rows in self._chunks(table, len(z)):
-            part = z @ rows.to(z.dtype).T
+            part = z @ _cast(rows, z.dtype).T
             if k == 1:
                 some, where = part.max(dim=-1, keepdim=True)  # the first of equals
             else:
@@ -96,7 +100,7 @@ class Table(VectorSystem):
     def _log_partition(self, u: Tensor, length: float) -> Tensor:
         table = self._rows_like(u)
         parts = [
-            torch.logsumexp(u @ rows.to(u.dtype).T, dim=-1)
+            torch.logsumexp(u @ _cast(rows, u.dtype).T, dim=-1)
             for _, rows in self._chunks(table, len(u))
         ]
         return torch.logsumexp(torch.stack(parts, dim=-1), dim=-1)
@@ -110,8 +114,8 @@ class Table(VectorSystem):
         if self._cosine is None:
             self._cosine = -1.0
             if self.size > 1:
-                for start, rows in self._chunks(self._table.double(), self.size):
-                    cosine = rows @ self._table.double().T
+                for start, rows in self._chunks(_cast(self._table, torch.float64), self.size):
+                    cosine = rows @ _cast(self._table, torch.float64).T
                     own = torch.arange(len(rows))
                     cosine[own, own + start] = -1.0
                     self._cosine = max(self._cosine, float(cosine.max()))
@@ -121,3 +125,11 @@ class Table(VectorSystem):
         count = min(self.size, 256)
         index = torch.tensor([i * (self.size - 1) // max(count - 1, 1) for i in range(count)])
         return self._vectors(index, torch.float64), [1] * count
+
+
+def _cast(rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """Unit vectors in another dtype, of unit length there as well."""
+    if dtype == rows.dtype:
+        return rows
+    wide = rows.to(dtype)
+    return torch.nn.functional.normalize(wide, dim=-1) if dtype == torch.float64 else wide

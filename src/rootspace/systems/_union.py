@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Sequence
+from fractions import Fraction
 
 import torch
 from torch import Tensor
@@ -83,10 +84,17 @@ class Union(VectorSystem):
         return vectors
 
     def _index(self, vectors: Tensor) -> Tensor:
+        # In half precision several parts may take a vector for theirs: the nearest has it.
         index = torch.full((len(vectors),), -1, device=vectors.device)
+        nearest = torch.full((len(vectors),), torch.inf, device=vectors.device)
+        wide = vectors if vectors.dtype == torch.float64 else vectors.float()
         for start, part in zip(self._starts, self._parts, strict=True):
             own = part._index(vectors)
-            index = torch.where(own >= 0, own + start, index)
+            there = part._vectors(own.clamp(min=0), wide.dtype)
+            distance = (there - wide).norm(dim=-1).float()
+            better = (own >= 0) & (distance < nearest)
+            index = torch.where(better, own + start, index)
+            nearest = torch.where(better, distance, nearest)
         return index
 
     def _nearest(self, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -113,12 +121,12 @@ class Union(VectorSystem):
     def _largest_cosine(self) -> float:
         return max(self._cross_cosine, *(part._largest_cosine() for part in self._parts))
 
-    def _representatives(self) -> tuple[Tensor, list[int]]:
+    def _representatives(self) -> tuple[Tensor, Sequence[Fraction | int]]:
         vectors, counts = [], []
         for part in self._parts:
             some, count = part._representatives()
             vectors.append(some)
-            counts += [part.size * c // sum(count) for c in count]
+            counts += [Fraction(part.size) * c / sum(count) for c in count]
         return torch.cat(vectors), counts
 
     def part_of(self, index: int) -> VectorSystem:
@@ -143,22 +151,19 @@ def _largest_over(a: VectorSystem, b: VectorSystem) -> float:
     """
     if isinstance(b, Table):
         queries = b.vectors(torch.arange(b.size), dtype=torch.float64)
-    elif isinstance(b, Orbit) and b.signed:
+    elif isinstance(b, Orbit):
         queries = _sign_patterns(b)
     else:
-        queries = b.vectors(torch.zeros(1, dtype=torch.int64), dtype=torch.float64)
-    return (
-        float(a.nearest(queries).cosine.max())
-        if a.size <= 2**63 - 1
-        else float((a.quantize(queries) * queries).sum(-1).max())
-    )
+        queries = b._representatives()[0][:1]
+    return float((a.quantize(queries) * queries).sum(-1).max())
 
 
 def _sign_patterns(orbit: Orbit) -> Tensor:
     """One vector for each number of minus signs on each value: all up to permutations."""
     rows = []
     counts = orbit.multiplicities
-    for minus in itertools.product(*(range(count + 1) for count in counts.values())):
+    signs = (range(count + 1 if orbit.signed else 1) for count in counts.values())
+    for minus in itertools.product(*signs):
         row: list[float] = []
         for (value, count), negative in zip(counts.items(), minus, strict=True):
             row += [-value] * negative + [value] * (count - negative)
