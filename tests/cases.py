@@ -201,54 +201,7 @@ def _named(*names: str) -> Callable[[SystemCase], bool]:
     return lambda case: repr(case.system) in names
 
 
-KNOWN_BUGS = [
-    KnownBug(
-        "partition_of_zero",
-        "log_partition divides the scale by the smallest normal number: inf * 0 from scale 4 on",
-        lambda _: True,
-    ),
-    KnownBug(
-        "ties",
-        "the tree adds rounded products, so that equal scores differ in the last bit",
-        _named("Ordered(6, (2, -1, -1))", "Ordered(8, (3, 1, -2))"),
-    ),
-    KnownBug("ties", "vectors at right angles are not exact: cos(pi/2) > 0", _named("Circle(0)")),
-    KnownBug(
-        "autocast",
-        "a matrix product is left to autocast",
-        lambda case: (
-            "Table" in repr(case.system)
-            or repr(case.system)
-            in (
-                "Circle(0)",
-                "Circle(1)",
-                "Circle(2)",
-                "Union([Ordered(5, (1, -1)), Ordered(5, (2, 1, 1)), Orbit(5, {-1: 1})])",
-                "RootA(2, interpolations=1)",
-                "RootA(2, projection='isometric', positive=True, interpolations=1)",
-                "RootA(3, projection='isometric', interpolations=1)",
-                "RootA(3, positive=True, interpolations=1)",
-                "RootA(3, interpolations=2)",
-                "RootA(6, positive=True)",
-                "RootA(5, interpolations=1)",
-                "RootA(4, projection='isometric', positive=True, interpolations=2)",
-            )
-        ),
-    ),
-    KnownBug("lazy", "the scale rule makes the partition function enumerate", _named("Circle(16)")),
-    KnownBug(
-        "scale_rule",
-        "one vector stands for an orbit in a union that has fewer symmetries",
-        lambda case: any(
-            f"[{part}" in repr(case.system)
-            for part in (
-                "Orbit(4, {1: 1}), Orbit(4, {1: 4}",
-                "Orbit(4, {1: 2}, signed",
-                "Ordered(5",
-            )
-        ),
-    ),
-]
+KNOWN_BUGS: list[KnownBug] = []
 
 
 def marks_for(case: SystemCase, name: str) -> list[pytest.MarkDecorator]:

@@ -51,7 +51,7 @@ def test_packing_round_trip(dim: int, levels: int):
         (PermutationCode(128), 3 * 128 / 8),
         (Hypercube(128), 128 / 8),
         (RootA(384), 8),
-        (SignedKHot(16, 2), 16 / 4),
+        (SignedKHot(16, 2), 8),
     ],
 )
 def test_bytes_per_class(system: VectorSystem, expected: float):

@@ -45,7 +45,6 @@ def test_properties() -> None:
     assert classes.names is None
 
 
-@pytest.mark.xfail(strict=True, reason="4 bytes a coordinate are counted for any table")
 def test_bytes_of_a_table_in_float64() -> None:
     assert ClassMap(Table(torch.eye(9).double()), 9).bytes_per_class == 72
 
@@ -72,7 +71,6 @@ def test_a_system_without_numbers() -> None:
         ClassMap(Orbit(200, {1: 90}), 5)
 
 
-@pytest.mark.xfail(strict=True, reason="numbers of vectors are not checked")
 @pytest.mark.parametrize(
     ("order", "index"), [("natural", -5), ("shuffled", -5), ("shuffled", 20), ("shuffled", 25)]
 )
@@ -82,9 +80,6 @@ def test_numbers_that_are_no_vectors_are_refused(order: Any, index: int) -> None
         classes.labels(torch.tensor(index))
 
 
-@pytest.mark.xfail(
-    strict=True, raises=ValueError, reason="levels are preferred to numbers, which it needs"
-)
 def test_assigned_maps_of_small_orbits_reject_vectors_without_a_class() -> None:
     system = RootD(8)
     classes = ClassMap.assigned(system, system.vectors(torch.tensor([3, 50])))

@@ -107,9 +107,6 @@ class TestPaths:
         assert walked == [4, 16, 64]
         assert 0 < rows < 200
 
-    @pytest.mark.xfail(
-        strict=True, reason="the walk ends before it begins where 4 neighbours are too few"
-    )
     def test_a_tenth_assigned_walks_further(self) -> None:
         walked, _ = self.calls(ClassMap(RootA(20), 42, seed=1), torch.randn(200, 20))
         assert walked[-1:] == [64]
@@ -200,7 +197,6 @@ class TestArguments:
         with pytest.raises(ValueError, match=message):
             ClassMap(RootA(8), 50).predict(z, k)
 
-    @pytest.mark.xfail(strict=True, reason="the dense search is left to autocast")
     def test_autocast_does_not_round(self) -> None:
         classes, z = ClassMap(RootA(32), 40), torch.randn(500, 32)
         with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -28,6 +28,9 @@ class ClassLoss(nn.Module, abc.ABC):
     uses_length = False
     """Whether the length of an embedding matters, and not only its direction."""
 
+    exact_vectors = False
+    """Whether `compute` wants the vectors in float64."""
+
     def __init__(self, classes: ClassMap) -> None:
         super().__init__()
         self.classes = classes
@@ -38,7 +41,7 @@ class ClassLoss(nn.Module, abc.ABC):
 
         Args:
             z: `[B, dim]` embeddings in at least float32, finite and not zero.
-            vectors: `[B, dim]` unit vectors of their classes, in the dtype of z.
+            vectors: `[B, dim]` unit vectors of their classes, in the dtype of z or in float64.
             labels: `[B]` int64.
 
         Returns:
@@ -78,8 +81,10 @@ class ClassLoss(nn.Module, abc.ABC):
                 f"row {row} is zero."
             )
         # A half precision network must not round the loss: leave autocast for it.
+        exact = self.exact_vectors and z.device.type != "mps"
         with torch.autocast(z.device.type, enabled=False):
-            return self.compute(z, self.classes.vectors(labels, dtype=z.dtype), labels)
+            vectors = self.classes.vectors(labels, dtype=torch.float64 if exact else z.dtype)
+            return self.compute(z, vectors, labels)
 
     def extra_repr(self) -> str:
         return repr(self.classes)

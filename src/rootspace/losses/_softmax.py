@@ -32,6 +32,8 @@ class SystemSoftmaxLoss(ClassLoss):
                 f"Argument 'margin' must not be negative, and be finite, not {margin!r}."
             )
         self.margin = margin
+        # Beside a margin the rounding of the vectors shows: see the function.
+        self.exact_vectors = margin > 0
 
     def compute(self, z: Tensor, vectors: Tensor, labels: Tensor) -> Tensor:
         return functional.system_softmax_loss(

@@ -49,7 +49,8 @@ class TimmBackbone(nn.Module):
                 self.backbone = timm.create_model(name, **arguments)
         else:
             self.backbone = timm.create_model(name, **arguments)
-        features = self.backbone.num_features
+        # Some families widen their features once more before the classifier.
+        features = getattr(self.backbone, "head_hidden_size", None) or self.backbone.num_features
         self.projection = nn.Identity() if features == dim else nn.Linear(features, dim)
         self.dim = dim
 

@@ -165,7 +165,8 @@ class VectorSystem(abc.ABC):
         """
         self._require_indices("index")
         flat = self._rows(vectors, "vectors")
-        index = self._index(flat)
+        with torch.autocast(vectors.device.type, enabled=False):
+            index = self._index(flat)
         if not torch.compiler.is_compiling() and bool((index < 0).any()):
             row = int((index < 0).nonzero()[0, 0])
             raise ValueError(
@@ -192,7 +193,8 @@ class VectorSystem(abc.ABC):
         if not 1 <= k <= self.size:
             raise ValueError(f"Argument 'k' must lie in [1, {self.size}], not {k} ({self!r}).")
         flat, norm = finite_rows(self._rows(z, "z"))
-        score, index = self._nearest(flat, k)
+        with torch.autocast(z.device.type, enabled=False):
+            score, index = self._nearest(flat, k)
         cosine = (score / norm.clamp_min(torch.finfo(norm.dtype).tiny)[:, None]).to(z.dtype)
         shape = (*z.shape[:-1], k)
         return Neighbours(cosine.reshape(shape), index.reshape(shape))
@@ -207,7 +209,8 @@ class VectorSystem(abc.ABC):
             `[..., dim]` unit vectors.
         """
         flat, _ = finite_rows(self._rows(z, "z"))
-        return self._quantize(flat).to(z.dtype).reshape(z.shape)
+        with torch.autocast(z.device.type, enabled=False):
+            return self._quantize(flat).to(z.dtype).reshape(z.shape)
 
     def log_partition(self, z: Tensor, scale: float | Tensor) -> Tensor:
         """log of the sum over ALL vectors v of exp(scale * cos(z, v)): exact, differentiable.
@@ -222,9 +225,10 @@ class VectorSystem(abc.ABC):
             `[...]`, computed in float32 for half precision.
         """
         flat, norm = finite_rows(self._rows(z, "z"))
-        u = flat * (scale / norm.clamp_min(torch.finfo(norm.dtype).tiny))[:, None]
+        u = flat / norm.clamp_min(torch.finfo(norm.dtype).tiny)[:, None] * scale
         length = abs(float(scale.detach() if isinstance(scale, Tensor) else scale))
-        return self._log_partition(u, length).to(z.dtype).reshape(z.shape[:-1])
+        with torch.autocast(z.device.type, enabled=False):
+            return self._log_partition(u, length).to(z.dtype).reshape(z.shape[:-1])
 
     def scale_for(self, p: float = 0.9) -> float:
         """The scale at which an embedding exactly on its vector gets probability `p`.

@@ -24,7 +24,7 @@ class Circle(VectorSystem):
     Args:
         doublings: how often the vectors are doubled, 0 to 20 (4,194,304 vectors, 0.00009 degrees).
 
-    Complexity: everything is O(k) an embedding; `log_partition` O(min(size, 2 * scale + 64)).
+    Complexity: everything is O(k) an embedding; `log_partition` O(sqrt(size + scale)).
 
     Example:
         >>> Circle(1).vectors(torch.tensor([0, 1, 4])).round(decimals=4)
@@ -90,19 +90,28 @@ class Circle(VectorSystem):
 
     def _nearest(self, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
         z = z.double()
-        turn = torch.atan2(z[:, 1], z[:, 0]) / (2 * math.pi)
-        middle = (turn * self.size).round().to(torch.int64)
         # One more to either side than needed, so that ties are seen and rounding does not matter.
-        width = min(self.size, 2 * (k // 2) + 5)
-        steps = torch.arange(width, device=z.device) - width // 2
-        index = self._unsector(middle[:, None] + steps)
+        index = self._around(z, min(self.size, 2 * (k // 2) + 5))
         score = torch.einsum("nkd,nd->nk", self._vectors(index, z.dtype), z)
         return best_first(score, index, k)
 
+    def _around(self, z: Tensor, width: int) -> Tensor:
+        """`[N, width]` numbers of the vectors around each embedding."""
+        turn = torch.atan2(z[:, 1], z[:, 0]).double() / (2 * math.pi)
+        middle = (turn * self.size).round().to(torch.int64)
+        steps = torch.arange(width, device=z.device) - width // 2
+        return self._unsector(middle[:, None] + steps)
+
     def _log_partition(self, u: Tensor, length: float) -> Tensor:
         if self.size <= 2 * length + 64:
-            every = torch.arange(self.size, device=u.device)
-            return torch.logsumexp(u @ self._vectors(every, u.dtype).T, dim=-1)
+            # Farther from the embedding than this, terms are below exp(-800) of the nearest.
+            reach = self.size * math.sqrt(1600 / max(length, 1.0)) / (2 * math.pi)
+            width = min(self.size, 2 * math.ceil(reach) + 3)
+            near = self._around(u, width)
+            terms = torch.einsum("nkd,nd->nk", self._vectors(near, u.dtype), u)
+            # A zero embedding is equally far from all, not only from those around it.
+            zero = (u == 0).all(-1)
+            return torch.where(zero, math.log(self.size), torch.logsumexp(terms, dim=-1))
         # The trapezoidal rule on so many points is exact to rounding: the aliasing terms are
         # Bessel functions of order size and above.
         scale = torch.linalg.vector_norm(u, dim=-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -25,10 +26,12 @@ def check_values(dim: int, values: Iterable[float], *, name: str) -> list[float]
         raise ValueError(f"Argument '{name}' must hold at least one value.")
     for value in values:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number or not SMALLEST <= abs(value) <= 1 / SMALLEST:
+        if not number or value == 0 or not math.isfinite(value):
+            raise ValueError(f"Argument '{name}' must hold non-zero numbers, not {value!r}.")
+        if not SMALLEST <= abs(value) <= 1 / SMALLEST:
             raise ValueError(
-                f"Argument '{name}' must hold non-zero numbers of magnitude {SMALLEST} to "
-                f"{1 / SMALLEST}, not {value!r}."
+                f"Argument '{name}' must hold magnitudes from {SMALLEST:g} to {1 / SMALLEST:g}, "
+                f"not {value!r}."
             )
     if len(values) > dim:
         raise ValueError(

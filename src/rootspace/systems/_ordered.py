@@ -93,13 +93,15 @@ class Ordered(VectorSystem):
         table = binomials(self._dim, m).to(z.device)
         ranks = torch.zeros(self._dim, len(self._products), dtype=torch.int64, device=z.device)
         ranks[:, 1 : m + 1] = table[1:, : self._dim].T
-        return best_tree_sums(self._leaves(z), ranks, self._products, k)
+        # With the values as given, often integers, equal scores come out equal.
+        score, index = best_tree_sums(self._leaves(z, 1.0), ranks, self._products, k)
+        return score / self._norm, index
 
     def _log_partition(self, u: Tensor, length: float) -> Tensor:
-        return log_tree_sum(self._leaves(u), self._products)
+        return log_tree_sum(self._leaves(u, self._norm), self._products)
 
-    def _leaves(self, z: Tensor) -> Tensor:
-        placed = z[:, :, None] * self._unit(z)
+    def _leaves(self, z: Tensor, norm: float) -> Tensor:
+        placed = z[:, :, None] * (torch.tensor(self._values, dtype=torch.float64) / norm).to(z)
         nothing = torch.zeros_like(z)[:, :, None]
         never = torch.full_like(z, NEVER)[:, :, None]
         more = len(self._products) - 1 - len(self._values)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 
 import torch
 from torch import Tensor
 
-from ._base import VectorSystem
+from ._base import MAX_INDEX, VectorSystem
 from ._orbit import Orbit
 from ._ordered import Ordered
 from ._table import Table
@@ -124,10 +125,24 @@ class Union(VectorSystem):
     def _representatives(self) -> tuple[Tensor, Sequence[Fraction | int]]:
         vectors, counts = [], []
         for part in self._parts:
-            some, count = part._representatives()
+            some, count = self._representatives_of(part)
             vectors.append(some)
             counts += [Fraction(part.size) * c / sum(count) for c in count]
         return torch.cat(vectors), counts
+
+    def _representatives_of(self, part: VectorSystem) -> tuple[Tensor, Sequence[Fraction | int]]:
+        """Of a part, under the symmetries that all parts have in common."""
+        if not isinstance(part, Orbit) or all(
+            isinstance(p, Orbit) and p.signed for p in self._parts
+        ):
+            return part._representatives()
+        if all(isinstance(p, Orbit) for p in self._parts):
+            return _sign_patterns(part), _sign_counts(part)
+        if part.size > MAX_INDEX:
+            return part._representatives()
+        count = min(part.size, 64)
+        index = torch.tensor([i * (part.size - 1) // max(count - 1, 1) for i in range(count)])
+        return part._vectors(index, torch.float64), [1] * count
 
     def part_of(self, index: int) -> VectorSystem:
         """The part that holds the vector with this index."""
@@ -169,6 +184,16 @@ def _sign_patterns(orbit: Orbit) -> Tensor:
             row += [-value] * negative + [value] * (count - negative)
         rows.append(row + [0.0] * (orbit.dim - len(row)))
     return torch.nn.functional.normalize(torch.tensor(rows, dtype=torch.float64), dim=-1)
+
+
+def _sign_counts(orbit: Orbit) -> list[int]:
+    """How many choices of signs each row of `_sign_patterns` stands for."""
+    counts = orbit.multiplicities.values()
+    signs = (range(count + 1 if orbit.signed else 1) for count in counts)
+    return [
+        math.prod(math.comb(count, minus) for count, minus in zip(counts, some, strict=True))
+        for some in itertools.product(*signs)
+    ]
 
 
 def _largest_alignment(a: Ordered, b: Ordered) -> float:
