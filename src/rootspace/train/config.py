@@ -52,7 +52,7 @@ class WarmupConfig:
     """
 
     epochs: int = 2
-    temperature: float = 0.2
+    temperature: float = 0.1
     per_class: int = 2
     weight: float = 1.0
 
