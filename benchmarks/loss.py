@@ -4,9 +4,9 @@
 
 `SystemSoftmaxLoss` and `CosineLoss` over A_384 with one interpolation (56,770,560 vectors) against
 a learned linear layer with cross-entropy, for 1e3 to 5e7 classes; batch 256, dimension 384,
-float32. Each cell is a process of its own, so that its peak memory is its own: the growth of the
-resident set over that before the loss was made. The linear layer has no optimiser state here;
-AdamW would add twice its weights. It stops where memory ends.
+float32. Memory is the growth of the resident set of a process for each cell; the times of our
+losses are taken in turn in one process. The linear layer has no optimiser state here; AdamW would
+add twice its weights. It stops where memory ends.
 """
 
 from __future__ import annotations
@@ -76,19 +76,38 @@ def measure(method: str, num_classes: int, seconds: float) -> dict[str, float]:
     return {"ms": 1e3 * statistics.median(times[1:]), "mb": peak_megabytes(cpu) - before}
 
 
+def measure_in_turn(method: str, counts: list[int], seconds: float) -> list[float]:
+    """Median milliseconds of a step for each number of classes, all in this process, in turn.
+
+    Processes differ from one another by more than the numbers of classes do.
+    """
+    torch.set_num_threads(os.cpu_count() or 1)
+    losses = [make(method, count) for count in counts]
+    z = torch.randn(BATCH, DIM, requires_grad=True)
+    times: list[list[float]] = [[] for _ in counts]
+    started = time.perf_counter()
+    while len(times[0]) < 5 or time.perf_counter() - started < seconds * len(counts):
+        for loss, count, own in zip(losses, counts, times, strict=True):
+            labels = torch.randint(count, (BATCH,))
+            start = time.perf_counter()
+            loss(z, labels).backward()
+            own.append(time.perf_counter() - start)
+    return [1e3 * statistics.median(own[2:]) for own in times]
+
+
 def cell(method: str, num_classes: int, seconds: float) -> dict[str, float] | None:
     """One cell in a new process; None where memory ends."""
-    done = subprocess.run(
-        [sys.executable, __file__, "--cell", method, str(num_classes), "--seconds", str(seconds)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_again("--cell", method, str(num_classes), "--seconds", str(seconds))
     if done.returncode:
         if "memory" in done.stderr or done.returncode == -9:
             return None
         raise RuntimeError(done.stderr)
     return json.loads(done.stdout)
+
+
+def run_again(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, __file__, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def markdown(rows: list[dict[str, object]], counts: tuple[int, ...]) -> str:
@@ -131,7 +150,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
     parser.add_argument("--seconds", type=float, default=3.0, help="measuring time of a cell")
     parser.add_argument("--cell", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--in_turn", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.in_turn:
+        counts_given = [int(count) for count in options.in_turn[1:]]
+        print(json.dumps(measure_in_turn(options.in_turn[0], counts_given, options.seconds)))
+        return
     if options.cell:
         print(json.dumps(measure(options.cell[0], int(options.cell[1]), options.seconds)))
         return
@@ -143,6 +167,13 @@ def main() -> None:
             result = cell(method, count, seconds) or {"ms": None, "mb": None}
             rows.append({"method": method, "classes": count, **result})
             print(rows[-1], file=sys.stderr)
+    for method in METHODS[1:]:
+        done = run_again("--seconds", str(seconds), "--in_turn", method, *map(str, counts))
+        done.check_returncode()
+        for row, ms in zip(
+            [r for r in rows if r["method"] == method], json.loads(done.stdout), strict=True
+        ):
+            row["ms"] = ms
     machine = f"{os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}"
     table = markdown(rows, counts)
     options.out.mkdir(parents=True, exist_ok=True)

@@ -77,7 +77,7 @@ def _file(tmp_path: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "has format 2, this version reads 1"),
+        ({"format": 2}, "has format 2, this version of rootspace reads 1: upgrade it"),
         ({"format": None}, "is not a class map of rootspace: KeyError"),
         ({"seed": None}, "is not a class map of rootspace: KeyError"),
         ({"system": None}, "is not a class map of rootspace: KeyError"),

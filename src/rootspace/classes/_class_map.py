@@ -416,7 +416,10 @@ class ClassMap:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             if content["format"] != FORMAT:
-                raise ValueError(f"{path} has format {content['format']}, this version reads 1.")
+                raise ValueError(
+                    f"{path} has format {content['format']}, this version of rootspace reads "
+                    f"{FORMAT}: upgrade it."
+                )
             if "table" in content:
                 system: VectorSystem = Table(
                     torch.from_numpy(np.load(path.with_name(content["table"]), allow_pickle=False))

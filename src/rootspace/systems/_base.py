@@ -112,6 +112,9 @@ class VectorSystem(abc.ABC):
     def __len__(self) -> int:
         return self.size
 
+    def __bool__(self) -> bool:
+        return True  # not by `len`, which Python limits to 2**63 - 1
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, VectorSystem) and repr(self) == repr(other)
 

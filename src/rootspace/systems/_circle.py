@@ -80,7 +80,8 @@ class Circle(VectorSystem):
         # Right angles are exact: turn by coordinates, not by rounded angles.
         turned = torch.stack([-vectors[..., 1], vectors[..., 0]], dim=-1)
         vectors = torch.where((quadrant % 2 == 1)[..., None], turned, vectors)
-        return torch.where((quadrant >= 2)[..., None], -vectors, vectors).to(dtype)
+        vectors = torch.where((quadrant >= 2)[..., None], -vectors, vectors)
+        return (vectors + 0.0).to(dtype)  # no negative zeros
 
     def _index(self, vectors: Tensor) -> Tensor:
         index = self._nearest(vectors.float() if vectors.itemsize < 4 else vectors, 1)[1][:, 0]

@@ -64,6 +64,9 @@ class PermutationCode(Orbit):
     takes a sort. dim / (levels + 1) coordinates are zero; the others are the half-normal
     distribution rounded in equal steps.
 
+    The partition function has too many states to be practical beyond some 20 dimensions: train
+    with the cosine or the in-batch loss.
+
     Args:
         dim: number of coordinates.
         levels: different magnitudes besides 0.

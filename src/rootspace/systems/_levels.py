@@ -37,8 +37,8 @@ def check_values(dim: int, values: Iterable[float], *, name: str) -> list[float]
         raise ValueError(
             f"Argument '{name}' must place at most dim = {dim} values, not {len(values)}."
         )
-    # Numbers of numpy are written as plain ones.
-    return [int(value) if isinstance(value, int) else float(value) for value in values]
+    # One way to write a number, so that equal systems have equal names.
+    return [int(value) if float(value).is_integer() else float(value) for value in values]
 
 
 def snap(coordinates: Tensor, levels: Sequence[float]) -> tuple[Tensor, Tensor]:

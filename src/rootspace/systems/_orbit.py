@@ -46,8 +46,8 @@ class Orbit(VectorSystem):
 
     Example:
         >>> roots = Orbit(4, {1: 1, -1: 1})
-        >>> roots.size, roots.min_angle
-        (12, 60.00000000000001)
+        >>> roots.size, round(roots.min_angle, 6)
+        (12, 60.0)
         >>> roots.nearest(torch.tensor([0.1, 3.0, -2.0, 0.0])).index
         tensor([4])
     """

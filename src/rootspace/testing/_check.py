@@ -122,7 +122,7 @@ def check_system(system: VectorSystem | SystemCase, *, seed: int = 0) -> None:
         AssertionError: a property does not hold; the message starts with its name.
 
     Example:
-        >>> check_system(SystemCase(Orbit(5, {1: 1, -1: 1}), permutations=True))  # doctest: +SKIP
+        >>> check_system(SystemCase(Orbit(5, {1: 1, -1: 1}), permutations=True))
     """
     for name in properties_of(system):
         check_property(name, system, seed=seed)
