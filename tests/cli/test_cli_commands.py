@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import torch
+from PIL import Image
 
 from rootspace.classes import ClassMap
 from rootspace.cli import main
@@ -181,3 +182,24 @@ def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]):
     except SystemExit as end:  # argparse's own --help
         assert not end.code
     assert capsys.readouterr().out
+
+
+def test_image_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Three colours in folders: trained, evaluated and named from the files themselves."""
+    root, folder = tmp_path / "images", tmp_path / "run"
+    generator = np.random.default_rng(0)
+    for split, count in (("train", 16), ("test", 4)):
+        for channel, name in enumerate(("red", "green", "blue")):
+            (root / split / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = generator.integers(0, 90, (18, 20, 3), dtype=np.uint8)
+                pixels[..., channel] += 140
+                Image.fromarray(pixels).save(root / split / name / f"{i}.png")
+    data = ["--data.name=image_folder", f"--data.root={root}", "--data.batch_size=12"]
+    more = ["--model.width=4", "--train.lr=3e-3", "--train.epochs=30", "--data.image_size=16"]
+    assert main(["train", *data, *more, f"--run.dir={folder}"]) == 0
+    assert json.loads((folder / "metrics.json").read_text())["test"]["test"]["accuracy"] > 0.9
+    capsys.readouterr()
+    assert main(["predict", str(folder), str(root / "test" / "blue"), "--format=csv"]) == 0
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert [row.split(",")[2] for row in rows].count("blue") >= 3
