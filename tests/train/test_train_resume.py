@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -107,6 +108,8 @@ def test_two_processes_train_and_evaluate_every_image(tmp_path: Path):
     tests = [float(value) for name, value in row.items() if name.startswith("test/")]
     assert len(tests) == 2
     assert all(abs(value * 15 - round(value * 15)) < 1e-6 for value in tests)
+    final = json.loads((folder / "metrics.json").read_text())["test"].values()
+    assert [test["accuracy"] for test in final] == pytest.approx(tests)
 
 
 def _without_seconds(folder: Path) -> list[list[str]]:

@@ -137,6 +137,13 @@ class ImageData(L.LightningDataModule, abc.ABC):
         """One loader for each test set, in order."""
         return [self._loader(dataset, shuffle=False) for dataset in self.test_datasets.values()]
 
+    def whole_test_dataloader(self) -> list[EpochLoader]:
+        """As `test_dataloader`, with all images even in a process of a distributed run."""
+        return [
+            self._loader(dataset, shuffle=False, sharded=False)
+            for dataset in self.test_datasets.values()
+        ]
+
     def means_dataloader(self) -> EpochLoader:
         """All training images in their own order, to take class means."""
         return self._loader(self.train_dataset, shuffle=False)
@@ -145,11 +152,12 @@ class ImageData(L.LightningDataModule, abc.ABC):
         """One loader for each test set, in order."""
         return self.val_dataloader()
 
-    def _loader(self, dataset: LabelledImages, shuffle: bool) -> EpochLoader:
+    def _loader(self, dataset: LabelledImages, shuffle: bool, sharded: bool = True) -> EpochLoader:
         sampler = EpochSampler(
             len(dataset),
             self.seed,
             shuffle=shuffle,
+            sharded=sharded,
             labels=dataset.labels,
             per_class=self.per_class if shuffle else 1,
         )

@@ -25,6 +25,7 @@ class EpochSampler(Sampler[int]):
         seed: of the run.
         shuffle: False gives 0, 1, 2, ... in every epoch.
         labels: `[num_samples]` int64, for `per_class`.
+        sharded: False gives every process of a distributed run all samples.
         per_class: so many images of a class follow one another, as far as they go: contrastive
             losses need pairs within a batch. Needs `labels` and `shuffle`.
     """
@@ -35,6 +36,7 @@ class EpochSampler(Sampler[int]):
         seed: int,
         *,
         shuffle: bool = True,
+        sharded: bool = True,
         labels: Tensor | None = None,
         per_class: int = 1,
     ) -> None:
@@ -43,6 +45,7 @@ class EpochSampler(Sampler[int]):
         self.num_samples = num_samples
         self.seed = seed
         self.shuffle = shuffle
+        self.sharded = sharded
         self.labels = labels
         self.per_class = per_class
         self.epoch = 0
@@ -54,14 +57,14 @@ class EpochSampler(Sampler[int]):
     @property
     def num_own(self) -> int:
         """Samples of this process, repeated ones left out."""
-        rank, world = _rank_and_world()
+        rank, world = self._rank_and_world()
         return len(range(rank, self.num_samples, world))
 
     def __len__(self) -> int:
-        return math.ceil(self.num_samples / _rank_and_world()[1])
+        return math.ceil(self.num_samples / self._rank_and_world()[1])
 
     def __iter__(self) -> Iterator[int]:
-        rank, world = _rank_and_world()
+        rank, world = self._rank_and_world()
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
             order = torch.randperm(self.num_samples, generator=generator)
@@ -71,6 +74,12 @@ class EpochSampler(Sampler[int]):
             order = torch.arange(self.num_samples)
         order = torch.cat([order, order[: len(self) * world - self.num_samples]])
         return iter(order[rank::world][self.start :].tolist())
+
+    def _rank_and_world(self) -> tuple[int, int]:
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if self.sharded and distributed:
+            return torch.distributed.get_rank(), torch.distributed.get_world_size()
+        return 0, 1
 
 
 def group_by_class(
@@ -84,9 +93,3 @@ def group_by_class(
     _, group = torch.unique(group, return_inverse=True)
     place = torch.randperm(int(group.max()) + 1, generator=generator)
     return order[place[group].argsort(stable=True)]
-
-
-def _rank_and_world() -> tuple[int, int]:
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_rank(), torch.distributed.get_world_size()
-    return 0, 1

@@ -35,7 +35,7 @@ def evaluate(module: LSCModule, data: ImageData) -> tuple[dict[str, Any], dict[s
     embedding_labels: list[Tensor] = []
     shown = torch.linspace(0, data.num_classes - 1, min(SHOWN_CLASSES, data.num_classes)).long()
     for (name, dataset), loader in zip(
-        data.test_datasets.items(), data.val_dataloader(), strict=True
+        data.test_datasets.items(), data.whole_test_dataloader(), strict=True
     ):
         right = seen = 0
         for batch_images, batch_labels in loader:

@@ -61,7 +61,7 @@ def score(trained: TrainedRun, data: ImageData) -> dict[str, dict[str, Any]]:
     own = torch.tensor([number[name] for name in data.class_names])
     results = {}
     for (name, dataset), loader in zip(
-        data.test_datasets.items(), data.val_dataloader(), strict=True
+        data.test_datasets.items(), data.whole_test_dataloader(), strict=True
     ):
         right = sum(
             int((trained.predict(images).label[:, 0].cpu() == own[labels]).sum())
