@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -110,7 +111,7 @@ def run_again(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def markdown(rows: list[dict[str, object]], counts: tuple[int, ...]) -> str:
+def markdown(rows: list[dict[str, Any]], counts: tuple[int, ...]) -> str:
     """A line for each number of classes, time and memory for each method."""
     found = {(row["method"], row["classes"]): row for row in rows}
     lines = [
@@ -124,12 +125,12 @@ def markdown(rows: list[dict[str, object]], counts: tuple[int, ...]) -> str:
             fits = row["ms"] is not None
             cells += [f"{row['ms']:.1f}", f"{row['mb']:,.0f}"] if fits else ["out of memory", ""]
         ce, ours = found[METHODS[0], count]["ms"], found[METHODS[2], count]["ms"]
-        ratio = f"{ce / ours:.2g}" if ce is not None else ""  # type: ignore[operator]
+        ratio = f"{ce / ours:.2g}" if ce is not None else ""
         lines.append(f"| {count:,} | " + " | ".join(cells) + f" | {ratio} |")
     return "\n".join(lines)
 
 
-def plot(rows: list[dict[str, object]], path: Path) -> None:
+def plot(rows: list[dict[str, Any]], path: Path) -> None:
     """Time and memory against the number of classes, both logarithmic."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     for axis, key, label in zip(axes, ("ms", "mb"), ("ms a step", "peak memory, MB"), strict=True):
@@ -161,7 +162,7 @@ def main() -> None:
         return
     counts = COUNTS[:3] if options.quick else COUNTS
     seconds = 0.3 if options.quick else options.seconds
-    rows: list[dict[str, object]] = []
+    rows: list[dict[str, Any]] = []
     for count in counts:
         for method in METHODS:
             result = cell(method, count, seconds) or {"ms": None, "mb": None}

@@ -12,7 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rootspace.systems import MAX_INDEX, Table, VectorSystem, finite_rows, system_from
+from rootspace.systems import (
+    MAX_INDEX,
+    Table,
+    VectorSystem,
+    check_range,
+    directed_rows,
+    system_from,
+)
 
 from ._codes import Codes, LevelCodes, NumberCodes, make_codes, read_codes
 from ._permutation import KeyedPermutation
@@ -194,13 +201,7 @@ class ClassMap:
         if labels.is_floating_point() or labels.dtype == torch.bool:
             raise TypeError(f"Argument 'labels' must be an integer tensor, not {labels.dtype}.")
         labels = labels.to(torch.int64)
-        if not torch.compiler.is_compiling() and labels.numel():
-            low, high = (int(x) for x in torch.aminmax(labels))
-            if low < 0 or high >= self.num_classes:
-                raise IndexError(
-                    f"Argument 'labels' must lie in [0, {self.num_classes}), not "
-                    f"{low if low < 0 else high}."
-                )
+        check_range(labels, self.num_classes, "'labels' must lie in")
         return labels
 
     def vectors(self, labels: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
@@ -227,13 +228,7 @@ class ClassMap:
             ValueError: the vectors are stored by their levels and have no numbers.
         """
         index = torch.as_tensor(index).to(torch.int64)
-        if not torch.compiler.is_compiling() and index.numel():
-            low, high = (int(x) for x in torch.aminmax(index))
-            if low < 0 or high >= self.capacity:
-                raise IndexError(
-                    f"Argument 'index' must lie in [0, {self.capacity}), not "
-                    f"{low if low < 0 else high}."
-                )
+        check_range(index, self.capacity, "'index' must lie in")
         if isinstance(self._codes, NumberCodes):
             return self._codes.labels(index)
         if self._codes is not None:
@@ -273,13 +268,7 @@ class ClassMap:
         if not 1 <= k <= self.num_classes:
             raise ValueError(f"Argument 'k' must lie in [1, {self.num_classes}], not {k}.")
         self.system.check_shape(z, "z")
-        flat, norm = finite_rows(z.reshape(-1, self.dim))
-        if not torch.compiler.is_compiling() and bool((norm == 0).any()):
-            row = int((norm == 0).nonzero()[0, 0])
-            raise ValueError(
-                f"Argument 'z' must not hold zero embeddings, which have no direction; row {row} "
-                "is zero."
-            )
+        flat, norm = directed_rows(z.reshape(-1, self.dim), "z")
         with torch.autocast(z.device.type, enabled=False):
             cosine, label = self._predict(flat, norm, k)
             if reject_unassigned and self.num_classes < self.capacity:

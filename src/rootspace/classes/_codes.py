@@ -7,7 +7,7 @@ import abc
 import torch
 from torch import Tensor
 
-from rootspace.systems import MAX_INDEX, Orbit, VectorSystem
+from rootspace.systems import MAX_INDEX, Orbit, VectorSystem, check_range
 
 from ._packing import bits_for, pack, unpack
 
@@ -114,12 +114,7 @@ def make_codes(system: VectorSystem, vectors: Tensor) -> Codes:
 def _make_codes(system: VectorSystem, vectors: Tensor) -> Codes:
     if not vectors.is_floating_point():
         numbers = vectors.to(torch.int64)
-        low, high = (int(x) for x in torch.aminmax(numbers))
-        if low < 0 or high >= system.size:
-            raise IndexError(
-                f"Argument 'vectors' must hold numbers in [0, {system.size}), not "
-                f"{low if low < 0 else high}."
-            )
+        check_range(numbers, system.size, "'vectors' must hold numbers in")
         return NumberCodes(system, numbers)
     system.check_shape(vectors, "vectors")
     numbered = system.size <= MAX_INDEX

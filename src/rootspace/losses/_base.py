@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from rootspace.classes import ClassMap
-from rootspace.systems import finite_rows
+from rootspace.systems import directed_rows
 
 
 class ClassLoss(nn.Module, abc.ABC):
@@ -71,15 +71,9 @@ class ClassLoss(nn.Module, abc.ABC):
                 "Arguments 'embeddings' and 'labels' must have shapes [B, dim] and [B] with B > 0, "
                 f"not {tuple(embeddings.shape)} and {tuple(labels.shape)}."
             )
-        z, norm = finite_rows(embeddings, "embeddings")
+        z, _ = directed_rows(embeddings, "embeddings")
         if self.uses_length:
             z = embeddings.to(z.dtype)  # as long as they are, however long that is
-        if not torch.compiler.is_compiling() and bool((norm == 0).any()):
-            row = int((norm == 0).nonzero()[0, 0])
-            raise ValueError(
-                "Argument 'embeddings' must not hold zero embeddings, which have no direction; "
-                f"row {row} is zero."
-            )
         # A half precision network must not round the loss: leave autocast for it.
         exact = self.exact_vectors and z.device.type != "mps"
         with torch.autocast(z.device.type, enabled=False):

@@ -8,7 +8,8 @@ systems compose these. Needs torch only.
 from ._base import MAX_INDEX as MAX_INDEX
 from ._base import Neighbours as Neighbours
 from ._base import VectorSystem as VectorSystem
-from ._base import finite_rows as finite_rows
+from ._base import check_range as check_range
+from ._base import directed_rows as directed_rows
 from ._circle import Circle as Circle
 from ._codes import PermutationCode as PermutationCode
 from ._codes import PermutationSystem as PermutationSystem

@@ -144,13 +144,7 @@ class VectorSystem(abc.ABC):
         if index.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8):
             raise TypeError(f"Argument 'index' must be an integer tensor, not {index.dtype}.")
         flat = index.reshape(-1).to(torch.int64)
-        if not torch.compiler.is_compiling() and flat.numel():
-            low, high = (int(x) for x in torch.aminmax(flat))
-            if low < 0 or high >= self.size:
-                raise IndexError(
-                    f"Argument 'index' must lie in [0, {self.size}), not {low if low < 0 else high}"
-                    f" ({self!r})."
-                )
+        check_range(flat, self.size, "'index' must lie in", f" ({self!r})")
         vectors = self._vectors(flat, torch.get_default_dtype() if dtype is None else dtype)
         return vectors.reshape(*index.shape, self.dim)
 
@@ -284,6 +278,38 @@ class VectorSystem(abc.ABC):
     def _rows(self, z: Tensor, name: str) -> Tensor:
         self.check_shape(z, name)
         return z.reshape(-1, self.dim)
+
+
+def check_range(numbers: Tensor, size: int, must: str, of: str = "") -> None:
+    """Raise IndexError unless all numbers lie in [0, size); not checked while compiling.
+
+    Args:
+        numbers: `[...]` int64.
+        size: one more than the largest allowed.
+        must: the argument and what is wanted of it, for the message: `"'labels' must lie in"`.
+        of: what the numbers belong to, for the message.
+    """
+    if torch.compiler.is_compiling() or not numbers.numel():
+        return
+    low, high = (int(x) for x in torch.aminmax(numbers))
+    if low < 0 or high >= size:
+        raise IndexError(f"Argument {must} [0, {size}), not {low if low < 0 else high}{of}.")
+
+
+def directed_rows(z: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """`finite_rows` of embeddings that must have a direction.
+
+    Raises:
+        ValueError: a row is zero, or holds NaN or infinity (not checked while compiling).
+    """
+    z, norm = finite_rows(z, name)
+    if not torch.compiler.is_compiling() and bool((norm == 0).any()):
+        row = int((norm == 0).nonzero()[0, 0])
+        raise ValueError(
+            f"Argument '{name}' must not hold zero embeddings, which have no direction; row {row} "
+            "is zero."
+        )
+    return z, norm
 
 
 def finite_rows(z: Tensor, name: str = "z") -> tuple[Tensor, Tensor]:

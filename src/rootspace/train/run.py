@@ -7,7 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -339,13 +339,3 @@ def _from(cls: Any, section: Mapping[str, Any]) -> Any:
     if unknown:
         raise ValueError(f"Unknown settings {sorted(unknown)} for {cls.__name__}.")
     return cls(**section)
-
-
-def defaults() -> dict[str, Any]:
-    """The sections `run`, `classes` and `train` at their defaults."""
-    return {
-        "run": asdict(RunConfig()),
-        "classes": asdict(ClassesConfig()),
-        "warmup": asdict(WarmupConfig()),
-        "train": asdict(TrainConfig()),
-    }
