@@ -9,6 +9,13 @@ import torch
 from torch import Tensor
 
 ROUNDS = 6
+
+COUNTED = 2**18
+"""Up to this many elements outside of the domain are followed to count the walks."""
+
+MANY_WALKS = 4
+"""Walks where more are outside: of 2**36 elements or more, one in 2**36 keys has a longer walk."""
+
 _MASK = (1 << 64) - 1
 
 
@@ -38,6 +45,23 @@ class KeyedPermutation:
             state = (state + 0x9E3779B97F4A7C15) & _MASK
             keys.append(_signed(_mix_int(state)))
         self._keys = tuple(keys)
+        counted = self._high * self._low - size <= COUNTED
+        self._walks = self._longest_walk() if counted else MANY_WALKS
+
+    def _longest_walk(self) -> int:
+        """Steps outside of the domain between an element and where it goes, at most."""
+        last, rest = divmod(self.size, self._low)
+        place = torch.arange(rest, rest + self._high * self._low - self.size)
+        left, right = place // self._low + last, place % self._low
+        # Only what is entered from the domain matters: cycles may lie outside altogether.
+        entered = ~self._outside(*self._backward(left, right))
+        left, right, walks = left[entered], right[entered], 0
+        while len(left):
+            walks += 1
+            left, right = self._forward(left, right)
+            outside = self._outside(left, right)
+            left, right = left[outside], right[outside]
+        return walks
 
     def __call__(self, element: Tensor) -> Tensor:
         """`[...]` int64 in [0, size) -> where each goes, `[...]` int64."""
@@ -50,13 +74,20 @@ class KeyedPermutation:
     def _walk(self, element: Tensor, step: Callable[..., tuple[Tensor, Tensor]]) -> Tensor:
         # Digits are kept apart: near 2**63 their product would leave int64.
         left, right = step(element // self._low, element % self._low)
-        outside = self._outside(left, right)
-        while bool(outside.any()):
-            new_left, new_right = step(left, right)
-            left = torch.where(outside, new_left, left)
-            right = torch.where(outside, new_right, right)
-            outside = self._outside(left, right)
+        if torch.compiler.is_compiling():  # no loop that depends on the data
+            for _ in range(self._walks):
+                left, right = self._walk_on(left, right, step)
+        else:
+            while bool(self._outside(left, right).any()):
+                left, right = self._walk_on(left, right, step)
         return left * self._low + right
+
+    def _walk_on(
+        self, left: Tensor, right: Tensor, step: Callable[..., tuple[Tensor, Tensor]]
+    ) -> tuple[Tensor, Tensor]:
+        outside = self._outside(left, right)
+        new_left, new_right = step(left, right)
+        return torch.where(outside, new_left, left), torch.where(outside, new_right, right)
 
     def _outside(self, left: Tensor, right: Tensor) -> Tensor:
         last, rest = divmod(self.size, self._low)

@@ -15,16 +15,28 @@ from torch import Tensor
 from ._base import MAX_INDEX
 
 
-@lru_cache(maxsize=256)
 def binomials(n: int, m: int) -> Tensor:
     """`[m + 1, n + 1]` int64: C(p, i) at [i, p], clamped to 2**63 - 1."""
-    rows = [[min(math.comb(p, i), MAX_INDEX) for p in range(n + 1)] for i in range(m + 1)]
-    return torch.tensor(rows, dtype=torch.int64)
+    if torch.compiler.is_compiling():
+        return torch.tensor(_rows(n, m), dtype=torch.int64)
+    return _binomials(n, m)
+
+
+@lru_cache(maxsize=256)
+def _binomials(n: int, m: int) -> Tensor:
+    return torch.tensor(_rows(n, m), dtype=torch.int64)
+
+
+@torch.compiler.assume_constant_result
+def _rows(n: int, m: int) -> list[list[int]]:
+    return [[min(math.comb(p, i), MAX_INDEX) for p in range(n + 1)] for i in range(m + 1)]
 
 
 def rank_subset(positions: Tensor, n: int) -> Tensor:
     """`[..., m]` positions in [0, n), ascending -> `[...]` colexicographic rank."""
     m = positions.shape[-1]
+    if m == 1:
+        return positions[..., 0]
     table = binomials(n, m).to(positions.device)
     order = torch.arange(1, m + 1, device=positions.device)
     return table[order, positions].sum(-1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,8 +15,9 @@ from torch import Tensor
 from ._base import VectorSystem
 from ._combinatorics import rank_subset, skip_positions, unrank_subset, without_positions
 from ._cumulative import WIDEST, log_cumulative_sum
+from ._ends import Ends
 from ._levels import check_values, snap
-from ._patterns import best_words
+from ._patterns import best_placements
 from ._tree import NEVER, best_first, log_tree_sum
 
 FEW = 8
@@ -167,11 +168,14 @@ class Orbit(VectorSystem):
         rank = positions.new_zeros(positions.shape[:-1])
         bits, start = [], 0
         for _, count, left in self._digits():
-            group, order = positions[..., start : start + count].sort(dim=-1)
+            group, order = positions[..., start : start + count], None
+            if count > 1:
+                group, order = group.sort(dim=-1)
             group = without_positions(group, positions[..., :start])
             rank = rank * math.comb(left, count) + rank_subset(group, left)
             if negative is not None:
-                bits.append(negative[..., start : start + count].gather(-1, order))
+                own = negative[..., start : start + count]
+                bits.append(own if order is None else own.gather(-1, order))
             start += count
         if negative is not None:
             weights = 1 << torch.arange(len(self._placed), device=rank.device)
@@ -199,14 +203,36 @@ class Orbit(VectorSystem):
     # ---------------------------------------------------------------- decode
 
     def _nearest(self, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        key = z.abs() if self._signed else z
+        return self._nearest_from(z, k, find_ends([self], z, k).get(self._signed))
+
+    def _reach(self, k: int) -> tuple[int, int]:
+        """How many of the largest and smallest coordinates the k nearest vectors can involve."""
+        m, positive = len(self._placed), self._num_positive
+        high = min(self._dim, positive + k - 1) if positive else 0
+        return high, min(self._dim - high, m - positive + k - 1) if positive < m else 0
+
+    def _nearest_from(self, z: Tensor, k: int, ends: Ends | None) -> tuple[Tensor, Tensor]:
+        """`_nearest` with what `find_ends` found in the embeddings, or their magnitudes."""
+        key = z.abs() if self._signed and (ends is None or k > 1) else z
+        high, low = self._reach(k)
         if k == 1:
-            positions = self._best_positions(key)
+            positions = (
+                self._best_positions(key)
+                if ends is None
+                else ends.positions(high, low, self._best_positions)
+            )
             placed = z.gather(-1, positions)
             score = ((placed.abs() if self._signed else placed) * self._unit(z)).sum(-1)
             negative = (placed < 0).long() if self._signed else None
             return score[:, None], self._rank(positions, negative)[:, None]
-        order, rank_of, sign_of = self._candidates(key, k)
+
+        def in_order(key: Tensor) -> Tensor:
+            return best_order(key, high, low)
+
+        order = in_order(key) if ends is None else ends.positions(high, low, in_order)
+        rank_of, sign_of = self._candidates(high, low, k)
+        rank_of = rank_of.to(z.device)
+        sign_of = None if sign_of is None else sign_of.to(z.device)
         rows = max(1, CHUNK // rank_of.numel())
         parts = [
             self._best_candidates(some_z, some_order, rank_of, sign_of, k)
@@ -237,31 +263,19 @@ class Orbit(VectorSystem):
         by_value = key.gather(-1, low).sort(dim=-1, descending=True, stable=True).indices
         return torch.cat([high, low.gather(-1, by_value)], dim=-1)
 
-    def _candidates(self, key: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Coordinates in order, and where each candidate places its values among them.
+    def _candidates(self, high: int, low: int, k: int) -> tuple[Tensor, Tensor | None]:
+        """Where the placed values of each candidate are among the coordinates that matter.
 
         Returns:
-            `[N, W]` the W coordinates that matter, best for a large value first; `[P, m]` the
-            rank among them of each placed value; `[P, m]` its sign if signed.
+            `[P, m]` the rank of each value's coordinate, `[P, m]` its sign if signed.
         """
-        m, positive = len(self._placed), self._num_positive
-        head = min(self._dim, positive + k - 1) if positive else 0
-        tail = min(self._dim - head, m - positive + k - 1) if positive < m else 0
-        order = largest(key, head)
-        if tail:
-            low = largest((-key).scatter(-1, order, -torch.inf), tail).flip(-1)
-            order = torch.cat([order, low], dim=-1)
-        zeros = (0.0,) * (head + tail - m)
+        positive = self._num_positive
+        zeros = (0.0,) * (high + low - len(self._placed))
         top = (*map(float, self._placed[:positive]), *zeros, *map(float, self._placed[positive:]))
         # A minus sign pays only when fewer than k zeros are there to exchange it with.
-        words = torch.from_numpy(best_words(top, k, flips=self._signed and head == self._dim))
-        ranks = []
-        for value, count in self._groups:
-            placed = (words.abs() if self._signed else words) == value
-            ranks.append(placed.nonzero()[:, 1].reshape(len(words), count))
-        rank_of = torch.cat(ranks, dim=-1)
-        sign_of = torch.where(words.gather(-1, rank_of) < 0, -1, 1).to(key.device)
-        return order, rank_of.to(key.device), sign_of if self._signed else None
+        flips = self._signed and high == self._dim
+        rank_of, sign_of = best_placements(top, self._groups, k, self._signed, flips)
+        return rank_of, sign_of if self._signed else None
 
     def _best_candidates(
         self, z: Tensor, order: Tensor, rank_of: Tensor, sign_of: Tensor | None, k: int
@@ -337,6 +351,33 @@ class Orbit(VectorSystem):
         vector = torch.zeros(1, self._dim, dtype=torch.float64)
         vector[0, : len(self._placed)] = self._unit(vector)
         return vector, [self.size]
+
+
+def find_ends(orbits: Sequence[Orbit], z: Tensor, k: int) -> dict[bool, Ends]:
+    """The coordinates that the orbits' k nearest vectors need: for unsigned and signed ones.
+
+    None for orbits that need nearly all coordinates, and none in a compiled graph, whose shapes
+    cannot depend on ties.
+    """
+    found: dict[bool, Ends] = {}
+    if torch.compiler.is_compiling():
+        return found
+    for signed in (False, True):
+        reach = [orbit._reach(k) for orbit in orbits if orbit._signed == signed]
+        if reach:
+            high, low = (max(counts) for counts in zip(*reach, strict=True))
+            if 2 * (high + low + 2) <= z.shape[1]:
+                found[signed] = Ends(z.abs() if signed else z, high, low)
+    return found
+
+
+def best_order(key: Tensor, high: int, low: int) -> Tensor:
+    """`[N, high + low]` positions of the largest and the smallest coordinates, descending."""
+    order = largest(key, high)
+    if low:
+        rest = largest((-key).scatter(-1, order, -torch.inf), low).flip(-1)
+        order = torch.cat([order, rest], dim=-1)
+    return order
 
 
 def largest(z: Tensor, m: int) -> Tensor:

@@ -10,8 +10,89 @@ from __future__ import annotations
 
 import heapq
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
+
+Groups = tuple[tuple[float, int], ...]
+"""The values of an orbit and how often each is placed."""
+
+
+def best_placements(
+    top: tuple[float, ...], groups: Groups, k: int, signed: bool, flips: bool
+) -> tuple[Tensor, Tensor]:
+    """The words of `best_words`, by where they have each of the placed values.
+
+    Args:
+        top: as for `best_words`.
+        groups: the m placed values, in the order of the result.
+        k: number of neighbours wanted.
+        signed: a signed orbit.
+        flips: as for `best_words`.
+
+    Returns:
+        `[P, m]` the rank of the coordinate that each value is on, and `[P, m]` its sign.
+    """
+    if torch.compiler.is_compiling():
+        ranks, signs = _placements(top, groups, k, signed, flips)
+        return torch.tensor(ranks), torch.tensor(signs)
+    return _placement_tensors(top, groups, k, signed, flips)
+
+
+@lru_cache(maxsize=256)
+def _placement_tensors(*arguments: Any) -> tuple[Tensor, Tensor]:
+    ranks, signs = _placements(*arguments)
+    return torch.tensor(ranks), torch.tensor(signs)
+
+
+@torch.compiler.assume_constant_result
+def _placements(
+    top: tuple[float, ...], groups: Groups, k: int, signed: bool, flips: bool
+) -> tuple[list[list[int]], list[list[int]]]:
+    placed = [value for value, count in groups for _ in range(count)]
+    high, low = [v for v in placed if v > 0], [v for v in placed if v < 0]
+    room = len(top) - len(placed) >= k - 1  # the ends do not meet
+    if room and not flips and len(high) <= 2 and len(low) <= 2:
+        rank_of = _apart(high, low, k, len(top))
+        signs = np.ones_like(rank_of)
+    else:
+        words = best_words(top, k, flips=flips)
+        size = np.abs(words) if signed else words
+        rank_of = np.concatenate(
+            [np.nonzero(size == v)[1].reshape(len(words), count) for v, count in groups], axis=-1
+        )
+        signs = np.where(np.take_along_axis(words, rank_of, axis=-1) < 0, -1, 1)
+    return rank_of.tolist(), signs.tolist()
+
+
+def _apart(high: list[float], low: list[float], k: int, width: int) -> np.ndarray:
+    """`[P, m]` where the placed values can be, for positive and negative ones that do not meet.
+
+    A word is beaten by the products of what beats its two ends, so the words that fewer than k
+    beat are counted, not searched for.
+    """
+    above, beaten_above = _end(high, k)
+    below, beaten_below = _end([-v for v in reversed(low)], k)
+    pairs = np.argwhere(np.outer(beaten_above, beaten_below) <= k)
+    return np.concatenate([above[pairs[:, 0]], width - 1 - below[pairs[:, 1], ::-1]], axis=-1)
+
+
+def _end(values: list[float], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks `[Q, m]` of at most two descending values, and how many placements are no worse."""
+    if not values:
+        return np.zeros((1, 0), dtype=np.int64), np.ones(1, dtype=np.int64)
+    if len(values) == 1:
+        return np.arange(k)[:, None], np.arange(1, k + 1)
+    a, b = (grid.ravel() for grid in np.indices((k + 1, k + 1)))
+    if values[0] == values[1]:
+        a, b = a[a < b], b[a < b]
+        beaten = (a + 1) * b - a * (a + 1) // 2
+    else:
+        a, b = a[a != b], b[a != b]
+        beaten = np.where(a < b, (a + 1) * b, 2 * (b + 1) * a - b * (b + 1))
+    return np.stack([a, b], axis=-1)[beaten <= k], beaten[beaten <= k]
 
 
 @lru_cache(maxsize=256)

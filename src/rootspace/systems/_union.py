@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ._base import MAX_INDEX, VectorSystem
-from ._orbit import Orbit
+from ._orbit import Orbit, find_ends
 from ._ordered import Ordered
 from ._table import Table
 from ._tree import best_first
@@ -99,7 +99,13 @@ class Union(VectorSystem):
         return index
 
     def _nearest(self, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        found = [part._nearest(z, min(k, part.size)) for part in self._parts]
+        ends = find_ends([part for part in self._parts if isinstance(part, Orbit)], z, k)
+        found = [
+            part._nearest_from(z, min(k, part.size), ends.get(part.signed))
+            if isinstance(part, Orbit)
+            else part._nearest(z, min(k, part.size))
+            for part in self._parts
+        ]
         score = torch.cat([score for score, _ in found], dim=-1)
         index = torch.cat(
             [index + start for (_, index), start in zip(found, self._starts, strict=True)], dim=-1
