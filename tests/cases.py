@@ -10,18 +10,25 @@ import pytest
 import torch
 
 from rootspace.systems import (
+    BCH,
     Circle,
     Hypercube,
     Hyperplane,
+    Leech,
+    LinearCode,
     Orbit,
     Ordered,
     Orthoplex,
     PermutationCode,
     PermutationSystem,
+    ReedMuller,
     RootA,
     RootB,
     RootD,
+    RootE8,
     SignedKHot,
+    Simplex,
+    Sphere,
     Table,
     Union,
 )
@@ -166,6 +173,34 @@ NAMED = [
     SystemCase(Hypercube(5), permutations=True, sign_flips=True),
 ]
 
+# A scan rounds equal scores differently, as for a table. Helmert's basis is irrational.
+SIMPLICES = [SystemCase(Simplex(n), exact_ties=False) for n in (1, 2, 3, 10, 200)]
+
+SPHERES = [
+    SystemCase(system, exact_ties=False, precision=torch.float32, stored=True, index_dtypes=FLOATS)
+    for system in (Sphere(5, 40), Sphere(3, 1), Sphere(4, 30, "energy", seed=2))
+]
+
+CODES = [
+    SystemCase(system, exact_ties=False)
+    for system in (
+        LinearCode(("1",)),
+        LinearCode(("111",)),
+        LinearCode(("1000011", "0100101", "0010110", "0001111")),
+        LinearCode(("110100", "011010", "101011")),
+        ReedMuller(0, 2),
+        ReedMuller(1, 4),
+        ReedMuller(2, 4),
+        ReedMuller(3, 3),
+        BCH(3, 2),
+        BCH(4, 5),
+        BCH(4, 7),
+        BCH(4, 15),
+    )
+]
+
+LATTICES = [SystemCase(RootE8(), exact_ties=False, permutations=True)]
+
 LARGE = [
     _orbit(384, {1: 2, -1: 1}),
     _orbit(60, {1: 20}, index_dtypes=FLOATS),
@@ -175,6 +210,9 @@ LARGE = [
     SystemCase(RootA(150, interpolations=1), permutations=True),
     SystemCase(RootA(600, projection="isometric"), exact_ties=False),
     SystemCase(Circle(16), exact_ties=False, index_dtypes=(torch.float64,), scale_error=1e-3),
+    SystemCase(Leech(), exact_ties=False, max_k=100),
+    # One parity bit: what a system of 2**18 vectors may make while it looks at all of them.
+    SystemCase(LinearCode(f"{1 << i:018b}1" for i in range(18)), exact_ties=False, samples=4),
 ]
 """Large against the work for a few embeddings: these show that a system is lazy."""
 
@@ -185,7 +223,22 @@ HUGE = [
 ]
 """More vectors than int64 can number."""
 
-CASES = [*ORBITS, *ORDERED, *UNIONS, *TABLES, *HYPERPLANES, *CIRCLES, *ROOTS, *NAMED, *LARGE, *HUGE]
+CASES = [
+    *ORBITS,
+    *ORDERED,
+    *UNIONS,
+    *TABLES,
+    *HYPERPLANES,
+    *CIRCLES,
+    *ROOTS,
+    *NAMED,
+    *SIMPLICES,
+    *SPHERES,
+    *CODES,
+    *LATTICES,
+    *LARGE,
+    *HUGE,
+]
 
 
 @dataclass(frozen=True)
@@ -213,8 +266,12 @@ def marks_for(case: SystemCase, name: str) -> list[pytest.MarkDecorator]:
     ]
 
 
+LONGEST_NAME = 120
+
+
 def name_of(case: SystemCase) -> str:
     """Identifies a case in the output of pytest."""
     kind = f", {str(case.precision).removeprefix('torch.')}" if case.stored else ""
     text = repr(case.system)
+    text = text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]}...)"
     return f"{text.split(', sha256')[0]}{kind}" if text.startswith("Table") else text

@@ -372,7 +372,8 @@ class ClassMap:
                 raise ValueError(f"{self.system!r} cannot be saved: {error}") from error
         content = {
             "format": FORMAT,
-            "system": repr(self.system),
+            # A table goes by its vectors: those of a `Sphere` may differ where it is made again.
+            "system": repr(Table(arrays["table"]) if "table" in arrays else self.system),
             "num_classes": self.num_classes,
             "order": self.order,
             "seed": self.seed,

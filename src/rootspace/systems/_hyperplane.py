@@ -43,28 +43,28 @@ class Hyperplane(VectorSystem):
 
     def _vectors(self, index: Tensor, dtype: torch.dtype) -> Tensor:
         wide = torch.float64 if dtype == torch.float64 else torch.float32
-        return _drop(self._system._vectors(index, wide)).to(dtype)
+        return drop(self._system._vectors(index, wide)).to(dtype)
 
     def _index(self, vectors: Tensor) -> Tensor:
         half = vectors.dtype in (torch.float16, torch.bfloat16)
-        lifted = _lift(vectors.float() if half else vectors)
+        lifted = lift(vectors.float() if half else vectors)
         return self._system._index(lifted.to(vectors.dtype))
 
     def _nearest(self, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        return self._system._nearest(_lift(z), k)
+        return self._system._nearest(lift(z), k)
 
     def _quantize(self, z: Tensor) -> Tensor:
-        return _drop(self._system._quantize(_lift(z)))
+        return drop(self._system._quantize(lift(z)))
 
     def _log_partition(self, u: Tensor, length: float) -> Tensor:
-        return self._system._log_partition(_lift(u), length)
+        return self._system._log_partition(lift(u), length)
 
     def _largest_cosine(self) -> float:
         return self._system._largest_cosine()
 
     def _representatives(self) -> tuple[Tensor, Sequence[Fraction | int]]:
         vectors, counts = self._system._representatives()
-        return _drop(vectors), counts
+        return drop(vectors), counts
 
 
 def _norms(dim: int, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -72,7 +72,7 @@ def _norms(dim: int, like: Tensor) -> tuple[Tensor, Tensor]:
     return k, torch.sqrt(k * (k + 1))
 
 
-def _lift(z: Tensor) -> Tensor:
+def lift(z: Tensor) -> Tensor:
     """`[N, n]` coordinates in the basis -> `[N, n + 1]` with sum zero."""
     k, norm = _norms(z.shape[-1], z)
     scaled = z / norm
@@ -81,7 +81,7 @@ def _lift(z: Tensor) -> Tensor:
     return first - torch.cat([torch.zeros_like(z[:, :1]), scaled * k], dim=-1)
 
 
-def _drop(v: Tensor) -> Tensor:
-    """`[N, n + 1]` -> `[N, n]` coordinates in the basis; the transpose of `_lift`."""
+def drop(v: Tensor) -> Tensor:
+    """`[N, n + 1]` -> `[N, n]` coordinates in the basis; the transpose of `lift`."""
     k, norm = _norms(v.shape[-1] - 1, v)
     return (v[:, :-1].cumsum(-1) - k * v[:, 1:]) / norm

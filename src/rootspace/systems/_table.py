@@ -8,14 +8,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ._base import VectorSystem
-from ._tree import best_first
-
-CHUNK = 2**23
-"""Scores computed together, to bound the memory of a search or a sum over the table."""
+from ._scan import Enumerated
 
 
-class Table(VectorSystem):
+class Table(Enumerated):
     """Vectors given one by one, for example class means (CEembs, Sec. 4.3) or a code.
 
     The only system that stores its vectors: O(size * dim) memory, and O(N * size * dim) time for
@@ -46,7 +42,6 @@ class Table(VectorSystem):
         self._table = (table / torch.where(unit, 1, norm)).to(dtype)
         self._copies = {self._table.device: self._table}
         self._digest = hashlib.sha256(self._table.numpy().tobytes()).hexdigest()[:16]
-        self._cosine: float | None = None
         directions = (table / norm).float() + 0.0  # no negative zeros
         if len(torch.unique(directions, dim=0)) < len(table):
             raise ValueError("Argument 'vectors' must hold different vectors; some are equal.")
@@ -75,56 +70,11 @@ class Table(VectorSystem):
     def _vectors(self, index: Tensor, dtype: torch.dtype) -> Tensor:
         return _cast(self._rows_like(index)[index], dtype)
 
-    def _index(self, vectors: Tensor) -> Tensor:
-        half = vectors.dtype in (torch.float16, torch.bfloat16)
-        vectors = vectors.float() if half else vectors
-        index = self._nearest(vectors, 1)[1][:, 0]
-        distance = torch.linalg.vector_norm(self._vectors(index, vectors.dtype) - vectors, dim=-1)
-        return torch.where(distance <= (2e-2 if half else 1e-4), index, -1)
+    def _block(self, start: int, stop: int, like: Tensor) -> Tensor:
+        return _cast(self._rows_like(like)[start:stop], like.dtype)
 
-    def _nearest(self, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        table = self._rows_like(z)
-        score = z.new_empty((len(z), 0))
-        index = torch.empty((len(z), 0), dtype=torch.int64, device=z.device)
-        for start, rows in self._chunks(table, len(z)):
-            part = z @ _cast(rows, z.dtype).T
-            if k == 1:
-                some, where = part.max(dim=-1, keepdim=True)  # the first of equals
-            else:
-                some, where = part.topk(min(k, len(rows)), dim=-1)
-            score, index = best_first(
-                torch.cat([score, some], -1), torch.cat([index, where + start], -1), k
-            )
-        return score, index
-
-    def _log_partition(self, u: Tensor, length: float) -> Tensor:
-        table = self._rows_like(u)
-        parts = [
-            torch.logsumexp(u @ _cast(rows, u.dtype).T, dim=-1)
-            for _, rows in self._chunks(table, len(u))
-        ]
-        return torch.logsumexp(torch.stack(parts, dim=-1), dim=-1)
-
-    @staticmethod
-    def _chunks(table: Tensor, num_rows: int) -> list[tuple[int, Tensor]]:
-        step = max(1, CHUNK // max(1, num_rows))
-        return [(start, table[start : start + step]) for start in range(0, len(table), step)]
-
-    def _largest_cosine(self) -> float:
-        if self._cosine is None:
-            self._cosine = -1.0
-            if self.size > 1:
-                for start, rows in self._chunks(_cast(self._table, torch.float64), self.size):
-                    cosine = rows @ _cast(self._table, torch.float64).T
-                    own = torch.arange(len(rows))
-                    cosine[own, own + start] = -1.0
-                    self._cosine = max(self._cosine, float(cosine.max()))
-        return self._cosine
-
-    def _representatives(self) -> tuple[Tensor, list[int]]:
-        count = min(self.size, 256)
-        index = torch.tensor([i * (self.size - 1) // max(count - 1, 1) for i in range(count)])
-        return self._vectors(index, torch.float64), [1] * count
+    def _block_size(self) -> int:
+        return self.size  # they are there already
 
 
 def _cast(rows: Tensor, dtype: torch.dtype) -> Tensor:
