@@ -1,6 +1,7 @@
 """Every public system keeps the contract that `rootspace.testing` checks."""
 
 import inspect
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from rootspace.systems import (
     MAX_INDEX,
     Circle,
     Hyperplane,
+    LinearCode,
     Orbit,
     Ordered,
     RootA,
@@ -31,19 +33,27 @@ def test_property(name: str, case: SystemCase) -> None:
     check_property(name, case)
 
 
+PUBLIC = {
+    value
+    for value in vars(rootspace.systems).values()
+    if inspect.isclass(value) and issubclass(value, VectorSystem) and not inspect.isabstract(value)
+}
+
+
 def test_every_public_system_has_a_case() -> None:
-    public = {
-        value
-        for value in vars(rootspace.systems).values()
-        if inspect.isclass(value) and issubclass(value, VectorSystem) and value is not VectorSystem
-    }
-    assert public == {type(case.system) for case in CASES}
+    assert {type(case.system) for case in CASES} == PUBLIC
+
+
+@pytest.mark.parametrize("system", sorted(PUBLIC, key=str), ids=lambda system: system.__name__)
+def test_every_public_system_has_a_row_in_the_docs(system: type[VectorSystem]) -> None:
+    docs = Path(__file__).parents[2] / "docs" / "systems.md"
+    assert f"\n| `{system.__name__}(" in docs.read_text(encoding="utf-8")
 
 
 def test_every_building_block_is_checked_at_a_size_that_shows_laziness() -> None:
     lazy = {type(case.system) for case in CASES if "lazy" in properties_of(case)}
     # A union is lazy where RootA is: that is one.
-    assert {Circle, Hyperplane, Orbit, Ordered, RootA} <= lazy
+    assert {Circle, Hyperplane, LinearCode, Orbit, Ordered, RootA} <= lazy
 
 
 def test_every_property_is_asked_of_some_case() -> None:
