@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from rootspace import ClassMap
 from rootspace.classes import _class_map as module
-from rootspace.systems import Circle, Orbit, Ordered, RootA, Table, VectorSystem
+from rootspace.classes import _search as search
+from rootspace.systems import (
+    Circle,
+    Orbit,
+    Ordered,
+    PermutationCode,
+    RootA,
+    SignedKHot,
+    Table,
+    VectorSystem,
+)
 
 SYSTEMS: list[VectorSystem] = [
     RootA(7),
@@ -80,10 +90,10 @@ class TestPaths:
     @staticmethod
     def calls(classes: ClassMap, z: torch.Tensor, k: int = 1) -> tuple[list[int], list[int]]:
         """Numbers of neighbours asked of the system, and of rows scored with all classes."""
-        system, scored = classes.system, classes._dense
+        system, scored = classes.system, classes._search
         with (
             mock.patch.object(system, "nearest", wraps=system.nearest) as nearest,
-            mock.patch.object(classes, "_dense", wraps=scored) as dense_search,
+            mock.patch.object(classes, "_search", wraps=scored) as dense_search,
         ):
             classes.predict(z, k)
         return (
@@ -94,22 +104,23 @@ class TestPaths:
     def test_all_assigned_needs_one_search(self) -> None:
         assert self.calls(ClassMap(RootA(20), 420), torch.randn(50, 20), 3) == ([3], [])
 
+    def test_embeddings_near_their_vectors_need_one_neighbour(self) -> None:
+        classes = ClassMap(RootA(20), 40)
+        assert self.calls(classes, classes.vectors(torch.arange(40))) == ([1], [])
+
     def test_nearly_all_assigned_walks(self) -> None:
-        classes = ClassMap(RootA(20), 400)
-        assert self.calls(classes, classes.vectors(torch.arange(50))) == ([4], [])
+        walked, rows = self.calls(ClassMap(RootA(20), 400), torch.randn(200, 20))
+        assert walked[:2] == [1, 4] and rows == []
 
     def test_few_assigned_are_scored(self) -> None:
-        assert self.calls(ClassMap(RootA(20), 4), torch.randn(50, 20)) == ([], [50])
+        classes, z = ClassMap(RootA(60), 3), torch.randn(50, 60)
+        assert self.calls(classes, z) == ([1], [50])
 
     def test_what_the_walk_does_not_find_is_scored(self) -> None:
         # In natural order the classes share few coordinates, so some rows have none nearby.
-        walked, (rows,) = self.calls(ClassMap(RootA(20), 126, "natural"), torch.randn(200, 20))
-        assert walked == [4, 16, 64]
+        walked, (rows,) = self.calls(ClassMap(RootA(60), 120, "natural"), torch.randn(200, 60))
+        assert walked == [1, 61, 244, 256]
         assert 0 < rows < 200
-
-    def test_a_tenth_assigned_walks_further(self) -> None:
-        walked, _ = self.calls(ClassMap(RootA(20), 42, seed=1), torch.randn(200, 20))
-        assert walked[-1:] == [64]
 
     @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
     @pytest.mark.parametrize("k", [1, 4])
@@ -120,18 +131,82 @@ class TestPaths:
         classes, z = ClassMap(system, max(k, int(share * system.size))), torch.randn(50, system.dim)
         answers = []
         for walking in (True, False):
-            pays = lambda _, k, looked_at, walking=walking: walking and looked_at <= 8 * system.size  # noqa: E731
-            monkeypatch.setattr(ClassMap, "_walking_pays", pays)
+            monkeypatch.setattr(module, "LONGEST_WALK", system.size if walking else 0)
             answers.append(classes.predict(z, k))
         assert torch.equal(answers[0].label, answers[1].label)
         assert torch.allclose(answers[0].cosine, answers[1].cosine, atol=1e-6)
 
-    def test_chunks_do_not_change_the_result(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        classes, z = ClassMap(RootA(20), 40), torch.randn(30, 20)
-        whole = classes._dense(z, 5)
-        monkeypatch.setattr(module, "DENSE_BYTES", 4 * 30 * 7)
-        parts = classes._dense(z, 5)
+    @pytest.mark.parametrize("system", [RootA(20), RootA(70, interpolations=1)], ids=repr)
+    def test_chunks_do_not_change_the_result(
+        self, system: VectorSystem, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        classes, z = ClassMap(system, 40), torch.randn(30, system.dim)
+        whole = classes._search(z, 5)
+        monkeypatch.setattr(search, "SCORES", 70 * 7)
+        parts = classes._search(z, 5)
         assert torch.equal(whole[1], parts[1])
+
+    def test_vectors_of_few_coordinates_are_not_written_out(self) -> None:
+        classes, z = ClassMap(RootA(200, interpolations=1), 300), torch.randn(30, 200)
+        with mock.patch.object(classes.system, "vectors") as vectors:
+            cosine, label = classes._search(torch.nn.functional.normalize(z, dim=-1), 3)
+        assert not vectors.called
+        assert_exact(classes, z, 3)
+        assert torch.equal(label, classes.predict(z, 3).label)
+        assert torch.allclose(cosine, classes.predict(z, 3).cosine)
+
+
+class TestStoredCodes:
+    """Search in int8 finds what float64 over all codes finds."""
+
+    @pytest.mark.parametrize(
+        "system", [PermutationCode(61), SignedKHot(64, 32), Orbit(70, {0.5: 30, 2: 9}, signed=True)]
+    )
+    @pytest.mark.parametrize("k", [1, 2, 7])
+    @pytest.mark.parametrize("rows", [1, 5, 40])
+    def test_exact(self, system: Orbit, k: int, rows: int) -> None:
+        vectors = system.quantize(torch.randn(9000, system.dim))
+        classes = ClassMap.assigned(system, vectors)
+        assert_exact(classes, torch.randn(rows, system.dim), k)
+        assert_exact(classes, vectors[:rows] + 0.05 * torch.randn(rows, system.dim), k)
+
+    def test_the_int8_path_is_taken(self) -> None:
+        system = SignedKHot(64, 32)
+        classes = ClassMap.assigned(system, system.quantize(torch.randn(3000, 64)))
+        with mock.patch.object(search, "_search_levels", wraps=search._search_levels) as fast:
+            classes.predict(torch.randn(5, 64))
+        assert fast.called
+
+    def test_nearly_equal_codes_are_told_apart(self) -> None:
+        # Codes that differ in two coordinates only: rounding to int8 alone would mix them up.
+        system = SignedKHot(256, 128)
+        base = system.quantize(torch.randn(1, 256))
+        zeros, ones = (base[0] == 0).nonzero()[:, 0], base[0].nonzero()[:, 0]
+        vectors = base.repeat(3000, 1)
+        pairs = torch.cartesian_prod(zeros[:60], ones[:60])[:2999]
+        row = torch.arange(1, 3000)
+        vectors[row, pairs[:, 0]], vectors[row, pairs[:, 1]] = vectors[row, pairs[:, 1]], 0.0
+        classes = ClassMap.assigned(system, vectors)
+        noisy = vectors[:200] + 0.002 * torch.randn(200, 256)
+        assert_exact(classes, noisy, 1)
+        assert torch.equal(classes.predict(vectors[:500]).label[:, 0], torch.arange(500))
+
+
+class TestProbability:
+    @pytest.mark.parametrize("scale", [None, 3.0, 40.0])
+    def test_softmax_over_the_whole_system(self, scale: float | None) -> None:
+        classes, z = ClassMap(RootA(8), 50), torch.randn(20, 8)
+        found = classes.probability(z, classes.predict(z, 3).label, scale)
+        table = classes.system.vectors(torch.arange(72))
+        scale = classes.system.scale_for(0.9) if scale is None else scale
+        every = (scale * torch.nn.functional.normalize(z, dim=-1) @ table.T).softmax(-1)
+        own = classes.indices(classes.predict(z, 3).label)
+        assert torch.allclose(found, every.gather(-1, own), atol=1e-6)
+
+    def test_unknown_has_none(self) -> None:
+        classes = ClassMap(RootA(8), 50)
+        labels = torch.tensor([[3, -1]])
+        assert classes.probability(torch.randn(1, 8), labels)[0, 1] == 0
 
 
 class TestRejection:

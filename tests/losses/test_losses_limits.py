@@ -104,28 +104,6 @@ def test_directions_do_not_depend_on_the_length(make, factor: float) -> None:
     assert loss(factor * z, labels).item() == pytest.approx(loss(z, labels).item(), rel=1e-5)
 
 
-class TestCompiled:
-    @pytest.mark.filterwarnings("ignore:.*lru_cache")
-    @pytest.mark.parametrize("make", [CosineLoss, SystemSoftmaxLoss])
-    def test_the_whole_loss_in_natural_order(self, make) -> None:
-        torch.compiler.reset()
-        loss = make(ClassMap(RootA(8), 40, "natural"))
-        z, labels = torch.randn(6, 8), torch.arange(6)
-        compiled = torch.compile(loss, fullgraph=True, backend="eager")
-        assert torch.allclose(compiled(z, labels), loss(z, labels))
-
-    @pytest.mark.xfail(
-        strict=True,
-        raises=torch._dynamo.exc.UserError,
-        reason="the shuffle walks until all elements are inside, which depends on the data",
-    )
-    def test_the_whole_loss_in_shuffled_order(self) -> None:
-        torch.compiler.reset()
-        loss = CosineLoss(ClassMap(RootA(8), 40))
-        compiled = torch.compile(loss, fullgraph=True, backend="eager")
-        compiled(torch.randn(6, 8), torch.arange(6))
-
-
 def test_copies() -> None:
     loss = SystemSoftmaxLoss(ClassMap(RootA(8), 40), margin=0.1)
     z, labels = torch.randn(6, 8), torch.arange(6)

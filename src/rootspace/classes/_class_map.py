@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,15 +24,16 @@ from rootspace.systems import (
 
 from ._codes import Codes, LevelCodes, NumberCodes, make_codes, read_codes
 from ._permutation import KeyedPermutation
+from ._search import search_placements, search_vectors
 
 FORMAT = 1
 """Version of the file that `ClassMap.save` writes."""
 
-DENSE_BYTES = 2**26
-"""Memory for the scores of a dense search over the class vectors, per chunk."""
+LONGEST_WALK = 256
+"""How many neighbours a search for an assigned vector looks at, at most."""
 
-WALK_START, WALK_LIMIT = 4, 64
-"""How many neighbours a search for an assigned vector looks at, first and at most."""
+FEW_COORDINATES = 32
+"""Vectors with fewer than dim / 32 non-zero coordinates are scored through these."""
 
 
 class Prediction(NamedTuple):
@@ -161,7 +163,7 @@ class ClassMap:
         """Whether `predict` needs no search over the class vectors, however many there are."""
         if isinstance(self._codes, LevelCodes) or isinstance(self.system, Table):
             return False
-        return self._walking_pays(1, WALK_LIMIT) or self.num_classes == self.capacity
+        return self.num_classes == self.capacity or self._next_width(1, 1) > 0
 
     @property
     def bytes_per_class(self) -> float:
@@ -250,7 +252,9 @@ class ClassMap:
 
         Where every vector of the system has a class this is its closed-form `nearest`. Else the
         neighbours are walked from the best until k of them have a class, or, where too few have
-        one for that to pay, all class vectors are scored in chunks; the result is the same.
+        one for that to pay, all class vectors are scored in chunks; the result is the same. An
+        embedding near its class vector, as training makes them, needs no walk. Vectors stored by
+        their levels are searched in int8, with one byte a coordinate, made at the first call.
 
         Args:
             z: `[..., dim]` embeddings of any length but zero.
@@ -288,51 +292,84 @@ class ClassMap:
 
     def _predict(self, z: Tensor, norm: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """`[N, dim]` -> cosines and labels `[N, k]`."""
-        if isinstance(self._codes, LevelCodes):
-            return self._dense(z / norm[:, None], k)
-        if self.num_classes == self.capacity:
-            nearest = self.system.nearest(z, k)
-            return nearest.cosine, self.labels(nearest.index)
-        cosine = z.new_zeros((len(z), k))
-        label = torch.full((len(z), k), -1, dtype=torch.int64, device=z.device)
-        open_rows = torch.arange(len(z), device=z.device)
-        looked_at = WALK_START * k
-        while looked_at < WALK_LIMIT and looked_at * self.num_classes < k * self.capacity:
-            looked_at *= 4
-        while len(open_rows) and self._walking_pays(k, looked_at):
-            some = self.system.nearest(z[open_rows], min(looked_at, self.capacity))
-            classes = self.labels(some.index)
-            found = classes >= 0
-            enough = found.sum(-1) >= k
+        if isinstance(self._codes, LevelCodes) or torch.compiler.is_compiling():
+            if self._codes is None and self.num_classes == self.capacity:
+                return self._neighbours(z, k)
+            return self._search(z / norm[:, None], k)
+        width = k
+        cosine, label = self._neighbours(z, k)
+        open_rows = (label < 0).any(dim=-1).nonzero()[:, 0]
+        while len(open_rows):
+            width = self._next_width(width, k)
+            if not width:
+                unit = z[open_rows] / norm[open_rows, None]
+                cosine[open_rows], label[open_rows] = self._search(unit, k)
+                break
+            scores, classes = self._neighbours(z[open_rows], width)
             # Assigned neighbours first, in their order.
+            found = classes >= 0
             first = (~found).to(torch.uint8).sort(dim=-1, stable=True).indices[:, :k]
-            cosine[open_rows[enough]] = some.cosine.gather(-1, first)[enough]
-            label[open_rows[enough]] = classes.gather(-1, first)[enough]
-            open_rows = open_rows[~enough]
-            looked_at *= 4
-        if len(open_rows):
-            unit = z[open_rows] / norm[open_rows, None]
-            cosine[open_rows], label[open_rows] = self._dense(unit, k)
+            cosine[open_rows], label[open_rows] = (
+                scores.gather(-1, first),
+                classes.gather(-1, first),
+            )
+            open_rows = open_rows[found.sum(-1) < k]
         return cosine, label
 
-    def _walking_pays(self, k: int, looked_at: int) -> bool:
-        """Whether `looked_at` neighbours are likely to hold k assigned ones, at a fair price."""
-        expected = looked_at * self.num_classes / self.capacity
-        return looked_at <= max(WALK_LIMIT, WALK_START * k) and expected >= k
+    def _neighbours(self, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Cosines of the k nearest vectors of the system, and their classes, -1 for none."""
+        nearest = self.system.nearest(z, k)
+        return nearest.cosine, self.labels(nearest.index)
 
-    def _dense(self, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Score all class vectors, a chunk at a time: O(N * num_classes * dim)."""
-        step = max(1, DENSE_BYTES // (4 * max(len(z), self.dim)))
-        cosine = z.new_empty((len(z), 0))
-        label = torch.empty((len(z), 0), dtype=torch.int64, device=z.device)
-        for start in range(0, self.num_classes, step):
-            labels = torch.arange(start, min(start + step, self.num_classes), device=z.device)
-            part = z @ self.vectors(labels, dtype=z.dtype).T
-            best, where = part.topk(min(k, len(labels)), dim=-1)
-            cosine, label = torch.cat([cosine, best], -1), torch.cat([label, where + start], -1)
-            cosine, order = cosine.topk(min(k, cosine.shape[-1]), dim=-1)
-            label = label.gather(-1, order)
-        return cosine, label
+    def _next_width(self, width: int, k: int) -> int:
+        """How many neighbours to look at for k assigned ones after `width` did not do; 0: none.
+
+        An embedding's search among all class vectors costs as much as some thousand neighbours, so
+        the walk goes on while it is likely to end.
+        """
+        likely = math.ceil(2 * k * self.capacity / self.num_classes)
+        if width >= self.capacity or width >= LONGEST_WALK or likely > 4 * LONGEST_WALK:
+            return 0
+        return min(max(likely, 4 * width), LONGEST_WALK, self.capacity)
+
+    def _search(self, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The k best of all class vectors for unit embeddings."""
+        if isinstance(self._codes, LevelCodes):
+            return self._codes.search(z, k)
+
+        def vectors(labels: Tensor) -> Tensor:
+            return self.vectors(labels, dtype=z.dtype)
+
+        def placements(labels: Tensor) -> tuple[Tensor, Tensor]:
+            placed = self.system.placements(self.indices(labels), z.dtype)
+            assert placed is not None
+            return placed
+
+        sample = self.system.placements(self.indices(torch.zeros(1, dtype=torch.int64)), z.dtype)
+        if sample is not None and FEW_COORDINATES * sample[0].shape[1] <= self.dim:
+            return search_placements(z, placements, self.num_classes, k)
+        return search_vectors(z, vectors, self.num_classes, k)
+
+    def probability(self, z: Tensor, labels: Tensor, scale: float | None = None) -> Tensor:
+        """How likely each of these classes is, in a softmax over ALL vectors of the system.
+
+        exp(scale * cos(z, v) - log_partition(z, scale)): what `SystemSoftmaxLoss` trains, in
+        closed form. What is missing to 1 belongs to other classes and to vectors without a class.
+
+        Args:
+            z: `[..., dim]` embeddings.
+            labels: `[..., k]` classes, for example those of `predict`; -1 has probability 0.
+            scale: inverse temperature; None for `system.scale_for(0.9)`.
+
+        Returns:
+            `[..., k]`.
+        """
+        self.system.check_shape(z, "z")
+        scale = self.system.scale_for(0.9) if scale is None else scale
+        vectors = self.vectors(labels.clamp(min=0), dtype=z.dtype)
+        cosine = torch.nn.functional.cosine_similarity(z.unsqueeze(-2), vectors, dim=-1)
+        log_total = self.system.log_partition(z, scale).unsqueeze(-1)
+        return torch.where(labels < 0, 0.0, torch.exp(scale * cosine - log_total))
 
     # ---------------------------------------------------------------- growth and files
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,10 @@ from torch import Tensor
 from rootspace.systems import MAX_INDEX, Orbit, VectorSystem, check_range
 
 from ._packing import bits_for, pack, unpack
+from ._search import LARGEST, search_levels, search_vectors
+
+CHUNK = 2**16
+"""Codes unpacked together."""
 
 
 class Codes(abc.ABC):
@@ -83,6 +88,7 @@ class LevelCodes(Codes):
     def __init__(self, system: Orbit, packed: Tensor) -> None:
         super().__init__(packed)
         self.system = system
+        self._levels: Tensor | None = None
 
     def vectors(self, labels: Tensor, dtype: torch.dtype) -> Tensor:
         levels = torch.tensor(self.system.levels, dtype=torch.float64) / self.system.norm
@@ -91,6 +97,24 @@ class LevelCodes(Codes):
 
     def indices(self, labels: Tensor) -> Tensor:
         return self.system.index(self.vectors(labels, torch.float32))
+
+    def search(self, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The k best of all codes for `[N, dim]` unit embeddings: cosines, labels `[N, k]`.
+
+        Codes with integer levels are kept as int8 from the first call on, a byte a coordinate.
+        """
+        levels = self.system.levels
+        if any(level != int(level) or abs(level) > LARGEST for level in levels):
+            return search_vectors(z, lambda labels: self.vectors(labels, z.dtype), len(self), k)
+        if self._levels is None or self._levels.device != z.device:
+            values = torch.tensor(levels, dtype=torch.int8)
+            self._levels = torch.cat(
+                [values[unpack(part, self.system.dim).int()] for part in self.array.split(CHUNK)]
+            ).to(z.device)
+        return search_levels(z, self._levels, self.system.norm, k)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_levels": None}
 
 
 def make_codes(system: VectorSystem, vectors: Tensor) -> Codes:

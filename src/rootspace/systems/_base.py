@@ -44,8 +44,8 @@ class VectorSystem(abc.ABC):
     `repr`, and follow the device and dtype of what they are given.
 
     A leaf class must write `dim`, `size`, `__repr__`, `_vectors`, `_index`, `_nearest`,
-    `_log_partition`, `_largest_cosine` and `_representatives`; it may write `_quantize` and
-    `_smallest_angle`.
+    `_log_partition`, `_largest_cosine` and `_representatives`; it may write `_quantize`,
+    `_placements` and `_smallest_angle`.
     `rootspace.testing.check_system` checks all of them against brute force.
     """
 
@@ -97,6 +97,13 @@ class VectorSystem(abc.ABC):
     def _quantize(self, z: Tensor) -> Tensor:
         """`[N, dim]` -> `[N, dim]`; systems larger than `MAX_INDEX` must write it."""
         return self._vectors(self._nearest(z, 1)[1][:, 0], z.dtype)
+
+    def _placements(self, index: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
+        """`[N]` int64 in range -> positions and values `[N, m]` of the non-zero coordinates.
+
+        For a leaf whose vectors have few of them; unused columns hold value 0.
+        """
+        return None
 
     def _smallest_angle(self) -> float:
         """In degrees; for a leaf whose angles are too small for the arc cosine."""
@@ -254,6 +261,21 @@ class VectorSystem(abc.ABC):
             middle = (low + high) / 2
             low, high = (middle, high) if probability(middle) < p else (low, middle)
         return high
+
+    def placements(self, index: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
+        """The vectors with these indices by their non-zero coordinates.
+
+        Args:
+            index: `[N]` int64, each in `[0, size)`.
+            dtype: of the values.
+
+        Returns:
+            Positions `[N, m]` int64 and values `[N, m]`, unused columns with value 0; None for a
+            system whose vectors are not sparse.
+        """
+        self._require_indices("placements")
+        check_range(index, self.size, "'index' must lie in", f" ({self!r})")
+        return self._placements(index, dtype)
 
     # ---------------------------------------------------------------- checks
 

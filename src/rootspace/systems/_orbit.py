@@ -142,14 +142,18 @@ class Orbit(VectorSystem):
         return digits
 
     def _vectors(self, index: Tensor, dtype: torch.dtype) -> Tensor:
+        positions, values = self._placements(index, dtype)
         vectors = torch.zeros(len(index), self._dim, dtype=dtype, device=index.device)
-        values = self._unit(vectors).expand(len(index), -1)
+        return vectors.scatter_(1, positions, values)
+
+    def _placements(self, index: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        values = self._unit(index.new_empty(0, dtype=dtype)).expand(len(index), -1)
         rank = index
         if self._signed:
             bits = torch.arange(len(self._placed), device=index.device)
             values = values * (1 - 2 * ((index[:, None] >> bits) & 1)).to(dtype)
             rank = index >> len(self._placed)
-        return vectors.scatter_(1, self._unrank(rank), values)
+        return self._unrank(rank), values
 
     def _unrank(self, rank: Tensor) -> Tensor:
         """`[N]` -> `[N, m]` positions of the placed values, ascending within each value."""

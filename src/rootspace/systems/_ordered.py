@@ -72,9 +72,13 @@ class Ordered(VectorSystem):
         return f"Ordered({self._dim}, {self._values!r})"
 
     def _vectors(self, index: Tensor, dtype: torch.dtype) -> Tensor:
-        positions = unrank_subset(index, self._dim, len(self._values))
+        positions, values = self._placements(index, dtype)
         vectors = torch.zeros(len(index), self._dim, dtype=dtype, device=index.device)
-        return vectors.scatter_(1, positions, self._unit(vectors).expand_as(positions))
+        return vectors.scatter_(1, positions, values)
+
+    def _placements(self, index: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        positions = unrank_subset(index, self._dim, len(self._values))
+        return positions, self._unit(index.new_empty(0, dtype=dtype)).expand_as(positions)
 
     def _index(self, vectors: Tensor) -> Tensor:
         snapped, member = snap(vectors * self._norm, sorted(set(self._values)))

@@ -94,6 +94,9 @@ class RootA(VectorSystem):
     def _vectors(self, index: Tensor, dtype: torch.dtype) -> Tensor:
         return self._system._vectors(index, dtype)
 
+    def _placements(self, index: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
+        return self._system._placements(index, dtype)
+
     def _index(self, vectors: Tensor) -> Tensor:
         return self._system._index(vectors)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import torch
@@ -75,14 +75,36 @@ class Union(VectorSystem):
         return f"Union({list(self._parts)!r})"
 
     def _vectors(self, index: Tensor, dtype: torch.dtype) -> Tensor:
+        vectors = torch.zeros(len(index), self.dim, dtype=dtype, device=index.device)
+        placed = self._placements(index, dtype)
+        if placed is not None:
+            return vectors.scatter_add_(1, *placed)
         # Each part computes a vector for every row, of index 0 where the row is not its own: no
         # shape depends on the data.
-        vectors = torch.zeros(len(index), self.dim, dtype=dtype, device=index.device)
+        for part, own, local in self._own(index):
+            vectors = torch.where(own[:, None], part._vectors(local, dtype), vectors)
+        return vectors
+
+    def _placements(self, index: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
+        """Rows with fewer non-zero coordinates than others are filled up with zeros at 0."""
+        positions = index.new_zeros((len(index), 0))
+        values = index.new_zeros((len(index), 0), dtype=dtype)
+        for part, own, local in self._own(index):
+            placed = part._placements(local, dtype)
+            if placed is None:
+                return None
+            wider = placed[0].shape[1] - positions.shape[1]
+            positions, values = (_widen(t, wider) for t in (positions, values))
+            some_positions, some_values = (_widen(t, -wider) for t in placed)
+            positions = torch.where(own[:, None], some_positions, positions)
+            values = torch.where(own[:, None], some_values, values)
+        return positions, values
+
+    def _own(self, index: Tensor) -> Iterator[tuple[VectorSystem, Tensor, Tensor]]:
+        """Each part, which rows are its own, and their indices in it, 0 for the others."""
         for start, part in zip(self._starts, self._parts, strict=True):
             own = (index >= start) & (index < start + part.size)
-            some = part._vectors(torch.where(own, index - start, 0), dtype)
-            vectors = torch.where(own[:, None], some, vectors)
-        return vectors
+            yield part, own, torch.where(own, index - start, 0)
 
     def _index(self, vectors: Tensor) -> Tensor:
         # In half precision several parts may take a vector for theirs: the nearest has it.
@@ -155,6 +177,10 @@ class Union(VectorSystem):
         if not 0 <= index < self.size:
             raise IndexError(f"Argument 'index' must lie in [0, {self.size}), not {index}.")
         return self._parts[bisect.bisect_right(self._starts, index) - 1]
+
+
+def _widen(rows: Tensor, columns: int) -> Tensor:
+    return torch.nn.functional.pad(rows, (0, columns)) if columns > 0 else rows
 
 
 def _largest_cross_cosine(a: VectorSystem, b: VectorSystem) -> float:
