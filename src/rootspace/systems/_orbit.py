@@ -18,10 +18,14 @@ from ._cumulative import WIDEST, log_cumulative_sum
 from ._ends import Ends
 from ._levels import check_values, snap
 from ._patterns import best_placements
+from ._sequential import log_sequential_sum
 from ._tree import NEVER, best_first, log_tree_sum
 
 FEW = 8
 """Up to this many largest coordinates are found one by one, more of them by sorting."""
+
+FEW_STATES = 16
+"""Up to this many, the pairs of states that the divide and conquer joins are cheap."""
 
 CHUNK = 2**22
 """Candidate coordinates looked at together in a top-k search, to bound its memory."""
@@ -42,8 +46,8 @@ class Orbit(VectorSystem):
 
     Complexity, with m = sum m_c: `nearest` for k = 1 takes O(N * dim * m) time (O(N * dim * log
     dim) for large m), for larger k the candidates of `_patterns` in addition; `log_partition`
-    takes O(N * dim) for one value or two of opposite sign, else O(N * dim * prod(m_c + 1)), and
-    the square of that product at scales so large that it must stay in the log domain.
+    takes O(N * dim) for one value or two of opposite sign, else O(N * dim * prod(m_c + 1)), at
+    scales so large that it must stay in the log domain in steps of one coordinate.
 
     Example:
         >>> roots = Orbit(4, {1: 1, -1: 1})
@@ -324,6 +328,8 @@ class Orbit(VectorSystem):
         fits = spread < WIDEST and math.log(self.size) < WIDEST
         if fits and u.device.type != "mps":
             return log_cumulative_sum(weights, counts)
+        if math.prod(count + 1 for count in counts) > FEW_STATES:
+            return log_sequential_sum(weights, counts)
         states = list(itertools.product(*(range(count + 1) for count in counts)))
         number = {state: i for i, state in enumerate(states)}
         products = [_splits(state, number) for state in states]
