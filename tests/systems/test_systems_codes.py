@@ -18,6 +18,8 @@ from rootspace.systems import (
     RootE8,
     Simplex,
     Table,
+    _leech,
+    _linear_code,
     system_from,
 )
 from rootspace.systems._leech import MOST, golay
@@ -206,8 +208,22 @@ class TestScan:
 
     @pytest.mark.parametrize("system", [Leech(), BCH(4, 5)], ids=repr)
     def test_what_was_kept_in_inference_mode_does_for_training(self, system) -> None:
-        golay.cache_clear()
+        _leech._KEPT.clear()
+        _linear_code._KEPT.clear()
         with torch.inference_mode():
             system.log_partition(torch.randn(2, system.dim), 3.0)
         z = torch.randn(2, system.dim, requires_grad=True)
         system.log_partition(z, 3.0).sum().backward()
+
+
+@pytest.mark.parametrize("system", [Leech(), BCH(4, 5)], ids=repr)
+def test_decoding_and_partition_function_are_single_graphs(system) -> None:
+    torch.compiler.reset()
+    z = torch.randn(4, system.dim)
+    for method in (
+        system.quantize,
+        lambda z: system.nearest(z, 3).index,
+        lambda z: system.log_partition(z, 10.0),
+    ):
+        compiled = torch.compile(method, fullgraph=True, backend="eager")
+        assert torch.equal(compiled(z), method(z))

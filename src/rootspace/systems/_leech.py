@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -35,6 +34,8 @@ MOST = 64
 ROWS = 64
 """Embeddings decoded together, to bound memory and to stay in the cache of a processor."""
 
+# Scores are sums, not matrix products, which a GPU may round to TF32.
+
 
 class _Golay(NamedTuple):
     """The extended binary Golay code [24, 12, 8].
@@ -53,9 +54,18 @@ class _Golay(NamedTuple):
     inside: Tensor
 
 
-@lru_cache(maxsize=8)
-@torch.inference_mode(False)  # what is kept must do for training as well
+_KEPT: dict[torch.device, _Golay] = {}
+
+
 def golay(device: torch.device) -> _Golay:
+    """The code on this device, made once. No `lru_cache`, which compiled graphs do not keep."""
+    if device not in _KEPT:
+        with torch.inference_mode(False):  # what is kept must do for training as well
+            _KEPT[device] = _Golay(*(part.to(device) for part in _make_golay()))
+    return _KEPT[device]
+
+
+def _make_golay() -> _Golay:
     rows = ["0" + "1" * 11] + ["1" + CIRCULANT[i:] + CIRCULANT[:i] for i in range(11)]
     number = torch.arange(WORDS)
     other = torch.zeros_like(number)
@@ -65,7 +75,7 @@ def golay(device: torch.device) -> _Golay:
     bits = bits.flatten(1)
     octads = bits[bits.sum(-1) == 8].nonzero()[:, 1].reshape(OCTADS, 8)
     inside = torch.zeros(OCTADS, 24).scatter(1, octads, 1.0).T.contiguous()
-    return _Golay(other.to(device), octads.to(device), inside.to(device))
+    return _Golay(other, octads, inside)
 
 
 class Leech(Enumerated):
@@ -91,6 +101,7 @@ class Leech(Enumerated):
 
     def __init__(self) -> None:
         self._pairs = Orbit(24, {1: 2}, signed=True)
+        golay(torch.device("cpu"))  # not first in a compiled graph
 
     @property
     def dim(self) -> int:
@@ -129,7 +140,7 @@ class Leech(Enumerated):
         """
         pair = self._pairs._nearest(z, k)[1]
         signed = self._pairs._vectors(pair.flatten(), z.dtype).reshape(*pair.shape, 24).sign()
-        pairs = 4 * (signed @ z[..., None])[..., 0], pair + TWOS + THREES
+        pairs = 4 * (signed * z[:, None]).sum(-1), pair + TWOS + THREES
         found = (_best_twos(z, k), _best_threes(z, k), pairs)
         score, index = (torch.cat(part, dim=-1) for part in zip(*found, strict=True))
         best, where = _top(score, k)
@@ -168,11 +179,11 @@ def _best_twos(z: Tensor, k: int) -> tuple[Tensor, Tensor]:
     inside, magnitude = code.inside.to(z.dtype), z.abs()
     # Signs of z, but for the smallest coordinate where they would be odd.
     odd = ((z < 0).to(z.dtype) @ inside) % 2
-    smallest = magnitude[:, code.octads].amin(dim=-1)
-    octad = _top(magnitude @ inside - 2 * odd * smallest, k)[1]
+    eight = magnitude[:, code.octads]
+    octad = _top(eight.sum(-1) - 2 * odd * eight.amin(-1), k)[1]
     bits = torch.arange(128, device=z.device)
     values = z.gather(-1, code.octads[octad].flatten(1)).reshape(*octad.shape, 8)
-    score = values @ (2 * even_signs(bits, 8)).to(z.dtype).T
+    score = (values[..., None, :] * (2 * even_signs(bits, 8)).to(z.dtype)).sum(-1)
     return score.flatten(1), ((octad << 7)[..., None] + bits).flatten(1)
 
 
@@ -188,14 +199,14 @@ def _log_twos(w: Tensor) -> Tensor:
     sign = torch.where(w < 0, -1.0, 1.0).to(w.dtype)  # not `abs`, whose gradient at 0 is 0
     magnitude = 2 * w * sign
     odd = ((w < 0).to(w.dtype) @ inside) % 2 == 1
-    smallest = magnitude.detach()[:, code.octads].amin(dim=-1)
-    factors = torch.exp(-2 * (magnitude[:, code.octads] - smallest[..., None]))
+    eight = magnitude[:, code.octads]
+    smallest = eight.detach().amin(dim=-1)
+    factors = torch.exp(-2 * (eight - smallest[..., None]))
     twice = torch.exp(-4 * smallest)
     same, other = torch.ones_like(smallest), torch.zeros_like(smallest)
     for factor in factors.unbind(-1):
         same, other = same + other * factor * twice, other + same * factor
-    best = magnitude @ inside
-    terms = best + torch.where(odd, torch.log(other) - 2 * smallest, torch.log(same))
+    terms = eight.sum(-1) + torch.where(odd, torch.log(other) - 2 * smallest, torch.log(same))
     return torch.logsumexp(terms, dim=-1)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -18,6 +17,9 @@ from ._scan import Enumerated
 
 MOST_BITS = 24
 """Every word is looked at, so there should not be more than 2**24 = 16,777,216."""
+
+MOST_KEPT = 8
+"""Codes whose half words are kept, at most 2 * 2**12 of them for each device and dtype."""
 
 
 class LinearCode(Enumerated):
@@ -192,12 +194,28 @@ class BCH(LinearCode):
         return f"BCH{self._arguments}"
 
 
-@lru_cache(maxsize=8)
-@torch.inference_mode(False)  # what is kept must do for training as well
+_KEPT: dict[tuple[tuple[str, ...], torch.device, torch.dtype], tuple[Tensor, Tensor]] = {}
+
+
 def _half_words(
     rows: tuple[str, ...], device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
-    """Signs of the words of the upper and of the lower half of the message bits, to multiply."""
+    """Signs of the words of the upper and of the lower half of the message bits, to multiply.
+
+    Made once for the codes used last. No `lru_cache`, which compiled graphs do not keep.
+    """
+    key = rows, device, dtype
+    if key not in _KEPT:
+        if len(_KEPT) >= MOST_KEPT:
+            _KEPT.clear()
+        with torch.inference_mode(False):  # what is kept must do for training as well
+            _KEPT[key] = _make_half_words(rows, device, dtype)
+    return _KEPT[key]
+
+
+def _make_half_words(
+    rows: tuple[str, ...], device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
     half = (len(rows) + 1) // 2
     tables = []
     for some in (rows[half:], rows[:half]):
