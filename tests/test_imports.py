@@ -19,8 +19,19 @@ ROOMS = {
     "models": {"_extras"},
     "data": {"_extras"},
     "report": {"_extras"},
+    "export": {"_extras", "systems", "classes"},
     "train": {"_extras", "systems", "classes", "losses", "models", "data", "report"},
-    "cli": {"_extras", "systems", "classes", "losses", "models", "data", "report", "train"},
+    "cli": {
+        "_extras",
+        "systems",
+        "classes",
+        "losses",
+        "models",
+        "data",
+        "report",
+        "train",
+        "export",
+    },
 }
 CORE = ("systems", "classes", "losses", "testing")
 
@@ -73,6 +84,7 @@ EXTRAS = {
     "jsonargparse",
     "lightning",
     "matplotlib",
+    "onnxscript",
     "PIL",
     "plotly",
     "pyarrow",
@@ -118,6 +130,13 @@ assert main(["plan", "1000"]) == 0
             "from rootspace.models import TimmBackbone; TimmBackbone('resnet18', 8)",
             {"timm"},
             "pip install 'rootspace[models]'",
+        ),
+        (
+            "import torch; from torch import nn; from rootspace import ClassMap\n"
+            "from rootspace.export import export_onnx; from rootspace.systems import RootA\n"
+            "export_onnx(nn.Identity(), ClassMap(RootA(3), 12), torch.randn(2, 3), 'x.onnx')",
+            {"onnxscript"},
+            "pip install 'rootspace[onnx]'",
         ),
         (
             "from rootspace.cli import main; sys.exit(main(['train']))",

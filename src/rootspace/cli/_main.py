@@ -16,6 +16,7 @@ COMMANDS = {
     "evaluate": "accuracy of a trained run on its test sets, or on others",
     "predict": "classes of image files",
     "embed": "embeddings of image files",
+    "export": "a trained run as an ONNX file, from image to class",
     "report": "write the report of a run again, beside other runs",
 }
 
