@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pyarrow.parquet
 import pytest
 import torch
@@ -131,6 +132,37 @@ def test_embed(run: Path, tmp_path: Path):
     trained = read_run(run)
     prediction = trained.objective.predict(torch.from_numpy(array))
     assert table["class"].to_pylist() == [trained.names[i] for i in prediction.label[:, 0]]
+
+
+def test_export(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = tmp_path / "model.onnx"
+    assert main(["export", str(run), f"--out={path}", "--top=2"]) == 0
+    assert "30 classes" in capsys.readouterr().out
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    trained = read_run(run)
+    assert json.loads(session.get_modelmeta().custom_metadata_map["rootspace.names"]) == (
+        trained.names
+    )
+    images = torch.randint(0, 256, (5, trained.in_channels, 16, 16), dtype=torch.uint8)
+    embedding, index, label, cosine = session.run(None, {"images": images.numpy()})
+    expected = trained.predict(images, 2)
+    np.testing.assert_allclose(embedding, trained.embed(images), rtol=1e-3, atol=1e-4)
+    np.testing.assert_array_equal(label, expected.label)
+    np.testing.assert_allclose(cosine, expected.cosine, atol=1e-4)
+    classes = trained.objective.classes
+    np.testing.assert_array_equal(index, classes.indices(expected.label))
+
+
+def test_export_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for folder, out, message in (
+        (run / "baselines/linear_ce", "model.onnx", "has a learned head"),
+        (run, "model.pt", "'--out' must end in .onnx"),
+        (run, "none/model.onnx", "none does not exist"),
+        (run, "model.onnx --top=31", "'top' must be an integer in [1, 30], not 31"),
+    ):
+        assert main(["export", str(folder), "--out", *f"{tmp_path}/{out}".split()]) == 2
+        assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_report_beside_another_run(run: Path, tmp_path: Path):
