@@ -13,14 +13,14 @@ SOURCE = Path(__file__).parents[1] / "src" / "rootspace"
 
 ROOMS = {
     "systems": set(),
-    "classes": {"systems"},
+    "classes": {"_text_table", "systems"},
     "losses": {"classes", "systems"},
     "testing": {"systems"},
     "models": {"_extras"},
     "data": {"_extras"},
     "report": {"_extras"},
     "export": {"_extras", "systems", "classes"},
-    "train": {"_extras", "systems", "classes", "losses", "models", "data", "report"},
+    "train": {"_extras", "_text_table", "systems", "classes", "losses", "models", "data", "report"},
     "cli": {
         "_extras",
         "systems",

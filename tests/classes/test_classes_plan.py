@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from rootspace import ClassMap, plan
-from rootspace.classes import FAMILIES, smallest_dim
+from rootspace.classes import FAMILIES, classifier_cost, smallest_dim
+from rootspace.classes._plan import FIXED
 
 COUNTS = (1, 2, 3, 10, 20, 21, 97, 1000, 5000)
 
@@ -74,13 +75,32 @@ class TestPlan:
         lines = str(plan(1000, dim=40)).splitlines()
         assert lines[0].split()[:4] == ["family", "n_min", "dim", "vectors"]
         assert set(lines[1]) == {"-"}
-        assert len(lines) == 2 + len(FAMILIES)
-        assert lines[2].split() == ["A_n", "32", "40", "1,640", "45.0", "deg", "14.2", "0.6", "MB"]
+        end = lines.index("")
+        assert end == 2 + len(FAMILIES)
+        row = ["A_n", "32", "40", "1,640", "45.0", "deg", "14.2", "0", "80", "0.6", "MB"]
+        assert lines[2].split() == row
+        lines = lines[:end]
         assert any("too small" in line and line.startswith("A_np") for line in lines)
         assert len({len(line) for line in lines if "deg" in line}) == 1, "columns are aligned"
 
     def test_rows_are_those_of_the_families(self) -> None:
-        assert [row.family for row in plan(10).rows] == list(FAMILIES)
+        assert [row.family for row in plan(10).rows] == [*FAMILIES, *FIXED]
+        assert [row.family for row in plan(1000).rows] == [*FAMILIES, "Leech"]
+        assert [row.family for row in plan(100, dim=8).rows] == [*FAMILIES, "E8"]
+
+    def test_cost(self) -> None:
+        found = plan(100_000, dim=128)
+        code = found.row("3-level code")
+        assert code.bytes_per_class == 3 * 128 / 8
+        assert found.row("signed n/2-hot").bytes_per_class == 128 / 4
+        assert found.row("V_n^21").bytes_per_class == 0
+        assert (code.decode_operations or 0) > 1000 * (found.row("V_n^21").decode_operations or 0)
+        labels = torch.arange(20)
+        assert code.system is not None
+        vectors = code.system.quantize(torch.randn(20, 128))
+        stored = ClassMap.assigned(code.system, vectors)
+        assert stored.bytes_per_class == code.bytes_per_class
+        assert torch.allclose(stored.vectors(labels), vectors)
 
     def test_sizes_grow_with_the_dimension(self) -> None:
         # `smallest_dim` bisects.
@@ -101,9 +121,42 @@ class TestPlan:
             plan(10, dim=value)  # pyright: ignore[reportArgumentType]
 
     def test_unknown_family(self) -> None:
-        with pytest.raises(ValueError, match=r"'family' must be one of \[.*'A_n'.*not 'B_n'"):
-            plan(10).row("B_n")
+        with pytest.raises(ValueError, match=r"'family' must be one of \[.*'A_n'.*not 'C_n'"):
+            plan(10).row("C_n")
 
     def test_one_class(self) -> None:
         assert plan(1).row("A_n").n_min == 1
         assert math.isfinite(plan(1).row("A_np").scale or math.nan)
+
+
+class TestClassifierCost:
+    @pytest.mark.parametrize(
+        ("num_classes", "megabytes"),
+        [(0, 943), (1000, 943), (10_000, 973), (100_000, 1237), (10**6, 3873), (10**7, 30281)],
+    )
+    def test_model_sizes_of_table_10(self, num_classes: int, megabytes: int) -> None:
+        assert classifier_cost(num_classes).model_mib == pytest.approx(megabytes, rel=0.01)
+
+    def test_parameters_of_table_9(self) -> None:
+        for count in (0, 10, 1000, 100_000, 1_000_000):
+            cost = classifier_cost(count, "ViT-S/16")
+            assert cost.parameters == pytest.approx(22e6 + 384 * count, rel=0.02)
+
+    def test_against_torch(self) -> None:
+        layer = torch.nn.Linear(768, 500)
+        cost = classifier_cost(500)
+        assert cost.layer_parameters == sum(p.numel() for p in layer.parameters())
+        optimizer = torch.optim.AdamW(layer.parameters())
+        layer(torch.randn(2, 768)).sum().backward()
+        optimizer.step()
+        states = [s for state in optimizer.state.values() for k, s in state.items() if k != "step"]
+        held = sum(t.numel() for t in states) + sum(
+            p.grad.numel() for p in layer.parameters() if p.grad is not None
+        )
+        assert cost.optimizer_mib == pytest.approx(4 * held / 2**20)
+
+    def test_wrong(self) -> None:
+        with pytest.raises(ValueError, match=r"'backbone' must be one of .*not 'ResNet'"):
+            classifier_cost(10, "ResNet")
+        with pytest.raises(ValueError, match="'num_classes' must be an integer of at least 0"):
+            classifier_cost(-1)

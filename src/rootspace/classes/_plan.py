@@ -2,23 +2,61 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rootspace.systems import Orbit, RootA, VectorSystem
+from rootspace._text_table import text_table
+from rootspace.systems import (
+    Enumerated,
+    Hypercube,
+    Leech,
+    Orbit,
+    Orthoplex,
+    PermutationCode,
+    RootA,
+    RootB,
+    RootD,
+    RootE8,
+    SignedKHot,
+    Simplex,
+    VectorSystem,
+)
 
-FAMILIES: dict[str, Callable[[int], VectorSystem]] = {
+from ._classifier_cost import BACKBONES, classifier_cost
+from ._packing import bits_for
+
+FORMULAS: dict[str, Callable[[int], VectorSystem]] = {
     "A_n": RootA,
     "A_n isometric": lambda n: RootA(n, projection="isometric"),
     "A_np": lambda n: RootA(n, positive=True),
     "A_n, 1 interpolation": lambda n: RootA(n, interpolations=1),
-    "D_n": lambda n: Orbit(n, {1: 2}, signed=True),
+    "D_n": RootD,
+    "B_n": RootB,
     "V_n^21": lambda n: Orbit(n, {1: 2, -1: 1}),
-    "signed 3-hot": lambda n: Orbit(n, {1: 3}, signed=True),
+    "signed 3-hot": lambda n: SignedKHot(n, 3),
     "V_n^22": lambda n: Orbit(n, {1: 2, -1: 2}),
-    "signed 4-hot": lambda n: Orbit(n, {1: 4}, signed=True),
+    "signed 4-hot": lambda n: SignedKHot(n, 4),
+    "orthoplex": Orthoplex,
+    "simplex": Simplex,
+    "hypercube": Hypercube,
 }
+"""Families whose nearest vector is found in closed form: name -> dimension -> system."""
+
+CODES: dict[str, Callable[[int], VectorSystem]] = {
+    "signed n/2-hot": lambda n: SignedKHot(n, n // 2),
+    "3-level code": PermutationCode,
+}
+"""Dense families for assignment from data: a code is stored for each class, and searched."""
+
+FAMILIES = FORMULAS | CODES
 """One-parameter families of systems: name -> dimension -> system."""
+
+FIXED: dict[str, Callable[[], VectorSystem]] = {"E8": RootE8, "Leech": Leech}
+"""Systems of one dimension."""
+
+MOST_STATES_DIM = 40
+"""Beyond it the partition function of a 3-level code, and so its scale, takes too long."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +67,17 @@ class PlanRow:
         family: its name.
         n_min: smallest dimension that holds the classes (Sec. 5.4).
         system: in the dimension asked for, n_min by default; None where that is too small.
-        scale: at which an embedding on its vector gets probability 0.9.
+        scale: at which an embedding on its vector gets probability 0.9; None where unknown.
+        bytes_per_class: stored for each class; 0 for a formula.
+        decode_operations: comparisons or products for the nearest class of an embedding, about.
     """
 
     family: str
     n_min: int
     system: VectorSystem | None
     scale: float | None
+    bytes_per_class: float | None
+    decode_operations: int | None
 
 
 @dataclass(frozen=True)
@@ -54,7 +96,8 @@ class Plan:
         for row in self.rows:
             if row.family == family:
                 return row
-        raise ValueError(f"Argument 'family' must be one of {sorted(FAMILIES)}, not {family!r}.")
+        known = [row.family for row in self.rows]
+        raise ValueError(f"Argument 'family' must be one of {known}, not {family!r}.")
 
     def classifier_bytes(self, dim: int) -> int:
         """A float32 linear layer with its gradient and AdamW's two moments."""
@@ -62,36 +105,65 @@ class Plan:
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Header and rows of the table as text."""
-        header = ["family", "n_min", "dim", "vectors", "min angle", "scale", "classifier layer"]
+        header = [
+            "family",
+            "n_min",
+            "dim",
+            "vectors",
+            "min angle",
+            "scale",
+            "bytes/class",
+            "decode ops",
+            "classifier layer",
+        ]
         body = []
         for row in self.rows:
-            if row.system is None or row.scale is None:
-                body.append([row.family, f"{row.n_min:,}", "too small", "", "", "", ""])
+            start = [row.family, f"{row.n_min:,}"]
+            if row.system is None:
+                body.append([*start, "too small", *("",) * (len(header) - 3)])
                 continue
             body.append(
                 [
-                    row.family,
-                    f"{row.n_min:,}",
+                    *start,
                     f"{row.system.dim:,}",
-                    f"{row.system.size:,}",
+                    _count(row.system.size),
                     f"{row.system.min_angle:.1f} deg",
-                    f"{row.scale:.1f}",
+                    "" if row.scale is None else f"{row.scale:.1f}",
+                    f"{row.bytes_per_class:g}",
+                    _count(row.decode_operations or 0),
                     _megabytes(self.classifier_bytes(row.system.dim)),
                 ]
             )
         return header, body
 
-    def __str__(self) -> str:
-        header, body = self.cells()
-        widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if i == 0 else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-            ).rstrip()
-            for line in [header, *body]
+    def classifier_cells(self) -> tuple[list[str], list[list[str]]]:
+        """What a classifier layer costs on the paper's backbones, against none (Tables 9, 10)."""
+        header = [
+            "backbone",
+            "head",
+            "parameters",
+            "model size",
+            "layer in training",
+            "logits, batch 256",
         ]
-        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+        body = []
+        for backbone in BACKBONES:
+            for count in (0, self.num_classes):
+                cost = classifier_cost(count, backbone)
+                body.append(
+                    [
+                        backbone,
+                        f"{count:,} classes" if count else "none (LSC)",
+                        f"{cost.parameters / 1e6:,.1f} M",
+                        f"{cost.model_mib:,.0f} MiB",
+                        f"{cost.optimizer_mib:,.0f} MiB",
+                        f"{cost.logits_mib(256):,.0f} MiB",
+                    ]
+                )
+        return header, body
+
+    def __str__(self) -> str:
+        return f"{text_table(*self.cells())}\n\n{text_table(*self.classifier_cells())}"
 
 
 def plan(num_classes: int, dim: int | None = None) -> Plan:
@@ -102,7 +174,7 @@ def plan(num_classes: int, dim: int | None = None) -> Plan:
         dim: of the embedding, if the network dictates it; n_min of each system by default.
 
     Returns:
-        A `Plan`: for each family n_min, and size, angle and scale in the dimension used.
+        A `Plan`: for each family n_min, and size, angle, scale and cost in the dimension used.
 
     Raises:
         ValueError: num_classes or dim is not a positive integer.
@@ -113,10 +185,27 @@ def plan(num_classes: int, dim: int | None = None) -> Plan:
     rows = []
     for family, make in FAMILIES.items():
         n_min = smallest_dim(make, num_classes)
-        system = None if dim is not None and dim < n_min else make(n_min if dim is None else dim)
-        scale = None if system is None else system.scale_for(0.9) if system.size > 1 else 1.0
-        rows.append(PlanRow(family, n_min, system, scale))
+        fits = dim is None or dim >= n_min
+        system = make(n_min if dim is None else dim) if fits else None
+        rows.append(_row(family, n_min, system, num_classes))
+    for family, make_fixed in FIXED.items():
+        system = make_fixed()
+        if system.size >= num_classes and dim in (None, system.dim):
+            rows.append(_row(family, system.dim, system, num_classes))
     return Plan(num_classes, tuple(rows))
+
+
+def _row(family: str, n_min: int, system: VectorSystem | None, num_classes: int) -> PlanRow:
+    if system is None:
+        return PlanRow(family, n_min, None, None, None, None)
+    many_states = isinstance(system, PermutationCode) and system.dim > MOST_STATES_DIM
+    scale = None if many_states else system.scale_for(0.9) if system.size > 1 else 1.0
+    if family in CODES:
+        assert isinstance(system, Orbit)
+        stored = bits_for(len(system.levels)) * -(-system.dim // 8)
+        return PlanRow(family, n_min, system, scale, stored, num_classes * system.dim)
+    looked_at = system.size if isinstance(system, Enumerated) else 2
+    return PlanRow(family, n_min, system, scale, 0.0, looked_at * system.dim)
 
 
 def smallest_dim(make: Callable[[int], VectorSystem], num_classes: int) -> int:
@@ -136,6 +225,14 @@ def smallest_dim(make: Callable[[int], VectorSystem], num_classes: int) -> int:
         middle = (low + high) // 2
         low, high = (low, middle) if holds(middle) else (middle, high)
     return high
+
+
+def _count(number: int) -> str:
+    """Exact where it is short, else in powers of ten."""
+    if number < 10**12:
+        return f"{number:,}"
+    exponent = math.floor(math.log10(number))
+    return f"{number / 10**exponent:.1f}e{exponent}" if exponent < 300 else f"1e{exponent}"
 
 
 def _megabytes(size: int) -> str:

@@ -130,7 +130,7 @@ def _group_maxima(rounded: Tensor, levels: Tensor) -> Tensor:
     """`[N, dim]` and `[C, dim]` int8 -> `[N, ceil(C / GROUP)]` best product in each group."""
     maxima = []
     for part in levels.split(STEP):
-        scores = torch._int_mm(rounded, part.T)
+        scores = torch._int_mm(rounded, part.T)  # pyright: ignore[reportPrivateImportUsage]
         short = -len(part) % GROUP
         if short:
             scores = torch.nn.functional.pad(

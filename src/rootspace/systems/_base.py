@@ -251,16 +251,31 @@ class VectorSystem(abc.ABC):
         total = sum(counts)
         weights = torch.tensor([float(count / total) for count in counts], dtype=torch.float64)
 
-        def probability(scale: float) -> float:
-            return float(weights @ torch.exp(scale - self.log_partition(vectors, scale)))
+        def excess(scale: float) -> float:
+            share = float(weights @ torch.exp(scale - self.log_partition(vectors, scale)))
+            return math.log(max(share, 1e-300) / max(1 - share, 1e-16)) - wanted
 
+        # False position on the log-odds, which are nearly linear in the scale (Illinois rule).
+        wanted = math.log(p / (1 - p))
         low, high = 0.0, 1.0
-        while probability(high) < p:
-            low, high = high, 2 * high
-        while high - low > 1e-9 * high:
-            middle = (low + high) / 2
-            low, high = (middle, high) if probability(middle) < p else (low, middle)
+        below, above = excess(low), excess(high)
+        while above < 0:
+            low, below = high, above
+            high, above = 2 * high, excess(2 * high)
+        while high - low > 1e-10 * high:
+            middle = high - above * (high - low) / (above - below)
+            if not low < middle < high:
+                middle = (low + high) / 2
+            found = excess(middle)
+            if abs(found) < 1e-12:
+                return middle
+            if found < 0:
+                low, below, above = middle, found, above / 2
+            else:
+                high, above, below = middle, found, below / 2
         return high
+
+    # ---------------------------------------------------------------- sparse vectors
 
     def placements(self, index: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
         """The vectors with these indices by their non-zero coordinates.

@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
 import rootspace
+from rootspace._text_table import text_table
 from rootspace.classes import ClassMap
 from rootspace.data import ImageData
 from rootspace.models import num_parameters
@@ -319,11 +320,7 @@ def summary(folder: Path, baselines: list[str]) -> str:
                 *(f"{row['test'][name]['accuracy']:.1%}" for name in tests),
             ]
         )
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    return text_table(lines[0], lines[1:])
 
 
 def _check_losses(config: Mapping[str, Any], run: RunConfig) -> None:
