@@ -1,191 +1,389 @@
-"""Forward and backward of the losses against the number of classes: time and peak memory.
+"""Training step of the losses against the number of classes: time and peak memory, with peers.
 
-    python benchmarks/loss.py [--quick] [--out benchmarks/results]
+    python benchmarks/loss.py [--quick] [--only PATTERN ...] [--batch 1024 256]
 
-`SystemSoftmaxLoss` and `CosineLoss` over A_384 with one interpolation (56,770,560 vectors) against
-a learned linear layer with cross-entropy, for 1e3 to 5e7 classes; batch 256, dimension 384,
-float32. Memory is the growth of the resident set of a process for each cell; the times of our
-losses are taken in turn in one process. The linear layer has no optimiser state here; AdamW would
-add twice its weights. It stops where memory ends.
+Forward and backward of a loss on a batch of embeddings of dimension 384, float32, and for methods
+with parameters the step of their optimiser. See docs/benchmarks.md for the methods and what the
+figures mean.
 """
 
 from __future__ import annotations
 
-import argparse
-import csv
-import json
-import os
-import platform
-import resource
-import statistics
-import subprocess
-import sys
+import itertools
 import time
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
 
-import matplotlib
-import matplotlib.pyplot as plt
+import _common
 import torch
+from _common import Cell, Panel, Results, Row, Settings, number
+from torch import Tensor, nn
 
 from rootspace import ClassMap
-from rootspace.losses import CosineLoss, SystemSoftmaxLoss
-from rootspace.systems import RootA
-from rootspace.train.memory import peak_megabytes, reset_peak
+from rootspace._extras import require
+from rootspace.losses import CosineLoss, InBatchSoftmaxLoss, SystemSoftmaxLoss
+from rootspace.systems import system_from
 
-matplotlib.use("Agg")
+DIM = 384
+COUNTS = (1_000, 10_000, 125_000, 1_400_000, 5_500_000, 8_000_000, 16_000_000, 29_000_000)
+COUNTS = (*COUNTS, 100_000_000)  # the identities of Partial FC's tables, and fewer
+NEGATIVES = 8192
+"""Classes that the sampled softmax draws."""
+SHARE = 0.1
+"""Share of the class centres that Partial FC takes into a step."""
+CUTOFFS = (2_000, 20_000, 200_000, 2_000_000)
+"""Of the adaptive softmax: where its clusters of ever rarer classes begin."""
+COLUMNS = ("part", "method", "system", "classes", "batch", "status")
+COLUMNS = (*COLUMNS, "ms", "update_ms", "mb", "reference_ms")
 
-BATCH, DIM = 256, 384
-METHODS = ("linear + cross-entropy", "CosineLoss", "SystemSoftmaxLoss")
-COUNTS = (1_000, 10_000, 100_000, 1_000_000, 10_000_000, 50_000_000)
+A, D = "RootA(384)", "RootD(384)"
+A1, A2 = "RootA(384, interpolations=1)", "RootA(384, interpolations=2)"
+OURS = {
+    "CosineLoss": (CosineLoss, (A2,)),
+    "InBatchSoftmaxLoss": (InBatchSoftmaxLoss, (A2,)),
+    "SystemSoftmaxLoss": (SystemSoftmaxLoss, (A, D, A1, A2)),
+}
+REFERENCE = ("SystemSoftmaxLoss", A2)
+"""What the others are divided by, in the process of each."""
 
 
-class LinearCE(torch.nn.Module):
+class Linear(nn.Module):
+    """A linear layer and cross-entropy."""
+
     def __init__(self, num_classes: int) -> None:
         super().__init__()
-        self.layer = torch.nn.Linear(DIM, num_classes)
+        self.layer = nn.Linear(DIM, num_classes)
 
-    def forward(self, z: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.cross_entropy(self.layer(z), labels)
-
-
-def make(method: str, num_classes: int) -> torch.nn.Module:
-    if method == METHODS[0]:
-        return LinearCE(num_classes)
-    classes = ClassMap(RootA(DIM, interpolations=1), num_classes)
-    return CosineLoss(classes) if method == METHODS[1] else SystemSoftmaxLoss(classes)
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(self.layer(z), labels)
 
 
-def measure(method: str, num_classes: int, seconds: float) -> dict[str, float]:
-    """One cell, in this process: median milliseconds of a step, megabytes."""
-    torch.set_num_threads(os.cpu_count() or 1)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    resource.setrlimit(resource.RLIMIT_DATA, (int(0.9 * memory),) * 2)
-    torch.manual_seed(0)
-    z = torch.randn(BATCH, DIM, requires_grad=True)
-    torch.nn.functional.normalize(z).sum().backward()  # start the threads
-    cpu = torch.device("cpu")
-    reset_peak(cpu)
-    before = peak_megabytes(cpu)
-    loss = make(method, num_classes)
+class Adaptive(nn.Module):
+    """torch's adaptive softmax: its labels must be sorted by frequency."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        cutoffs = [cutoff for cutoff in CUTOFFS if cutoff < num_classes] or [num_classes // 2]
+        self.layer = nn.AdaptiveLogSoftmaxWithLoss(DIM, num_classes, cutoffs)
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        return self.layer(z, labels).loss
+
+
+class Sampled(nn.Module):
+    """Softmax over the own class and uniformly drawn ones, shared by the batch."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.weight = nn.Embedding(num_classes, DIM, sparse=True)
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        # Uniform draws need no correction of the logits: all negatives have the same chance.
+        drawn = torch.randint(self.num_classes, (min(NEGATIVES, self.num_classes),))
+        own = (z * self.weight(labels)).sum(-1, keepdim=True)
+        others = z @ self.weight(drawn).T
+        others = others.masked_fill(drawn == labels[:, None], -torch.inf)
+        logits = torch.cat([own, others], -1)
+        return nn.functional.cross_entropy(logits, torch.zeros_like(labels))
+
+
+class PartialFC(nn.Module):
+    """Cosine softmax over the classes of the batch and a random share of the others.
+
+    As insightface's Partial FC with AdamW on one device: weights and both moments of all classes
+    stay in memory, those of the share are copied out for a step and back after it.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.stored = [0.01 * torch.randn(num_classes, DIM)]
+        self.stored += [torch.zeros(num_classes, DIM) for _ in range(2)]
+        self.steps = 0
+
+    def forward(self, z: Tensor, labels: Tensor) -> Tensor:
+        positive = labels.unique()
+        order = torch.rand(self.num_classes)
+        order[positive] = 2.0
+        kept = max(len(positive), int(SHARE * self.num_classes))
+        self.chosen = order.topk(kept).indices.sort().values
+        self.active = nn.Parameter(self.stored[0][self.chosen])
+        target = torch.searchsorted(self.chosen, labels)
+        cosine = nn.functional.linear(
+            nn.functional.normalize(z), nn.functional.normalize(self.active)
+        )
+        return nn.functional.cross_entropy(64 * cosine, target)
+
+    def update(self) -> None:
+        """AdamW on the share."""
+        optimizer = torch.optim.AdamW([self.active], fused=True)
+        average, square = (moment[self.chosen] for moment in self.stored[1:])
+        state = {"step": torch.tensor(float(self.steps)), "exp_avg": average, "exp_avg_sq": square}
+        optimizer.state[self.active] = state
+        optimizer.step()
+        self.steps += 1
+        with torch.no_grad():
+            for stored, new in zip(self.stored, (self.active, average, square), strict=True):
+                stored[self.chosen] = new
+
+
+def metric_learning(name: str) -> Callable[[int], nn.Module]:
+    """A loss of pytorch-metric-learning."""
+
+    def make(num_classes: int) -> nn.Module:
+        losses = require(
+            "pytorch_metric_learning.losses", extra="benchmark", purpose="benchmarks/loss.py"
+        )
+        return getattr(losses, name)(num_classes, DIM)
+
+    return make
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A method that stores something for each class.
+
+    Attributes:
+        make: number of classes -> loss.
+        copies: floats that it surely keeps for each weight: with AdamW the weight, its gradient
+            and two moments; fewer where the gradient covers a part of the classes only.
+        dense: it has a logit for each class and embedding.
+    """
+
+    make: Callable[[int], nn.Module]
+    copies: int
+    dense: bool
+
+    def least_bytes(self, num_classes: int, batch: int) -> int:
+        """Memory below which it cannot work."""
+        return 4 * num_classes * (self.copies * DIM + self.dense * batch)
+
+
+PEERS = {
+    "Linear + cross-entropy": Peer(Linear, 4, True),
+    "PML NormalizedSoftmaxLoss": Peer(metric_learning("NormalizedSoftmaxLoss"), 4, True),
+    "PML ArcFaceLoss": Peer(metric_learning("ArcFaceLoss"), 4, True),
+    "torch adaptive softmax": Peer(Adaptive, 0, False),  # its rare classes have short vectors
+    "sampled softmax": Peer(Sampled, 3, False),
+    "Partial FC, r = 0.1": Peer(PartialFC, 3, False),
+}
+
+
+def make_update(loss: nn.Module) -> Callable[[], None] | None:
+    """The step of the optimiser; None for a loss that has nothing to learn."""
+    if isinstance(loss, PartialFC):
+        return loss.update
+    parameters = list(loss.parameters())
+    if not parameters:
+        return None
+    if isinstance(loss, Sampled):
+        optimizer = torch.optim.SparseAdam(parameters)
+    else:
+        optimizer = torch.optim.AdamW(parameters, fused=True)
+
+    def update() -> None:
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return update
+
+
+def make_loss(method: str, system: str | None, num_classes: int) -> nn.Module:
+    if system is None:
+        return PEERS[method].make(num_classes)
+    return OURS[method][0](ClassMap(system_from(system), num_classes))
+
+
+def draw(method: str, num_classes: int, batch: int) -> Tensor:
+    """Labels: uniform, or by Zipf's law for the method that is made for it."""
+    if method == "torch adaptive softmax":
+        return (num_classes ** torch.rand(batch, dtype=torch.float64)).long() - 1
+    return torch.randint(num_classes, (batch,))
+
+
+def measure(columns: Row, settings: Settings) -> Iterator[Row]:
+    """The rows of a cell, in this process."""
+    measure_part = in_turn if columns["part"] == "in turn" else measure_step
+    yield from measure_part(columns, settings)
+
+
+def measure_step(columns: Row, settings: Settings) -> Iterator[Row]:
+    """Milliseconds of forward and backward, and of the update; peak of memory."""
+    method, num_classes, batch = columns["method"], columns["classes"], columns["batch"]
+    z = torch.randn(batch, DIM, requires_grad=True)
+    nn.functional.normalize(z).sum().backward()  # start the threads
+    before = _common.reset_peak()
+    loss = make_loss(method, columns["system"], num_classes)
+    update = make_update(loss)
     times: list[float] = []
-    while len(times) < 3 or (sum(times) < seconds and len(times) < 200):
-        labels = torch.randint(num_classes, (BATCH,))
+    updates: list[float] = []
+    while len(times) < 4 or (sum(times) < settings.seconds and len(times) < 200):
+        labels = draw(method, num_classes, batch)
         start = time.perf_counter()
         loss(z, labels).backward()
-        times.append(time.perf_counter() - start)
-    return {"ms": 1e3 * statistics.median(times[1:]), "mb": peak_megabytes(cpu) - before}
+        middle = time.perf_counter()
+        times.append(middle - start)
+        if update is not None:
+            update()
+            updates.append(time.perf_counter() - middle)
+        if sum(times) + sum(updates) > _common.SLOW:
+            break
+    row = {
+        "ms": 1e3 * median(times[1:] or times),
+        "update_ms": 1e3 * median(updates[1:] or updates) if updates else None,
+        "mb": _common.peak_megabytes() - before,
+    }
+    del loss, update
+    # In this process too: processes differ by more than some of the ratios do.
+    reference = make_loss(*REFERENCE, num_classes)
+    labels = torch.randint(num_classes, (batch,))
+    yield row | {
+        "reference_ms": _common.median_ms(lambda: reference(z, labels).backward(), settings.seconds)
+    }
 
 
-def measure_in_turn(method: str, counts: list[int], seconds: float) -> list[float]:
-    """Median milliseconds of a step for each number of classes, all in this process, in turn.
+def in_turn(columns: Row, settings: Settings) -> Iterator[Row]:
+    """One of ours for each number of classes, taking turns."""
+    system, batch = columns["system"], columns["batch"]
+    size = system_from(system).size
+    counts = [count for count in counts_of(settings.quick) if count <= size]
+    z = torch.randn(batch, DIM, requires_grad=True)
 
-    Processes differ from one another by more than the numbers of classes do.
-    """
-    torch.set_num_threads(os.cpu_count() or 1)
-    losses = [make(method, count) for count in counts]
-    z = torch.randn(BATCH, DIM, requires_grad=True)
-    times: list[list[float]] = [[] for _ in counts]
-    started = time.perf_counter()
-    while len(times[0]) < 5 or time.perf_counter() - started < seconds * len(counts):
-        for loss, count, own in zip(losses, counts, times, strict=True):
-            labels = torch.randint(count, (BATCH,))
-            start = time.perf_counter()
-            loss(z, labels).backward()
-            own.append(time.perf_counter() - start)
-    return [1e3 * statistics.median(own[2:]) for own in times]
+    def step(loss: nn.Module, count: int) -> Callable[[], None]:
+        return lambda: loss(z, torch.randint(count, (batch,))).backward()
+
+    losses = [make_loss(columns["method"], system, count) for count in counts]
+    calls = [step(loss, count) for loss, count in zip(losses, counts, strict=True)]
+    times = _common.median_ms_in_turn(calls, settings.seconds)
+    for count, ms in zip(counts, times, strict=True):
+        yield {"classes": count, "ms": ms}
 
 
-def cell(method: str, num_classes: int, seconds: float) -> dict[str, float] | None:
-    """One cell in a new process; None where memory ends."""
-    done = run_again("--cell", method, str(num_classes), "--seconds", str(seconds))
-    if done.returncode:
-        if "memory" in done.stderr or done.returncode == -9:
-            return None
-        raise RuntimeError(done.stderr)
-    return json.loads(done.stdout)
+def counts_of(quick: bool) -> tuple[int, ...]:
+    return (COUNTS[0], COUNTS[-1]) if quick else COUNTS
 
 
-def run_again(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, __file__, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+def methods() -> Iterator[tuple[str, str | None]]:
+    """Ours, one for each system, then the peers."""
+    for method, (_, systems) in OURS.items():
+        yield from ((method, system) for system in systems)
+    for method in PEERS:
+        yield method, None
 
 
-def markdown(rows: list[dict[str, Any]], counts: tuple[int, ...]) -> str:
-    """A line for each number of classes, time and memory for each method."""
-    found = {(row["method"], row["classes"]): row for row in rows}
-    lines = [
-        "| classes | " + " | ".join(f"{m}: ms | MB" for m in METHODS) + " | CE / system softmax |",
-        "|---" * (2 * len(METHODS) + 2) + "|",
+def make_cells(batches: Sequence[int], settings: Settings) -> Iterator[Cell]:
+    """In the order of measuring: small tables first; a quick run has each method once."""
+    for batch, count in itertools.product(batches, counts_of(settings.quick)):
+        for method, system in methods():
+            columns = {"part": "step", "method": method, "system": system}
+            columns |= {"classes": count, "batch": batch}
+            skip = None
+            if system is not None:
+                once = settings.quick and (system, count) != (A2, COUNTS[-1])
+                if count > system_from(system).size or once:
+                    continue
+            elif settings.quick and count > COUNTS[0]:
+                continue
+            elif PEERS[method].least_bytes(count, batch) > settings.memory:
+                skip = "out of memory (predicted)"
+            yield Cell(f"{title(method, system)}/{count}/batch {batch}", columns, skip)
+    for batch, (method, system) in itertools.product(batches, methods()):
+        if (method, system) == REFERENCE or (system in (A1, A2) and not settings.quick):
+            columns = {"part": "in turn", "method": method, "system": system, "batch": batch}
+            yield Cell(f"{title(method, system)}/in turn/batch {batch}", columns)
+
+
+def title(method: str, system: str | None) -> str:
+    return method if system is None else f"{method}, {system}"
+
+
+def report(results: Results, batch: int) -> str:
+    """Times with their ratios, and memory: a line a method, a column a number of classes."""
+    counts = sorted({row["classes"] for row in results.find_all(part="step", batch=batch)})
+    header = ["method", *(f"{count:,}" for count in counts)]
+    times, updates, memory = [], [], []
+    for method, system in methods():
+        name = title(method, system)
+        cells = [
+            results.find(part="step", method=method, system=system, classes=count, batch=batch)
+            for count in counts
+        ]
+        if not any(cells):
+            continue
+        times.append([name, *(_ratio(cell) for cell in cells)])
+        memory.append([name, *(_figure(cell, "mb") for cell in cells)])
+        if system is None:
+            updates.append([name, *(_figure(cell, "update_ms") for cell in cells)])
+    parts = [
+        f"### Batch {batch}",
+        f"Forward and backward, ms (and as a multiple of {title(*REFERENCE)}, same process):",
+        _common.table(header, times),
+        "Peak memory, MB (weights, gradients, state of the optimiser, all of a step):",
+        _common.table(header, memory),
+        "Update by the optimiser, ms (none for ours, which have no parameters):",
+        _common.table(header, updates),
     ]
-    for count in counts:
-        cells = []
-        for method in METHODS:
-            row = found[method, count]
-            fits = row["ms"] is not None
-            cells += [f"{row['ms']:.1f}", f"{row['mb']:,.0f}"] if fits else ["out of memory", ""]
-        ce, ours = found[METHODS[0], count]["ms"], found[METHODS[2], count]["ms"]
-        ratio = f"{ce / ours:.2g}" if ce is not None else ""
-        lines.append(f"| {count:,} | " + " | ".join(cells) + f" | {ratio} |")
-    return "\n".join(lines)
+    return "\n\n".join(parts)
 
 
-def plot(rows: list[dict[str, Any]], path: Path) -> None:
-    """Time and memory against the number of classes, both logarithmic."""
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    for axis, key, label in zip(axes, ("ms", "mb"), ("ms a step", "peak memory, MB"), strict=True):
-        for method in METHODS:
-            cells = [r for r in rows if r["method"] == method and r[key] is not None]
-            x, y = [r["classes"] for r in cells], [max(float(str(r[key])), 0.1) for r in cells]
-            axis.loglog(x, y, marker="o", label=method)
-        axis.set(xlabel="classes", ylabel=label)
-        axis.grid(alpha=0.3)
-    axes[0].legend(frameon=False, fontsize="small")
-    figure.suptitle(f"loss forward + backward, batch {BATCH}, dim {DIM}", fontsize="medium")
-    figure.savefig(path, dpi=110)
+def _figure(row: Row | None, column: str) -> str:
+    if row is None:
+        return ""
+    return number(row[column]) if row["status"] == "ok" else row["status"]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="up to 100,000 classes, in seconds")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results")
-    parser.add_argument("--seconds", type=float, default=3.0, help="measuring time of a cell")
-    parser.add_argument("--cell", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--in_turn", nargs="+", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.in_turn:
-        counts_given = [int(count) for count in options.in_turn[1:]]
-        print(json.dumps(measure_in_turn(options.in_turn[0], counts_given, options.seconds)))
-        return
+def _ratio(row: Row | None) -> str:
+    text = _figure(row, "ms")
+    if row is None or row["reference_ms"] is None:
+        return text
+    return f"{text} ({number(row['ms'] / row['reference_ms'])}x)"
+
+
+def draw_plot(results: Results, batch: int, out: _common.Path) -> None:
+    panels = []
+    for column, label in (("ms", "forward + backward, ms"), ("mb", "peak memory of a step, MB")):
+        lines = {}
+        for method, system in methods():
+            name = title(method, system) if system is None else f"rootspace {title(method, system)}"
+            rows = results.find_all(
+                part="step", method=method, system=system, batch=batch, status="ok"
+            )
+            points = [(row["classes"], max(row[column], 0.1)) for row in rows]
+            if points:
+                lines[name] = points
+        panels.append(Panel(label, lines))
+    _common.plot(out, f"losses, batch {batch}, dim {DIM}, float32", panels)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = _common.make_parser((__doc__ or "").splitlines()[0], limit=180)
+    parser.add_argument("--batch", type=int, nargs="+", help="1024 by default")
+    options = parser.parse_args(arguments)
     if options.cell:
-        print(json.dumps(measure(options.cell[0], int(options.cell[1]), options.seconds)))
+        _common.run_in_cell(options.cell, measure)
         return
-    counts = COUNTS[:3] if options.quick else COUNTS
-    seconds = 0.3 if options.quick else options.seconds
-    rows: list[dict[str, Any]] = []
-    for count in counts:
-        for method in METHODS:
-            result = cell(method, count, seconds) or {"ms": None, "mb": None}
-            rows.append({"method": method, "classes": count, **result})
-            print(rows[-1], file=sys.stderr)
-    for method in METHODS[1:]:
-        done = run_again("--seconds", str(seconds), "--in_turn", method, *map(str, counts))
-        done.check_returncode()
-        for row, ms in zip(
-            [r for r in rows if r["method"] == method], json.loads(done.stdout), strict=True
-        ):
-            row["ms"] = ms
-    machine = f"{os.cpu_count()} cores ({platform.machine()}), torch {torch.__version__}"
-    table = markdown(rows, counts)
-    options.out.mkdir(parents=True, exist_ok=True)
-    with (options.out / "loss.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    plot(rows, options.out / "loss.png")
-    text = f"batch {BATCH}, dim {DIM}, float32, {machine}\n\n{table}\n"
-    (options.out / "loss.md").write_text(text)
+    settings = _common.settings_of(options)
+    batches = options.batch or [32 if options.quick else 1024]
+    cells = _common.chosen(make_cells(batches, settings), options.only)
+    if options.list:
+        print("\n".join(cell.name for cell in cells))
+        return
+    out = _common.folder_of(options)
+    where = _common.machine(settings.threads)
+    results = Results(out / "loss.csv", COLUMNS, where, options.fresh)
+    well = _common.run(__file__, cells, results, settings)
+    head = f"dim {DIM}, float32; {where}; at most {settings.memory / 1e9:.1f} GB a process"
+    measured = list(dict.fromkeys(row["batch"] for row in results.rows))
+    parts = [head, *(report(results, batch) for batch in measured), _common.flatness(results)]
+    text = "\n\n".join(parts) + "\n"
+    (out / "loss.md").write_text(text, encoding="utf-8")
+    if measured:
+        draw_plot(results, measured[0], out / "loss.png")
     print(text)
+    if not well:
+        raise SystemExit("Some cells failed: see above. A further run tries them again.")
 
 
 if __name__ == "__main__":
