@@ -22,8 +22,14 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Figures of this machine go to runs/benchmarks; `make benchmark OUT=benchmarks/results` renews those
+# of the README. A run that was stopped goes on.
+OUT = runs/benchmarks
+
 benchmark: $(INSTALLED)
-	$(BIN)/python benchmarks/loss.py
+	$(BIN)/python -m pip install --quiet -e '.[benchmark]'
+	$(BIN)/python benchmarks/loss.py --out $(OUT)
+	$(BIN)/python benchmarks/decode.py --out $(OUT)
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rootspace needs Python 3.11 or newer: make PYTHON=python3.11")'
