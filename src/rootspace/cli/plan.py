@@ -6,6 +6,12 @@ from rootspace.classes import plan
 
 from ._arguments import Parser
 
+NOTES = """
+scale: at which an embedding on its vector gets probability 0.9. bytes/class: stored for a class
+vector, 0 for a formula. decode ops: comparisons or products for the nearest class of an embedding.
+classifier layer: memory of a learned float32 layer of this dimension while it trains with AdamW;
+the systems take none. model size: of Table 10, with the CUDA context."""
+
 
 def run(arguments: list[str]) -> int:
     parser = Parser(prog="rootspace plan", description=__doc__)
@@ -13,11 +19,5 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--dim", type=int, help="dimension of the embedding, if it is given")
     options = parser.parse_args(arguments)
     print(plan(options.num_classes, options.dim))
-    print(
-        "\nscale: at which an embedding on its vector gets probability 0.9. bytes/class: stored for a "
-        "class vector, 0 for a formula.\ndecode ops: comparisons or products for the nearest class "
-        "of an embedding. classifier layer: memory of a learned\nfloat32 layer of this dimension "
-        "while it trains with AdamW; the systems take none. model size: of Table 10, with the CUDA "
-        "context."
-    )
+    print(NOTES)
     return 0

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 MAX_INDEX = 2**63 - 1
 """Indices are int64; larger systems work in `quantize` and `log_partition` only."""
@@ -229,10 +232,22 @@ class VectorSystem(abc.ABC):
             `[...]`, computed in float32 for half precision.
         """
         flat, norm = finite_rows(self._rows(z, "z"))
-        u = flat / norm.clamp_min(torch.finfo(norm.dtype).tiny)[:, None] * scale
+        u = flat * (scale / norm.clamp_min(torch.finfo(norm.dtype).tiny))[:, None]
+        return self.log_partition_of(u, scale).to(z.dtype).reshape(z.shape[:-1])
+
+    def log_partition_of(self, u: Tensor, scale: float | Tensor) -> Tensor:
+        """`log_partition` of embeddings that have been brought to the length `scale`.
+
+        Args:
+            u: `[N, dim]` in at least float32, no longer than scale.
+            scale: inverse temperature, a number or a scalar tensor.
+
+        Returns:
+            `[N]`.
+        """
         length = abs(float(scale.detach() if isinstance(scale, Tensor) else scale))
-        with torch.autocast(z.device.type, enabled=False):
-            return self._log_partition(u, length).to(z.dtype).reshape(z.shape[:-1])
+        with torch.autocast(u.device.type, enabled=False):
+            return self._log_partition(u, length)
 
     def scale_for(self, p: float = 0.9) -> float:
         """The scale at which an embedding exactly on its vector gets probability `p`.
@@ -315,6 +330,15 @@ class VectorSystem(abc.ABC):
     def _rows(self, z: Tensor, name: str) -> Tensor:
         self.check_shape(z, name)
         return z.reshape(-1, self.dim)
+
+
+def constant_while_compiling(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a compiled graph hold the result of a function of constants, not its operations.
+
+    `torch.compiler.assume_constant_result` does no more than this, but imports the compiler.
+    """
+    function._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
+    return function
 
 
 def check_range(numbers: Tensor, size: int, must: str, of: str = "") -> None:

@@ -12,7 +12,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ._base import MAX_INDEX
+from ._base import MAX_INDEX, constant_while_compiling
 
 
 def binomials(n: int, m: int) -> Tensor:
@@ -27,7 +27,7 @@ def _binomials(n: int, m: int) -> Tensor:
     return torch.tensor(_rows(n, m), dtype=torch.int64)
 
 
-@torch.compiler.assume_constant_result
+@constant_while_compiling
 def _rows(n: int, m: int) -> list[list[int]]:
     return [[min(math.comb(p, i), MAX_INDEX) for p in range(n + 1)] for i in range(m + 1)]
 

@@ -17,12 +17,16 @@ from ._combinatorics import rank_subset, skip_positions, unrank_subset, without_
 from ._cumulative import WIDEST, log_cumulative_sum
 from ._ends import Ends
 from ._levels import check_values, snap
+from ._log_sums import log_pair_sum, log_sums
 from ._patterns import best_placements
 from ._sequential import log_sequential_sum
 from ._tree import NEVER, best_first, log_tree_sum
 
 FEW = 8
 """Up to this many largest coordinates are found one by one, more of them by sorting."""
+
+PAIR_LENGTH = 60.0
+"""Longest u for which no term of `log_pair_sum` leaves the range of float32."""
 
 FEW_STATES = 16
 """Up to this many, the pairs of states that the divide and conquer joins are cheap."""
@@ -309,21 +313,37 @@ class Orbit(VectorSystem):
 
     # ---------------------------------------------------------------- partition function
 
+    def _rates(self) -> tuple[float, ...]:
+        """Rates of the `log_sums` that `_from_sums` takes; none where that is not enough."""
+        rates = tuple(value / self._norm for value in self._placed)
+        if len(rates) == 1:
+            return (rates[0], -rates[0]) if self._signed else rates
+        if len(rates) == 2 and rates[0] > 0 > rates[1] and not self._signed:
+            return rates if rates[0] == -rates[1] else (*rates, rates[0] + rates[1])
+        return ()
+
+    def _from_sums(self, sums: Sequence[Tensor]) -> Tensor:
+        """`[N]` log partition function from the `log_sums` of `_rates`."""
+        if len(self._placed) == 1:
+            return torch.logaddexp(*sums) if self._signed else sums[0]
+        # All pairs less those on one coordinate. Large values of the one factor meet small
+        # values of the other, so the part taken away is at most 1/dim (Chebyshev's sum
+        # inequality): nothing cancels.
+        pairs = sums[0] + sums[1]
+        same = sums[2] if len(sums) > 2 else math.log(self._dim)
+        return pairs + torch.log1p(-torch.exp(same - pairs))
+
     def _log_partition(self, u: Tensor, length: float) -> Tensor:
+        rates = self._rates()
+        if rates:
+            return self._from_sums(log_sums(u, rates))
+        if len(self._groups) == 1 and len(self._placed) == 2 and length < PAIR_LENGTH:
+            return log_pair_sum(u, self._placed[0] / self._norm, self._signed)
         weights = []
         for value, _ in self._groups:
             w = u * (value / self._norm)
             weights.append(torch.logaddexp(w, -w) if self._signed else w)
         counts = [count for _, count in self._groups]
-        if counts == [1]:
-            return torch.logsumexp(weights[0], dim=-1)
-        if counts == [1, 1] and self._placed[0] > 0 > self._placed[1] and not self._signed:
-            # All pairs less those on one coordinate. Large values of the one factor meet small
-            # values of the other, so the part taken away is at most 1/dim (Chebyshev's sum
-            # inequality): nothing cancels.
-            pairs = torch.logsumexp(weights[0], dim=-1) + torch.logsumexp(weights[1], dim=-1)
-            same = torch.logsumexp(weights[0] + weights[1], dim=-1)
-            return pairs + torch.log1p(-torch.exp(same - pairs))
         spread = 2 * length * sum(abs(value) for value in self._placed) / self._norm
         fits = spread < WIDEST and math.log(self.size) < WIDEST
         if fits and u.device.type != "mps":

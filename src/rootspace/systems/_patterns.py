@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._base import constant_while_compiling
+
 Groups = tuple[tuple[float, int], ...]
 """The values of an orbit and how often each is placed."""
 
@@ -47,7 +49,7 @@ def _placement_tensors(*arguments: Any) -> tuple[Tensor, Tensor]:
     return torch.tensor(ranks), torch.tensor(signs)
 
 
-@torch.compiler.assume_constant_result
+@constant_while_compiling
 def _placements(
     top: tuple[float, ...], groups: Groups, k: int, signed: bool, flips: bool
 ) -> tuple[list[list[int]], list[list[int]]]:

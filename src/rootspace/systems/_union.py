@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ._base import MAX_INDEX, VectorSystem
+from ._log_sums import log_sums
 from ._orbit import Orbit, find_ends
 from ._ordered import Ordered
 from ._table import Table
@@ -144,7 +145,16 @@ class Union(VectorSystem):
         return found[torch.arange(len(z), device=z.device), best]
 
     def _log_partition(self, u: Tensor, length: float) -> Tensor:
-        parts = [part._log_partition(u, length) for part in self._parts]
+        # The sums that the simplest parts are made of are found together.
+        rates = [part._rates() if isinstance(part, Orbit) else () for part in self._parts]
+        every = sorted({rate for some in rates for rate in some})
+        sums = dict(zip(every, log_sums(u, every), strict=True)) if every else {}
+        parts = [
+            part._from_sums([sums[rate] for rate in some])
+            if some and isinstance(part, Orbit)
+            else part._log_partition(u, length)
+            for part, some in zip(self._parts, rates, strict=True)
+        ]
         return torch.logsumexp(torch.stack(parts, dim=-1), dim=-1)
 
     def _largest_cosine(self) -> float:
