@@ -73,7 +73,7 @@ def system_softmax_loss(
     """
     if not margin:
         norm = torch.linalg.vector_norm(z, dim=-1)
-        u = z * (scale / norm.clamp_min(torch.finfo(z.dtype).tiny))[:, None]
+        u = z * (scale / torch.where(norm > 0, norm, 1))[:, None]
         return (system.log_partition_of(u, scale) - (u * vectors).sum(-1)).mean()
     # With t the target's logit and m = scale * margin, Z - e^t + e^(t - m) takes the place of Z.
     # A trained network leaves little of Z beside e^t: the difference needs double precision.

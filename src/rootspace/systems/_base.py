@@ -232,7 +232,7 @@ class VectorSystem(abc.ABC):
             `[...]`, computed in float32 for half precision.
         """
         flat, norm = finite_rows(self._rows(z, "z"))
-        u = flat * (scale / norm.clamp_min(torch.finfo(norm.dtype).tiny))[:, None]
+        u = flat * (scale / torch.where(norm > 0, norm, 1))[:, None]
         return self.log_partition_of(u, scale).to(z.dtype).reshape(z.shape[:-1])
 
     def log_partition_of(self, u: Tensor, scale: float | Tensor) -> Tensor:
