@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "rootspace"
 
 ROOMS = {
     "systems": set(),
-    "classes": {"_text_table", "systems"},
+    "classes": {"_extras", "_text_table", "systems"},
     "losses": {"classes", "systems"},
     "testing": {"systems"},
     "models": {"_extras"},
@@ -91,6 +91,7 @@ EXTRAS = {
     "pytorch_metric_learning",
     "rich",
     "safetensors",
+    "scipy",
     "timm",
     "torchmetrics",
     "torchvision",

@@ -2,64 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+import numpy as np
 import torch
-import torch.distributed
 from torch import Tensor
+from torch.nn.functional import cosine_similarity
 
-from rootspace.systems import MAX_INDEX, VectorSystem
+from rootspace.systems import VectorSystem
 
 from ._class_map import ClassMap
+from ._codes import keys, read_codes
+from ._matching import CHUNK, DISTURBANCE, GROWTH, Method, choose, disturbed
 
-CHUNK = 8192
-"""Class means quantised together."""
+MOST_ANGLES = 100_000
+"""Classes up to which an `Assignment` knows its smallest angle, which takes O(C^2 * dim) time."""
 
-
-class ClassMeans:
-    """Mean embedding of each class, summed up batch by batch.
-
-    O(num_classes * dim) memory on the CPU, nothing on the device.
-
-    Args:
-        num_classes: number of classes.
-        dim: of the embeddings.
-    """
-
-    def __init__(self, num_classes: int, dim: int) -> None:
-        self._sums = torch.zeros(num_classes, dim)
-        self._counts = torch.zeros(num_classes)
-
-    def add(self, embeddings: Tensor, labels: Tensor) -> None:
-        """`[B, dim]` embeddings of any length, `[B]` labels."""
-        labels = labels.cpu()
-        self._sums.index_add_(0, labels, embeddings.detach().float().cpu())
-        self._counts.index_add_(0, labels, torch.ones(len(labels)))
-
-    def reduce(self, device: torch.device) -> None:
-        """Add up the sums of all processes of a distributed run, over `device`."""
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            for part in (self._sums, self._counts):
-                total = part.to(device)
-                torch.distributed.all_reduce(total)
-                part.copy_(total)
-
-    def center(self) -> Tensor:
-        """`[dim]` mean of all embeddings."""
-        return self._sums.sum(0) / self._counts.sum().clamp_min(1)
-
-    def means(self) -> Tensor:
-        """`[num_classes, dim]`.
-
-        Raises:
-            ValueError: a class has had no embedding.
-        """
-        if bool((self._counts == 0).any()):
-            label = int((self._counts == 0).nonzero()[0, 0])
-            raise ValueError(f"Class {label} has no embedding to take the mean of.")
-        return self._sums / self._counts[:, None]
+SPREADS = 20
+"""Times that classes which are too near to another are moved."""
 
 
 @dataclass(frozen=True)
@@ -70,103 +34,124 @@ class Assignment:
         classes: the map.
         mean_cosine: of the class means to their vectors.
         collisions: classes whose nearest vector was another class's.
+        method: that was used: `exact`, `auction` or `greedy`.
         seconds: taken.
     """
 
     classes: ClassMap
     mean_cosine: float
     collisions: int
+    method: str
     seconds: float
 
+    @cached_property
+    def smallest_angle(self) -> float | None:
+        """Between the vectors of two classes, in degrees, exact; None above 100,000 classes.
 
-def assign(system: VectorSystem, means: Tensor, names: Sequence[str] | None = None) -> Assignment:
+        180 for a single class. O(C) predictions, made when it is first asked for.
+        """
+        if self.classes.num_classes > MOST_ANGLES:
+            return None
+        if self.classes.num_classes == 1:
+            return 180.0
+        labels = torch.arange(self.classes.num_classes)
+        largest = max(
+            float(_cosine_to_others(self.classes, part)[0].max()) for part in labels.split(CHUNK)
+        )
+        return _angle(largest)
+
+
+def assign(
+    system: VectorSystem,
+    means: Tensor,
+    names: Sequence[str] | None = None,
+    *,
+    method: Method = "auto",
+    min_angle: float | None = None,
+) -> Assignment:
     """Give each class a vector of its own near its mean.
-
-    Each mean goes to its nearest vector; of several that meet there, the nearest one keeps it and
-    the others go to the best free one among their neighbours (for a system too large to be
-    numbered, to what small disturbances of the mean lead to).
 
     Args:
         system: of any size that holds the classes.
         means: `[C, dim]` centred class means of any length.
         names: one for each class, or None.
+        method: `exact` has the largest mean cosine (Hungarian method, needs SciPy; O(C * size)
+            memory). `auction` stays within 0.001 of it where neighbours suffice, in O(C) memory,
+            for any system that can be numbered. `greedy` gives a vector to the nearest class whose
+            nearest vector it is, and the other classes the best free ones among their neighbours,
+            or, in a system too large to be numbered, what small disturbances of their means lead
+            to. `auto` takes the first of these that can be.
+        min_angle: degrees. Classes whose vector is nearer than that to another's are moved by
+            growing disturbances of their means, a limited number of times: look at
+            `Assignment.smallest_angle` for what was reached. O(C^2 * dim) time.
 
     Returns:
-        An `Assignment`. O(C) times the cost of `quantize`, or of `nearest` where many collide.
+        An `Assignment`.
 
     Raises:
-        ValueError: more classes than vectors.
+        ValueError: more classes than vectors, means that are not finite, a method or an angle that
+            cannot be.
+        MissingExtraError: method `exact` without SciPy.
     """
     started = time.perf_counter()
-    if len(means) > system.size:
+    if min_angle is not None and not 0 < min_angle <= 180:
+        raise ValueError(f"Argument 'min_angle' must lie in (0, 180] degrees, not {min_angle}.")
+    if names is not None and len(names) != len(means):
         raise ValueError(
-            f"Argument 'means' must have at most {system.size} rows, the number of vectors of "
-            f"{system!r}, not {len(means)}."
+            f"Argument 'names' must hold {len(means)} names, one a class, not {len(names)}."
         )
-    vectors = torch.cat([system.quantize(part) for part in means.split(CHUNK)])
-    cosine = torch.nn.functional.cosine_similarity(means, vectors)
-    losers = _losers(vectors, cosine)
-    collisions = len(losers)
-    if collisions and system.size <= MAX_INDEX:
-        vectors = _settle_by_neighbours(system, means, vectors, losers)
-    elif collisions:
-        vectors = _settle_by_disturbance(system, means, vectors, losers)
-    classes = ClassMap.assigned(system, vectors, names)
-    cosine = torch.nn.functional.cosine_similarity(means, vectors)
-    return Assignment(classes, float(cosine.mean()), collisions, time.perf_counter() - started)
+    choice = choose(system, means, None, method)
+    codes = choice.codes
+    if min_angle is not None and len(codes) > 1 and min_angle > system.min_angle:
+        codes = _spread(system, means.detach().cpu(), codes, min_angle)
+    classes = ClassMap._with_codes(system, read_codes(system, codes), names)
+    mean_cosine = _mean_cosine(classes, means)
+    seconds = time.perf_counter() - started
+    return Assignment(classes, mean_cosine, choice.collisions, choice.method, seconds)
 
 
-def _losers(vectors: Tensor, cosine: Tensor) -> list[int]:
-    """Rows whose vector a nearer row has, nearest first."""
-    order = cosine.argsort(descending=True)
-    _, group = torch.unique(vectors, dim=0, return_inverse=True)
-    ranked = group[order]
-    first = torch.full((int(group.max()) + 1,), len(order), dtype=torch.int64)
-    first = first.scatter_reduce(0, ranked, torch.arange(len(order)), "amin")
-    return order[first[ranked] != torch.arange(len(order))].tolist()
+def _mean_cosine(classes: ClassMap, means: Tensor) -> float:
+    total = 0.0
+    for labels in torch.arange(len(means)).split(CHUNK):
+        part = means[labels.to(means.device)].detach().cpu().double()
+        vectors = classes.vectors(labels, dtype=torch.float64)
+        total += float(cosine_similarity(part, vectors).sum())
+    return total / max(1, len(means))
 
 
-def _settle_by_neighbours(
-    system: VectorSystem, means: Tensor, vectors: Tensor, losers: list[int]
-) -> Tensor:
-    index = system.index(vectors)
-    keep = torch.ones(len(means), dtype=torch.bool)
-    keep[losers] = False
-    taken = set(index[keep].tolist())
-    waiting, k = losers, 8
-    while waiting:
-        k = min(k, system.size)
-        still = []
-        for rows in torch.tensor(waiting).split(max(1, CHUNK // k)):
-            for row, candidates in zip(
-                rows.tolist(), system.nearest(means[rows], k).index.tolist(), strict=True
-            ):
-                free = next((c for c in candidates if c not in taken), None)
-                if free is None:
-                    still.append(row)
-                else:
-                    taken.add(free)
-                    index[row] = free
-        waiting, k = still, 4 * k
-    return system.vectors(index, dtype=means.dtype)
-
-
-def _settle_by_disturbance(
-    system: VectorSystem, means: Tensor, vectors: Tensor, losers: list[int]
-) -> Tensor:
+def _spread(system: VectorSystem, means: Tensor, codes: Tensor, min_angle: float) -> Tensor:
+    """Move vectors that are nearer than `min_angle` to another, one of each pair."""
     generator = torch.Generator().manual_seed(0)
-    keep = torch.ones(len(means), dtype=torch.bool)
-    keep[losers] = False
-    taken = {row.numpy().tobytes() for row in vectors[keep]}
-    vectors = vectors.clone()
-    for row in losers:
-        mean, size = torch.nn.functional.normalize(means[row], dim=0), 0.05
-        while True:
-            noise = torch.randn(mean.shape, generator=generator).to(mean) / len(mean) ** 0.5
-            vectors[row] = system.quantize(mean + size * noise)
-            key = vectors[row].numpy().tobytes()
-            if key not in taken:
-                taken.add(key)
-                break
-            size *= 1.5
-    return vectors
+    size = torch.full((len(codes),), DISTURBANCE)
+    codes, looked_at = codes.clone(), torch.arange(len(codes))
+    for _ in range(SPREADS):
+        classes = ClassMap._with_codes(system, read_codes(system, codes), None)
+        found = [_cosine_to_others(classes, part) for part in looked_at.split(CHUNK)]
+        cosine, other = (torch.cat(parts) for parts in zip(*found, strict=True))
+        near = cosine > math.cos(math.radians(min_angle)) + 1e-9
+        looked_at, other = looked_at[near], other[near]
+        if not len(looked_at):
+            break
+        # Of two that are near each other the later one moves; one that is not looked at stays.
+        moves = (looked_at > other) | ~torch.isin(other, looked_at)
+        rows = looked_at[moves]
+        moved = disturbed(system, means[rows], size[rows], generator)
+        size[rows] *= GROWTH
+        _, first = np.unique(keys(moved), return_index=True)
+        won = np.zeros(len(rows), dtype=bool)
+        won[first] = True
+        won &= ~np.isin(keys(moved), keys(codes))
+        codes[rows[won]] = moved[won]
+    return codes
+
+
+def _cosine_to_others(classes: ClassMap, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """`[N]` classes -> the largest cosine of their vector with another class's, and which it is."""
+    nearest = classes.predict(classes.vectors(labels, dtype=torch.float64), 2)
+    # Rounding may put another before the class itself where they are nearly the same.
+    itself = (nearest.label[:, 0] == labels).long()[:, None]
+    return nearest.cosine.gather(-1, itself)[:, 0], nearest.label.gather(-1, itself)[:, 0]
+
+
+def _angle(cosine: float) -> float:
+    return math.degrees(math.acos(max(-1.0, min(1.0, cosine))))

@@ -23,6 +23,7 @@ from rootspace.systems import (
 )
 
 from ._codes import Codes, LevelCodes, NumberCodes, make_codes, read_codes
+from ._matching import choose
 from ._permutation import KeyedPermutation
 from ._search import search_placements, search_vectors
 
@@ -376,7 +377,7 @@ class ClassMap:
     def extend(self, new: int | Sequence[str]) -> ClassMap:
         """A map with more classes; the old ones keep their vectors and numbers.
 
-        An assigned map grows by vectors instead: make a new one of the old and the new vectors.
+        An assigned map grows by vectors near the data instead: see `extend_assigned`.
 
         Args:
             new: how many, or their names if the present classes have names.
@@ -386,17 +387,50 @@ class ClassMap:
         """
         if self.order == "assigned":
             raise ValueError(
-                "An assigned class map grows by vectors: use ClassMap.assigned(system, vectors) "
-                "with those of the old and the new classes."
+                "An assigned class map grows by vectors: use 'extend_assigned' with the means of "
+                "the new classes."
             )
         count = new if isinstance(new, int) else len(new)
         if isinstance(new, bool) or count < 0:
             raise ValueError(f"Argument 'new' must be a number of classes or names, not {new!r}.")
-        if (self.names is None) != isinstance(new, int):
-            have = "have names" if self.names is not None else "have no names"
-            raise ValueError(f"Argument 'new' must fit the classes so far, which {have}: {new!r}.")
-        names = None if isinstance(new, int) else [*(self.names or []), *new]
+        names = self._names_with(None if isinstance(new, int) else new, "new")
         return ClassMap(self.system, self.num_classes + count, self.order, self.seed, names)
+
+    def extend_assigned(self, means: Tensor, names: Sequence[str] | None = None) -> ClassMap:
+        """An assigned map with more classes, each at the free vector nearest to its mean.
+
+        The old classes keep their vectors and numbers; nothing is trained or moved. The vectors
+        are chosen as `classes.assign` chooses them, among those that have no class.
+
+        Args:
+            means: `[C, dim]` means of the new classes' embeddings, of any length, in the space of
+                the class vectors; or vectors of the system, which are kept where they are free.
+            names: of the new classes, if the present ones have names.
+
+        Raises:
+            ValueError: not an assigned map, too few vectors left, or names are missing.
+        """
+        if self._codes is None:
+            raise ValueError(
+                f"Only an assigned class map grows by means; {self!r} grows by 'extend'."
+            )
+        if names is not None and len(names) != len(means):
+            raise ValueError(
+                f"Argument 'names' must hold {len(means)} names, one a class, not {len(names)}."
+            )
+        together = self._names_with(names, "names")
+        old = self._codes.array
+        codes = torch.cat([old, choose(self.system, means, old).codes]) if len(means) else old
+        return self._with_codes(self.system, read_codes(self.system, codes), together)
+
+    def _names_with(self, new: Sequence[str] | None, argument: str) -> list[str] | None:
+        """The present names and the new ones, if there are any."""
+        if (self.names is None) != (new is None):
+            have = "have names" if self.names is not None else "have no names"
+            raise ValueError(
+                f"Argument '{argument}' must fit the classes so far, which {have}: {new!r}."
+            )
+        return None if new is None else [*(self.names or []), *new]
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the map as JSON, under 1 kB without names; arrays go beside it as .npy."""

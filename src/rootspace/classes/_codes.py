@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -129,27 +130,38 @@ def make_codes(system: VectorSystem, vectors: Tensor) -> Codes:
             and no orbit.
         IndexError: a number is out of range.
     """
-    codes = _make_codes(system, vectors)
-    if len(torch.unique(codes.array, dim=0)) < len(codes):
+    if vectors.is_floating_point():
+        array = encode(system, vectors)
+    else:
+        array = vectors.to(torch.int64)
+        check_range(array, system.size, "'vectors' must hold numbers in")
+    if len(np.unique(keys(array))) < len(array):
         raise ValueError("Argument 'vectors' must hold a different vector for each class.")
-    return codes
+    return read_codes(system, array)
 
 
-def _make_codes(system: VectorSystem, vectors: Tensor) -> Codes:
-    if not vectors.is_floating_point():
-        numbers = vectors.to(torch.int64)
-        check_range(numbers, system.size, "'vectors' must hold numbers in")
-        return NumberCodes(system, numbers)
+def encode(system: VectorSystem, vectors: Tensor) -> Tensor:
+    """`[C, dim]` members of a system -> the array of their `Codes`.
+
+    Raises:
+        ValueError: a vector is not a member, or the system is too large to number and no orbit.
+    """
     system.check_shape(vectors, "vectors")
-    numbered = system.size <= MAX_INDEX
-    if numbered:
-        return NumberCodes(system, system.index(vectors))
+    if system.size <= MAX_INDEX:
+        return system.index(vectors).cpu()
     if not isinstance(system, Orbit):
         raise ValueError(
             f"Argument 'system' must be an Orbit, or have at most 2**63 - 1 vectors: {system!r}."
         )
-    bits = bits_for(len(system.levels))
-    return LevelCodes(system, pack(system.level_numbers(vectors), bits))
+    return pack(system.level_numbers(vectors), bits_for(len(system.levels))).cpu()
+
+
+def keys(array: Tensor) -> np.ndarray:
+    """The array of some `Codes` -> `[C]` numbers or byte strings that sort and compare."""
+    if array.ndim == 1:
+        return array.numpy()
+    flat = array.reshape(len(array), -1).contiguous().numpy()
+    return flat.view(f"S{flat.shape[1]}")[:, 0]
 
 
 def read_codes(system: VectorSystem, array: Tensor) -> Codes:

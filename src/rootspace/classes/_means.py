@@ -1,0 +1,95 @@
+"""Mean embedding of each class, in bounded memory at any number of classes."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+
+import numpy as np
+import torch
+import torch.distributed
+from torch import Tensor
+
+IN_MEMORY = 2**28
+"""Bytes of a table of class means that is kept in memory; larger ones are mapped from a file."""
+
+BLOCK = 2**22
+"""Numbers of a table that are worked on together."""
+
+
+class ClassMeans:
+    """Mean embedding of each class, summed up batch by batch.
+
+    O(num_classes * dim) on the CPU, in memory up to `IN_MEMORY` bytes and in a temporary file
+    beyond that; nothing on the device.
+
+    Args:
+        num_classes: number of classes.
+        dim: of the embeddings.
+        directory: for the temporary file, the system's own by default. The file has no name: its
+            space is free again when the tensors that it holds are gone, also after a crash.
+    """
+
+    def __init__(
+        self, num_classes: int, dim: int, directory: str | os.PathLike[str] | None = None
+    ) -> None:
+        self._directory = directory
+        self._sums = _zeros(num_classes, dim, directory)
+        self._counts = torch.zeros(num_classes, dtype=torch.int64)
+
+    def add(self, embeddings: Tensor, labels: Tensor) -> None:
+        """`[B, dim]` embeddings of any length, `[B]` labels."""
+        labels = labels.cpu().long()
+        self._sums.index_add_(0, labels, embeddings.detach().float().cpu())
+        self._counts.index_add_(0, labels, torch.ones_like(labels))
+
+    def reduce(self, device: torch.device) -> None:
+        """Add up the sums of all processes of a distributed run, over `device` in blocks."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            for part in (*self._blocks(), *self._counts.split(BLOCK)):
+                total = part.to(device, copy=True)
+                torch.distributed.all_reduce(total)
+                part.copy_(total)
+
+    def center(self) -> Tensor:
+        """`[dim]` mean of all embeddings, summed in float64."""
+        total = torch.stack([part.sum(0, dtype=torch.float64) for part in self._blocks()]).sum(0)
+        return (total / self._counts.sum().clamp_min(1)).float()
+
+    def means(self, center: Tensor | None = None, rotation: Tensor | None = None) -> Tensor:
+        """The mean of each class, in memory or in a file as the sums are.
+
+        Args:
+            center: `[dim]` to subtract from each, or None.
+            rotation: `[new_dim, dim]` to multiply each with after that, or None.
+
+        Returns:
+            `[num_classes, dim]`, or `[num_classes, new_dim]`, float32.
+
+        Raises:
+            ValueError: a class has had no embedding.
+        """
+        if bool((self._counts == 0).any()):
+            label = int((self._counts == 0).nonzero()[0, 0])
+            raise ValueError(f"Class {label} has no embedding to take the mean of.")
+        num_classes, dim = self._sums.shape
+        means = _zeros(num_classes, dim if rotation is None else len(rotation), self._directory)
+        start = 0
+        for sums in self._blocks():
+            rows = slice(start, start + len(sums))
+            part = sums / self._counts[rows, None]
+            part = part if center is None else part - center
+            means[rows] = part if rotation is None else part @ rotation.T
+            start = rows.stop
+        return means
+
+    def _blocks(self) -> tuple[Tensor, ...]:
+        return self._sums.split(max(1, BLOCK // self._sums.shape[1]))
+
+
+def _zeros(num_rows: int, dim: int, directory: str | os.PathLike[str] | None) -> Tensor:
+    """`[num_rows, dim]` float32 zeros, in a file where they are many."""
+    if 4 * num_rows * dim <= IN_MEMORY:
+        return torch.zeros(num_rows, dim)
+    with tempfile.TemporaryFile(dir=directory) as file:  # the mapping outlives it
+        return torch.from_numpy(np.memmap(file, dtype=np.float32, mode="w+", shape=(num_rows, dim)))
