@@ -59,6 +59,8 @@ class ImageData(L.LightningDataModule, abc.ABC):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
+        self.order_seed = seed
+        """Of the order of the training images; runs that differ in their seed differ in it too."""
         self.per_class = 1
         """Images of a class that follow one another in training; a warm-up needs two."""
         self._content: Content | None = None
@@ -155,7 +157,7 @@ class ImageData(L.LightningDataModule, abc.ABC):
     def _loader(self, dataset: LabelledImages, shuffle: bool, sharded: bool = True) -> EpochLoader:
         sampler = EpochSampler(
             len(dataset),
-            self.seed,
+            self.order_seed,
             shuffle=shuffle,
             sharded=sharded,
             labels=dataset.labels,
@@ -172,7 +174,7 @@ class ImageData(L.LightningDataModule, abc.ABC):
             collate_fn=as_is,
             # Without its own generator a loader draws from the global one, and what the model then
             # draws would depend on how often data were loaded.
-            generator=torch.Generator().manual_seed(self.seed),
+            generator=torch.Generator().manual_seed(self.order_seed),
         )
 
     def describe(self) -> str:

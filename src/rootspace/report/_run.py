@@ -94,7 +94,7 @@ class Run:
     seconds_per_epoch: float
     backbone_parameters: int
     head_parameters: int
-    train_accuracy: float
+    train_accuracy: float | None
     test: dict[str, Score]
     bytes_per_class: float | None
     peak_memory_mb: float | None
@@ -152,7 +152,7 @@ def read_run(path: Path) -> Run:
         seconds_per_epoch=get.number("seconds_per_epoch"),
         backbone_parameters=parameters.integer("backbone"),
         head_parameters=parameters.integer("head"),
-        train_accuracy=train.number("accuracy"),
+        train_accuracy=train.optional("accuracy", "number"),
         test={name: _read_score(test.mapping(name)) for name in test.record},
         bytes_per_class=get.optional("bytes_per_class", "number"),
         peak_memory_mb=get.optional("peak_memory_mb", "number"),

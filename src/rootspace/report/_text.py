@@ -24,9 +24,9 @@ def figure_text(text: str) -> str:
     return html.escape("".join(map(_visible, text)), quote=False)
 
 
-def percent(fraction: float) -> str:
+def percent(fraction: float | None) -> str:
     """A fraction in per cent; only what is exactly 1 is shown as 100."""
-    if math.isnan(fraction):
+    if fraction is None or math.isnan(fraction):
         return ABSENT
     text = f"{100 * fraction:.2f}"
     return f">99.99{NBSP}%" if text == "100.00" and fraction < 1 else f"{text}{NBSP}%"

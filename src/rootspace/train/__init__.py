@@ -9,6 +9,7 @@ from .embedder import Embedder as Embedder
 from .module import LSCModule as LSCModule
 from .objectives import LEARNED_LOSSES as LEARNED_LOSSES
 from .objectives import VECTOR_LOSSES as VECTOR_LOSSES
+from .objectives import AssignedObjective as AssignedObjective
 from .objectives import LearnedObjective as LearnedObjective
 from .objectives import LinearCE as LinearCE
 from .objectives import NormalizedSoftmax as NormalizedSoftmax

@@ -1,26 +1,63 @@
-"""From class means to class vectors, between the two stages of a run."""
+"""From class means to class vectors, before or between the epochs of a run."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from rootspace.classes import Assignment, ClassMeans, assign
-from rootspace.data import EpochLoader
+from rootspace.data import ImageData
 from rootspace.systems import VectorSystem
 
+from .class_vectors import read_vectors
+from .config import ClassesConfig
 from .embedder import Embedder
+from .run_folder import TrainedRun, read_run
+
+Assigner = Callable[[Embedder, ImageData, torch.optim.Optimizer], Assignment]
+"""From the network in training, its data and its optimiser to class vectors."""
 
 
-@torch.no_grad()
-def assign_classes(
+def make_assigner(
+    config: ClassesConfig, system: VectorSystem, embedder: Embedder, data: ImageData
+) -> Assigner:
+    """What `classes.assignment` names, checked as far as it can be before training.
+
+    Args:
+        config: with another assignment than `random`.
+        system: whose vectors to use.
+        embedder: to be trained.
+        data: set up.
+
+    Raises:
+        ValueError: naming the setting that cannot work.
+    """
+    if config.assignment == "file":
+        assert config.vectors is not None
+        read_vectors(config.vectors, system.dim, data.class_names)
+        return partial(assign_from_file, path=config.vectors, system=system)
+    if config.assignment == "teacher":
+        assert config.teacher is not None
+        read_teacher(config.teacher, data, torch.device("cpu"))
+        return partial(assign_from_teacher, folder=config.teacher, system=system, seed=config.seed)
+    if getattr(embedder.network, "head", None) is None:
+        raise ValueError(
+            "Argument 'classes.assignment' = 'warmup' needs a network that ends in a linear layer; "
+            "set 'model.dim' to another dimension than the backbone's, which adds one."
+        )
+    return partial(assign_from_warmup, system=system, seed=config.seed)
+
+
+def assign_from_warmup(
     embedder: Embedder,
-    loader: EpochLoader,
-    system: VectorSystem,
-    names: list[str],
+    data: ImageData,
+    optimizer: torch.optim.Optimizer,
     *,
+    system: VectorSystem,
     seed: int,
-    optimizer: torch.optim.Optimizer | None = None,
 ) -> Assignment:
     """Give each class the vector nearest to the mean of its embeddings.
 
@@ -30,35 +67,108 @@ def assign_classes(
 
     Args:
         embedder: its last linear layer is changed.
-        loader: all training images.
-        system: whose vectors to use.
-        names: of the classes.
-        seed: of the rotation.
+        data: whose training images to embed.
         optimizer: whose running moments of that layer no longer fit and are dropped.
+        system: whose vectors to use.
+        seed: of the rotation.
+    """
+    head: nn.Linear = embedder.network.head  # pyright: ignore[reportAssignmentType]
+    means = embed_means(embedder, data)
+    center, rotation = means.center(), random_rotation(system.dim, seed)
+    fold(head, center.to(head.weight.device), rotation.to(head.weight.device))
+    for parameter in head.parameters():
+        optimizer.state.pop(parameter, None)
+    return assign(system, means.means(center, rotation), data.class_names)
+
+
+def assign_from_teacher(
+    embedder: Embedder,
+    data: ImageData,
+    optimizer: torch.optim.Optimizer,
+    *,
+    folder: str,
+    system: VectorSystem,
+    seed: int,
+) -> Assignment:
+    """Give each class the vector nearest to the mean of another run's embeddings.
+
+    They are centred and rotated at random; where the dimensions differ that is an isometry into
+    the larger space, or a random projection onto the smaller. The teacher is in memory during this
+    one pass only.
+
+    Args:
+        embedder: to be trained; it is not changed.
+        data: whose training images the teacher embeds.
+        optimizer: not used.
+        folder: of the teacher's run.
+        system: whose vectors to use.
+        seed: of the rotation.
 
     Raises:
-        ValueError: the network has no last linear layer.
+        ValueError: the folder does not hold a finished run on such images.
     """
-    head = getattr(embedder.network, "head", None)
-    if head is None:
+    teacher = read_teacher(folder, data, embedder.mean.device)
+    means = embed_means(teacher.embedder, data)
+    del teacher
+    center = means.center()
+    rotation = random_rotation(max(system.dim, len(center)), seed)[: system.dim, : len(center)]
+    return assign(system, means.means(center, rotation), data.class_names)
+
+
+def assign_from_file(
+    embedder: Embedder,
+    data: ImageData,
+    optimizer: torch.optim.Optimizer,
+    *,
+    path: str,
+    system: VectorSystem,
+) -> Assignment:
+    """Give each class the vector nearest to its row of a file, as it is.
+
+    Args:
+        embedder: to be trained; it is not changed.
+        data: whose classes the rows belong to.
+        optimizer: not used.
+        path: of the .npy file.
+        system: whose vectors to use.
+
+    Raises:
+        ValueError: the file does not fit the system or the data.
+    """
+    return assign(system, read_vectors(path, system.dim, data.class_names), data.class_names)
+
+
+def read_teacher(folder: str, data: ImageData, device: torch.device) -> TrainedRun:
+    """A finished run on images of the same shape as the data's.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    try:
+        teacher = read_run(folder, device)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"Argument 'classes.teacher': {error}") from error
+    wanted = (teacher.in_channels, teacher.image_size)
+    if wanted != (data.in_channels, data.image_size):
         raise ValueError(
-            "Assignment 'warmup' needs a network that ends in a linear layer; set 'model.dim' to "
-            "another dimension than the backbone's, which adds one."
+            f"Argument 'classes.teacher': {folder} was trained on images of {wanted[0]} channels "
+            f"and {wanted[1]} pixels, the data have {data.in_channels} and {data.image_size}."
         )
+    return teacher
+
+
+@torch.no_grad()
+def embed_means(embedder: Embedder, data: ImageData) -> ClassMeans:
+    """Mean embedding of the training images of each class, over all processes; one pass."""
     device = embedder.mean.device
-    means = ClassMeans(len(names), system.dim)
+    means = ClassMeans(data.num_classes, embedder.network.dim)  # pyright: ignore[reportArgumentType]
     training = embedder.training
     embedder.eval()
-    for images, labels in loader:
+    for images, labels in data.means_dataloader():
         means.add(embedder(images.to(device)), labels)
     embedder.train(training)
     means.reduce(device)
-    center, rotation = means.center(), random_rotation(system.dim, seed)
-    fold(head, center.to(device), rotation.to(device))
-    if optimizer is not None:
-        for parameter in head.parameters():
-            optimizer.state.pop(parameter, None)
-    return assign(system, (means.means() - center) @ rotation.T, names)
+    return means
 
 
 def random_rotation(dim: int, seed: int) -> Tensor:

@@ -12,6 +12,7 @@ from rootspace.losses import ClassLoss
 from rootspace.models import Encoder, TimmBackbone
 from rootspace.systems import PermutationCode, RootA, VectorSystem, system_from
 
+from .class_vectors import open_array
 from .config import ClassesConfig
 from .objectives import LEARNED_LOSSES, VECTOR_LOSSES, Objective, VectorObjective
 
@@ -40,7 +41,10 @@ def build_system(config: ClassesConfig, num_classes: int, dim: int | None) -> Ve
                 f"dimension {system.dim}, not {dim}. Leave one of them out."
             )
         return system
-    if config.assignment == "warmup":
+    if config.assignment == "file" and dim is None:
+        assert config.vectors is not None
+        return PermutationCode(open_array(config.vectors).shape[1])
+    if config.assignment != "random":
         return PermutationCode(FREE_DIM if dim is None else dim)
     if dim is None:
         return RootA(smallest_dim(RootA, num_classes))

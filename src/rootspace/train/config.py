@@ -14,10 +14,13 @@ class RunConfig:
         dir: run folder; must not hold another run.
         baselines: losses to train as well, with the same network, data and epochs, into
             `baselines/` of the run folder, for example `[normalized_softmax, linear_ce]`.
+        class_means: also report the accuracy by the nearest mean embedding of the training images
+            of a class, which takes another pass over them.
     """
 
     dir: str = "runs/default"
     baselines: list[str] = field(default_factory=list)
+    class_means: bool = False
 
 
 @dataclass
@@ -29,15 +32,41 @@ class ClassesConfig:
             n the embedding dimension if given, else the smallest that holds the classes.
         order: `shuffled` (A_nr) or `natural` (A_n).
         seed: of the shuffle, and of the rotation before an assignment.
-        assignment: `random` gives classes vectors by `order` (the paper's way); `warmup` trains
-            without class vectors first, then gives each class the vector nearest to its mean
-            (Sec. 6.6), by default of `PermutationCode(128)`.
+        assignment: `random` gives classes vectors by `order` (the paper's way). The others give
+            each class the vector nearest to its mean (Sec. 6.6), by default of
+            `PermutationCode(128)`: `warmup` trains without class vectors first and takes the means
+            of its own embeddings; `teacher` takes those of an earlier run and `file` those of a
+            file, before the first epoch.
+        teacher: run folder of the earlier run, with `assignment: teacher`. Its embeddings of the
+            training images may have any dimension.
+        vectors: .npy file of one mean or vector a class, `[num_classes, dim]`, with `assignment:
+            file`; in the order of the data's classes, or in that of a file of names beside it with
+            the ending .txt (one a line) or .json (a list). Taken as they are: centre means first.
     """
 
     system: str | None = None
     order: Literal["shuffled", "natural"] = "shuffled"
     seed: int = 0
-    assignment: Literal["random", "warmup"] = "random"
+    assignment: Literal["random", "warmup", "teacher", "file"] = "random"
+    teacher: str | None = None
+    vectors: str | None = None
+
+    def __post_init__(self) -> None:
+        for assignment, name, what in (
+            ("teacher", "teacher", "the folder of a finished run"),
+            ("file", "vectors", "a .npy file of class vectors"),
+        ):
+            value, wanted = getattr(self, name), self.assignment == assignment
+            if wanted and value is None:
+                raise ValueError(
+                    f"Argument 'classes.{name}' must name {what} with 'classes.assignment' = "
+                    f"'{assignment}'."
+                )
+            if value is not None and not wanted:
+                raise ValueError(
+                    f"Argument 'classes.{name}' needs 'classes.assignment' = '{assignment}', not "
+                    f"'{self.assignment}'."
+                )
 
 
 @dataclass
@@ -45,7 +74,8 @@ class WarmupConfig:
     """Training without class vectors, before and beside the loss, with `assignment: warmup`.
 
     Attributes:
-        epochs: of `train.epochs` that only the contrastive loss trains.
+        epochs: of `train.epochs` that only the contrastive loss trains; if all of them, classes
+            get their vectors after the last.
         temperature: of the supervised contrastive loss (arXiv 2004.11362).
         per_class: images of a class in a batch.
         weight: of the contrastive loss once the classes have their vectors, 0 for none.

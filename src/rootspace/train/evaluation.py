@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from rootspace.classes import ClassMeans
 from rootspace.data import ImageData
 
 from .module import LSCModule
@@ -18,15 +19,37 @@ SHOWN_CLASSES, SHOWN_VECTORS, SHOWN_EMBEDDINGS, SHOWN_CONFUSIONS, SAMPLES = 24, 
 
 
 @torch.no_grad()
-def evaluate(module: LSCModule, data: ImageData) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def class_means(module: LSCModule, data: ImageData) -> Tensor:
+    """`[num_classes, dim]` directions of the mean unit embeddings of the training images.
+
+    Args:
+        module: trained; put into evaluation mode here.
+        data: set up.
+    """
+    module.eval()
+    dim: int = module.embedder.network.dim  # pyright: ignore[reportAssignmentType]
+    means = ClassMeans(data.num_classes, dim)
+    for images, labels in data.means_dataloader():
+        z = module.embedder(images.to(module.device))
+        means.add(torch.nn.functional.normalize(z.float(), dim=-1), labels)
+    means.reduce(module.device)
+    return torch.nn.functional.normalize(means.means(), dim=-1)
+
+
+@torch.no_grad()
+def evaluate(
+    module: LSCModule, data: ImageData, means: Tensor | None = None
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Accuracy on every test set, and the pictures of a report.
 
     Args:
         module: trained; put into evaluation mode here.
         data: set up.
+        means: `[num_classes, dim]` of `class_means`, to predict by them as well.
 
     Returns:
-        `{test set: {"accuracy": fraction, "images": number}}`, and the arrays of `evaluation.npz`.
+        `{test set: {"accuracy": fraction, "images": number}}`, with `"mean_accuracy"` where means
+        are given, and the arrays of `evaluation.npz`.
     """
     module.eval()
     tests: dict[str, Any] = {}
@@ -37,7 +60,7 @@ def evaluate(module: LSCModule, data: ImageData) -> tuple[dict[str, Any], dict[s
     for (name, dataset), loader in zip(
         data.test_datasets.items(), data.whole_test_dataloader(), strict=True
     ):
-        right = seen = 0
+        right = seen = right_by_mean = 0
         for batch_images, batch_labels in loader:
             labels = batch_labels.to(module.device)
             z = module.embedder(batch_images.to(module.device))
@@ -45,6 +68,9 @@ def evaluate(module: LSCModule, data: ImageData) -> tuple[dict[str, Any], dict[s
             label, cosine = prediction.label[:, 0], prediction.cosine[:, 0]
             hit = label == labels
             right += int(hit.sum())
+            if means is not None:
+                by_mean = (z.float() @ means.to(z.device).T).argmax(dim=-1)
+                right_by_mean += int((by_mean == labels).sum())
             for row in (~hit).nonzero()[:, 0].tolist():
                 wrong.append(
                     (float(cosine[row]), name, seen + row, int(labels[row]), int(label[row]))
@@ -54,6 +80,8 @@ def evaluate(module: LSCModule, data: ImageData) -> tuple[dict[str, Any], dict[s
             embedding_labels.append(labels[of_shown].cpu())
             seen += len(labels)
         tests[name] = {"accuracy": right / max(len(dataset), 1), "images": len(dataset)}
+        if means is not None:
+            tests[name]["mean_accuracy"] = right_by_mean / max(len(dataset), 1)
     # Nearest confusions: the wrong answers that came closest to the vector of another class.
     wrong = sorted(wrong, reverse=True)[:SHOWN_CONFUSIONS]
     spread = torch.linspace(0, data.num_classes - 1, min(SHOWN_VECTORS, data.num_classes)).long()

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from rootspace.classes import Prediction
 from rootspace.data import ImageData
-from rootspace.systems import VectorSystem
 
-from .assignment import assign_classes
+from .assignment import Assigner
 from .config import TrainConfig
 from .embedder import Embedder
-from .objectives import Objective, WarmupObjective
+from .objectives import AssignedObjective, Objective
 
 SEARCH_EVERY = 16
 """Where prediction is a search over all classes, training accuracy is taken on every n-th batch."""
@@ -66,8 +65,7 @@ class LSCModule(L.LightningModule):
         objective: loss and prediction.
         config: optimisation.
         data: the data module that it will be trained on, for the names of its test sets.
-        system: for a `WarmupObjective`, the vectors that classes will be given.
-        assignment_seed: of the rotation before that.
+        assigner: for an `AssignedObjective`, what gives classes their vectors.
     """
 
     def __init__(
@@ -76,8 +74,7 @@ class LSCModule(L.LightningModule):
         objective: Objective,
         config: TrainConfig,
         data: ImageData,
-        system: VectorSystem | None = None,
-        assignment_seed: int = 0,
+        assigner: Assigner | None = None,
     ) -> None:
         super().__init__()
         self.embedder = embedder
@@ -87,8 +84,7 @@ class LSCModule(L.LightningModule):
         self.train_tally = Tally()
         self.test_tallies: list[Tally] = []
         self.test_accuracies: dict[str, float] = {}
-        self.system = system
-        self.assignment_seed = assignment_seed
+        self.assigner = assigner
         self.assignment: dict[str, Any] | None = None
 
     def forward(self, images: Tensor) -> Tensor:
@@ -104,26 +100,27 @@ class LSCModule(L.LightningModule):
         self.train_tally = Tally()
         self.test_accuracies = {}
         objective = self.objective
-        if isinstance(objective, WarmupObjective) and objective.due(self.current_epoch):
+        if isinstance(objective, AssignedObjective) and objective.due(self.current_epoch):
             self._assign(objective)
 
-    def _assign(self, objective: WarmupObjective) -> None:
-        assert self.system is not None
+    def _assign(self, objective: AssignedObjective) -> None:
+        assert self.assigner is not None
         data: ImageData = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-        found = assign_classes(
-            self.embedder,
-            data.means_dataloader(),
-            self.system,
-            data.class_names,
-            seed=self.assignment_seed,
-            optimizer=self.trainer.optimizers[0],
-        )
+        found = self.assigner(self.embedder, data, self.trainer.optimizers[0])
         objective.settle(found.classes)
         self.assignment = {
             "mean_cosine": found.mean_cosine,
             "collisions": found.collisions,
+            "smallest_angle": found.smallest_angle,
+            "method": found.method,
             "seconds": round(found.seconds, 3),
         }
+
+    def on_train_end(self) -> None:
+        # Where all epochs were warm-up, the classes still want their vectors.
+        objective = self.objective
+        if isinstance(objective, AssignedObjective) and objective.due(self.current_epoch):
+            self._assign(objective)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # Dropout then depends on the step alone, and a resumed run repeats an unbroken one.
@@ -148,14 +145,14 @@ class LSCModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         tally = self.train_tally
         checkpoint["train_tally"] = (tally.sums, tally.count, tally.judged)
-        if isinstance(self.objective, WarmupObjective) and self.objective.ready:
+        if isinstance(self.objective, AssignedObjective) and self.objective.ready:
             checkpoint["assignment"] = (self.assignment, self.objective.classes)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         tally = self.train_tally
         tally.sums, tally.count, tally.judged = checkpoint["train_tally"]
         if "assignment" in checkpoint:
-            assert isinstance(self.objective, WarmupObjective)
+            assert isinstance(self.objective, AssignedObjective)
             self.assignment, classes = checkpoint["assignment"]
             self.objective.settle(classes)
 

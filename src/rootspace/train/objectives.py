@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable
+from types import ModuleType
 
 import torch
 from torch import Tensor, nn
@@ -104,7 +105,30 @@ class VectorObjective(Objective):
         return getattr(self.loss, "scale", None)
 
 
-class WarmupObjective(VectorObjective):
+class AssignedObjective(VectorObjective):
+    """LSC with vectors chosen from data before the first epoch.
+
+    Until `settle` no class has a vector, and there is no loss.
+
+    Args:
+        make_loss: from the class map to the loss.
+    """
+
+    def __init__(self, make_loss: Callable[[ClassMap], ClassLoss]) -> None:
+        nn.Module.__init__(self)
+        self._make_loss = make_loss
+        self.settled = None
+
+    def due(self, epoch: int) -> bool:
+        """Whether classes get their vectors at the start of epoch `epoch`, counted from 0."""
+        return self.settled is None
+
+    def settle(self, classes: ClassMap) -> None:
+        """The classes have their vectors: training with the loss begins."""
+        self.settled = self._make_loss(classes)
+
+
+class WarmupObjective(AssignedObjective):
     """LSC with vectors chosen from the data: contrastive first, then also the loss.
 
     Until `settle` no class has a vector, and only the supervised contrastive loss trains the
@@ -116,22 +140,15 @@ class WarmupObjective(VectorObjective):
     """
 
     def __init__(self, make_loss: Callable[[ClassMap], ClassLoss], config: WarmupConfig) -> None:
-        nn.Module.__init__(self)
+        super().__init__(make_loss)
         losses = require(
             "pytorch_metric_learning.losses", extra="train", purpose="Assignment 'warmup'"
         )
         self.contrastive = losses.SupConLoss(temperature=config.temperature)
         self.config = config
-        self._make_loss = make_loss
-        self.settled = None
 
     def due(self, epoch: int) -> bool:
-        """Whether classes get their vectors at the start of epoch `epoch`, counted from 0."""
         return self.settled is None and epoch >= self.config.epochs
-
-    def settle(self, classes: ClassMap) -> None:
-        """The classes have their vectors: the second stage begins."""
-        self.settled = self._make_loss(classes)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         if self.settled is not None and not self.config.weight:
@@ -192,31 +209,25 @@ class LinearCE(LearnedObjective):
         return nn.functional.cross_entropy(self.logits(embeddings), labels)
 
 
-class NormalizedSoftmax(LearnedObjective):
-    """A learned normalised softmax (pytorch-metric-learning's `NormalizedSoftmaxLoss`).
+class _MetricLearningHead(LearnedObjective):
+    """A loss of pytorch-metric-learning that owns a learned vector for each class.
 
     Args:
-        dim: of the embeddings.
-        num_classes: number of learned vectors.
-        scale: inverse temperature.
+        loss: it; its weights are `W`, `[dim, num_classes]`.
+        scale: its inverse temperature.
         lr_factor: learning rate of the class vectors relative to the network's; they see few
             images each, and need a larger one.
     """
 
-    def __init__(
-        self, dim: int, num_classes: int, scale: float = 10.0, lr_factor: float = 10.0
-    ) -> None:
+    def __init__(self, loss: nn.Module, scale: float, lr_factor: float) -> None:
         super().__init__()
-        losses = require(
-            "pytorch_metric_learning.losses", extra="train", purpose="Loss 'normalized_softmax'"
-        )
-        self.loss = losses.NormalizedSoftmaxLoss(num_classes, dim, temperature=1 / scale)
+        self.loss = loss
         self.lr_factor = lr_factor
         self._scale = scale
 
     @property
     def weight(self) -> Tensor:
-        return self.loss.W.T
+        return self.loss.W.T  # pyright: ignore[reportReturnType, reportCallIssue]
 
     @property
     def scale(self) -> float | None:
@@ -225,6 +236,75 @@ class NormalizedSoftmax(LearnedObjective):
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         with torch.autocast(embeddings.device.type, enabled=False):
             return self.loss(embeddings.float(), labels)
+
+
+class NormalizedSoftmax(_MetricLearningHead):
+    """A learned normalised softmax (pytorch-metric-learning's `NormalizedSoftmaxLoss`).
+
+    Args:
+        dim: of the embeddings.
+        num_classes: number of learned vectors.
+        scale: inverse temperature.
+        lr_factor: learning rate of the class vectors relative to the network's.
+    """
+
+    def __init__(
+        self, dim: int, num_classes: int, scale: float = 10.0, lr_factor: float = 10.0
+    ) -> None:
+        loss = _losses("normalized_softmax").NormalizedSoftmaxLoss(
+            num_classes, dim, temperature=1 / scale
+        )
+        super().__init__(loss, scale, lr_factor)
+
+
+class CosFace(_MetricLearningHead):
+    """A learned softmax with a margin in cosine (CosFace, arXiv 1801.09414).
+
+    Args:
+        dim: of the embeddings.
+        num_classes: number of learned vectors.
+        scale: inverse temperature.
+        margin: taken from the cosine of the own class.
+        lr_factor: learning rate of the class vectors relative to the network's.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_classes: int,
+        scale: float = 16.0,
+        margin: float = 0.2,
+        lr_factor: float = 10.0,
+    ) -> None:
+        loss = _losses("cosface").CosFaceLoss(num_classes, dim, margin=margin, scale=scale)
+        super().__init__(loss, scale, lr_factor)
+
+
+class ArcFace(_MetricLearningHead):
+    """A learned softmax with a margin in the angle (ArcFace, arXiv 1801.07698).
+
+    Args:
+        dim: of the embeddings.
+        num_classes: number of learned vectors.
+        scale: inverse temperature.
+        margin: added to the angle to the own class, in degrees.
+        lr_factor: learning rate of the class vectors relative to the network's.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_classes: int,
+        scale: float = 16.0,
+        margin: float = 10.0,
+        lr_factor: float = 10.0,
+    ) -> None:
+        loss = _losses("arcface").ArcFaceLoss(num_classes, dim, margin=margin, scale=scale)
+        super().__init__(loss, scale, lr_factor)
+
+
+def _losses(name: str) -> ModuleType:
+    return require("pytorch_metric_learning.losses", extra="train", purpose=f"Loss '{name}'")
 
 
 VECTOR_LOSSES: dict[str, type[ClassLoss]] = {
@@ -239,5 +319,7 @@ VECTOR_LOSSES: dict[str, type[ClassLoss]] = {
 LEARNED_LOSSES: dict[str, type[LearnedObjective]] = {
     "linear_ce": LinearCE,
     "normalized_softmax": NormalizedSoftmax,
+    "cosface": CosFace,
+    "arcface": ArcFace,
 }
 """The baselines with a learned head, by their name in a config."""

@@ -23,19 +23,20 @@ from rootspace.classes import ClassMap
 from rootspace.data import ImageData
 from rootspace.models import num_parameters
 from rootspace.report import write_report
-from rootspace.systems import VectorSystem
 
 from . import run_folder as files
+from .assignment import Assigner, make_assigner
 from .build import FREE_DIM, build_loss, build_network, build_objective, build_system
 from .callbacks import Checkpoints, Display, History, StoppedByUser
 from .config import ClassesConfig, RunConfig, TrainConfig, WarmupConfig
 from .embedder import Embedder
-from .evaluation import evaluate, save_samples
+from .evaluation import class_means, evaluate, save_samples
 from .memory import peak_megabytes, reset_peak
 from .module import LSCModule
 from .objectives import (
     LEARNED_LOSSES,
     VECTOR_LOSSES,
+    AssignedObjective,
     Objective,
     VectorObjective,
     WarmupObjective,
@@ -65,6 +66,7 @@ def train(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any]:
     console = Console(stderr=True)
     check_folder(folder, resume)
     _check_losses(config, run)
+    _from(ClassesConfig, config["classes"])
     data = files.make_data(config["data"])
     data.setup()
     console.print(data.describe(), highlight=False, markup=False, soft_wrap=True)
@@ -122,7 +124,7 @@ def baseline_config(config: Mapping[str, Any], loss: str, dim: int) -> dict[str,
     learned = loss in LEARNED_LOSSES
     return {
         **config,
-        "run": {"dir": "", "baselines": []},
+        "run": {**config["run"], "dir": "", "baselines": []},
         "model": {**config["model"], "dim": dim if learned else config["model"]["dim"]},
         "loss": {"name": loss},
     }
@@ -131,12 +133,10 @@ def baseline_config(config: Mapping[str, Any], loss: str, dim: int) -> dict[str,
 class Parts:
     """What a run trains: network, objective and, for LSC, its classes."""
 
-    def __init__(
-        self, embedder: Embedder, objective: Objective, system: VectorSystem | None
-    ) -> None:
+    def __init__(self, embedder: Embedder, objective: Objective, assigner: Assigner | None) -> None:
         self.embedder = embedder
         self.objective = objective
-        self.system = system
+        self.assigner = assigner
 
     @property
     def classes(self) -> ClassMap | None:
@@ -163,21 +163,26 @@ def build_parts(config: Mapping[str, Any], data: ImageData) -> Parts:
         dim = system.dim
     dim = FREE_DIM if dim is None else dim
     network = build_network(config["model"], dim, data.in_channels, data.image_size)
+    embedder, assigner = Embedder(network, data.mean, data.std), None
+    if system is not None and settings.assignment != "random":
+        assigner = make_assigner(settings, system, embedder, data)
     if system is None:
         objective = build_objective(loss, None, dim, data.num_classes)
     elif settings.assignment == "warmup":
-        if warmup.epochs >= config["train"]["epochs"]:
+        if warmup.epochs > config["train"]["epochs"]:
             raise ValueError(
-                f"Argument 'warmup.epochs' must be less than 'train.epochs', not {warmup.epochs} "
+                f"Argument 'warmup.epochs' must be at most 'train.epochs', not {warmup.epochs} "
                 f"of {config['train']['epochs']}."
             )
         objective = WarmupObjective(lambda classes: build_loss(loss, classes), warmup)
+    elif settings.assignment != "random":
+        objective = AssignedObjective(lambda classes: build_loss(loss, classes))
     else:
         classes = ClassMap(
             system, data.num_classes, settings.order, settings.seed, data.class_names
         )
         objective = build_objective(loss, classes, dim, data.num_classes)
-    return Parts(Embedder(network, data.mean, data.std), objective, system)
+    return Parts(embedder, objective, assigner)
 
 
 def _train_one(
@@ -198,10 +203,9 @@ def _train_one(
         yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),
     )
     objective = parts.objective
+    data.order_seed = data.seed + settings.seed
     data.per_class = objective.config.per_class if isinstance(objective, WarmupObjective) else 1
-    module = LSCModule(
-        parts.embedder, parts.objective, settings, data, parts.system, config["classes"]["seed"]
-    )
+    module = LSCModule(parts.embedder, parts.objective, settings, data, parts.assigner)
     history = History(folder / files.HISTORY)
     trainer = _trainer(settings, folder, history, console, title=config["loss"]["name"])
     reset_peak(trainer.strategy.root_device)
@@ -222,7 +226,8 @@ def _train_one(
     peak = peak_megabytes(trainer.strategy.root_device)
     if not trainer.is_global_zero:
         return {}
-    tests, arrays = evaluate(module, data)
+    means = class_means(module, data) if config["run"]["class_means"] else None
+    tests, arrays = evaluate(module, data, means)
     files.write_model(folder, parts.embedder, parts.objective, shape, data.class_names)
     files.write_arrays(folder / files.EVALUATION, arrays)
     save_samples(data, folder / files.SAMPLES)
@@ -297,7 +302,11 @@ def _metrics(
         "device": device,
         "parameters": {"backbone": num_parameters(parts.embedder), "head": head},
         "bytes_per_class": 4.0 * parts.dim if classes is None else classes.bytes_per_class,
-        "train": {"loss": row["train/loss"], "accuracy": row["train/accuracy"]},
+        # Unknown where the classes got their vectors after the last epoch.
+        "train": {
+            "loss": row["train/loss"],
+            "accuracy": None if row["train/accuracy"] == "" else row["train/accuracy"],
+        },
         "test": tests,
     }
 
@@ -316,7 +325,7 @@ def summary(folder: Path, baselines: list[str]) -> str:
                 str(row["dim"]),
                 f"{row['parameters']['head']:,}",
                 f"{row['seconds_per_epoch']:.1f}",
-                f"{row['train']['accuracy']:.1%}",
+                "" if row["train"]["accuracy"] is None else f"{row['train']['accuracy']:.1%}",
                 *(f"{row['test'][name]['accuracy']:.1%}" for name in tests),
             ]
         )

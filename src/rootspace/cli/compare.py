@@ -1,0 +1,94 @@
+"""`rootspace compare`: several methods and seeds on the same data, in one table and one report."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rootspace.train.comparison import COMPARISON, REPORT, PlannedRun, compare, text
+
+from ._arguments import Parser
+from ._config import parse
+
+PROG = "rootspace compare"
+
+
+def run(arguments: list[str]) -> int:
+    parser = Parser(
+        prog=PROG,
+        description=__doc__,
+        epilog="Any setting of `rootspace train` may follow and holds for all methods, for example "
+        "--data.test_fonts '[MyFont.ttf]' or --train.epochs 3.",
+    )
+    parser.add_argument(
+        "--config", type=Path, required=True, help="recipe with a `compare` section"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the comparison")
+    parser.add_argument("--only", nargs="+", metavar="METHOD", help="these methods of the recipe")
+    parser.add_argument("--seeds", type=int, nargs="+", help="instead of the recipe's")
+    options, settings = parser.parse_known_args(arguments)
+    base, methods, seeds = read_recipe(options.config)
+    chosen = options.only or list(methods)
+    for name in chosen:
+        if name not in methods:
+            raise ValueError(f"Argument '--only' must name some of {list(methods)}, not {name!r}.")
+    planned = [
+        PlannedRun(name, seed, _complete(base, methods[name], seed, settings))
+        for seed in options.seeds or seeds
+        for name in chosen
+    ]
+    rows = compare(planned, options.out)
+    print(text(rows))
+    print(f"\nRows: {options.out / COMPARISON}. Report: {options.out / REPORT}", file=sys.stderr)
+    return 0
+
+
+def read_recipe(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]], list[int]]:
+    """A recipe's common settings, the settings of each method, and the seeds.
+
+    Raises:
+        ValueError: no such file, or no usable `compare` section.
+    """
+    if not path.is_file():
+        raise ValueError(f"Argument '--config' must be a YAML file: {path} does not exist.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"Argument '--config': {path} is not YAML: {error}") from error
+    section = content.pop("compare", None) if isinstance(content, dict) else None
+    section = section if isinstance(section, dict) else {}
+    methods = section.get("methods")
+    if not isinstance(methods, dict) or not methods:
+        raise ValueError(
+            f"Argument '--config': {path} must have a section `compare` with `methods`, each with "
+            "settings of its own."
+        )
+    unknown = set(section) - {"methods", "seeds"}
+    if unknown:
+        raise ValueError(f"Argument '--config': unknown keys {sorted(unknown)} in `compare`.")
+    return content, {str(k): v or {} for k, v in methods.items()}, section.get("seeds", [0])
+
+
+def _complete(
+    base: Mapping[str, Any], method: Mapping[str, Any], seed: int, options: list[str]
+) -> dict[str, Any]:
+    settings = merged(base, method)
+    settings.setdefault("train", {})["seed"] = seed
+    settings.setdefault("classes", {})["seed"] = seed
+    complete = parse(options, settings, prog=PROG)
+    return {**complete, "run": {**complete["run"], "baselines": []}}
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Sections of settings with some replaced; a section that names another kind begins anew."""
+    result = copy.deepcopy(dict(base))
+    for section, content in changes.items():
+        old = result.get(section, {})
+        same = "name" not in content or content["name"] == old.get("name")
+        result[section] = {**(old if same else {}), **content}
+    return result

@@ -1,0 +1,196 @@
+"""Several methods and seeds on the same data: one table, one report."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from rootspace._text_table import text_table
+from rootspace.report import write_report
+from rootspace.systems import Orbit, system_from
+
+from . import run_folder as files
+
+COMPARISON, TABLE, REPORT, RUNS = "comparison.json", "comparison.md", "comparison.html", "runs"
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a comparison.
+
+    Attributes:
+        method: its name in the recipe.
+        seed: of weights, order and rotation.
+        settings: complete, as `train` takes them.
+    """
+
+    method: str
+    seed: int
+    settings: Mapping[str, Any]
+
+
+def compare(planned: Sequence[PlannedRun], out: Path) -> list[dict[str, Any]]:
+    """Train what is not there yet, each run in a process of its own, and write the comparison.
+
+    A finished run is kept if its settings are those planned; an interrupted one is continued.
+    `comparison.json` and `comparison.md` are written after every run, the report at the end.
+
+    Args:
+        planned: the runs.
+        out: folder of the comparison.
+
+    Returns:
+        The rows of `comparison.json`: one for each run and test set.
+
+    Raises:
+        ValueError: a run of other settings is there,
+            or a run failed; those before it are kept.
+    """
+    console = Console(stderr=True)
+    rows: list[dict[str, Any]] = []
+    folders: dict[str, list[Path]] = {}
+    for number, run in enumerate(planned, 1):
+        folder = out / RUNS / run.method / f"seed{run.seed}"
+        settings = {
+            **run.settings,
+            "run": {**run.settings["run"], "dir": str(folder), "class_means": True},
+        }
+        console.print(
+            f"[{number}/{len(planned)}] {run.method}, seed {run.seed}",
+            highlight=False,
+            markup=False,
+        )
+        _train(folder, settings)
+        folders.setdefault(run.method, []).append(folder)
+        rows += _rows(run, folder)
+        files.write_json(out / COMPARISON, rows)
+        files.write_text(out / TABLE, table(rows))
+    first, *others = [paths[0] for paths in folders.values()]
+    write_report(first, out / REPORT, others)
+    return rows
+
+
+def _train(folder: Path, settings: dict[str, Any]) -> None:
+    config = folder / files.CONFIG
+    begun = config.is_file()
+    if begun:
+        found = yaml.safe_load(config.read_text(encoding="utf-8"))
+        if _without_folder(found) != _without_folder(settings):
+            raise ValueError(
+                f"{folder} holds a run with other settings. Name another folder with --out, or "
+                "remove that run."
+            )
+        if (folder / files.METRICS).is_file():
+            return
+    wanted = folder.with_name(f"{folder.name}.yaml")
+    wanted.parent.mkdir(parents=True, exist_ok=True)
+    files.write_text(wanted, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+    # A process of its own: its peak memory is that of this run, and nothing is left behind.
+    command = [sys.executable, "-m", "rootspace", "train"]
+    command += ["--resume", "--run.dir", str(folder)] if begun else ["--config", str(wanted)]
+    code = subprocess.run(command, check=False).returncode
+    if code == 130:
+        raise KeyboardInterrupt
+    if code:
+        raise ValueError(f"`{' '.join(command)}` failed with exit code {code}.")
+    wanted.unlink()
+
+
+def _without_folder(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {**settings, "run": {**settings["run"], "dir": ""}}
+
+
+def _rows(run: PlannedRun, folder: Path) -> list[dict[str, Any]]:
+    """One row for each test set."""
+    metrics = json.loads((folder / files.METRICS).read_text(encoding="utf-8"))
+    learned = metrics["system"] is None
+    common = {
+        "method": run.method,
+        "loss": metrics["loss"],
+        "system": metrics["system"],
+        "k": None if learned else _num_placed(metrics["system"]),
+        "dim": metrics["dim"],
+        "num_classes": metrics["num_classes"],
+        "seed": run.seed,
+        "epochs": metrics["epochs"],
+        "seconds": metrics["seconds"],
+        "seconds_per_epoch": metrics["seconds_per_epoch"],
+        "bytes_per_class": metrics["bytes_per_class"],
+        # With gradient and the two moments of AdamW; class vectors of LSC have none of them.
+        "bytes_per_class_in_training": metrics["bytes_per_class"] * (4 if learned else 1),
+        "peak_memory_mb": metrics["peak_memory_mb"],
+        "assignment": metrics["assignment"],
+        "train_accuracy": metrics["train"]["accuracy"],
+        "run": str(folder.relative_to(folder.parents[2])),
+    }
+    return [
+        {
+            **common,
+            "test_set": name,
+            "accuracy": test["accuracy"],
+            "mean_accuracy": test["mean_accuracy"],
+        }
+        for name, test in metrics["test"].items()
+    ]
+
+
+def _num_placed(text: str) -> int | None:
+    """Non-zero coordinates of the vectors, where they all have equally many."""
+    try:
+        system = system_from(text)
+    except ValueError:  # a table has no name that describes it
+        return None
+    if not isinstance(system, Orbit):
+        return None
+    return sum(system.multiplicities.values())
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Means and spreads over the seeds in Markdown, one line a method."""
+    header, body = cells(rows)
+    lines = [header, ["---"] * len(header), *body]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """`table` for a terminal."""
+    return text_table(*cells(rows))
+
+
+def cells(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Header and lines of the table."""
+    tests = list(dict.fromkeys(row["test_set"] for row in rows))
+    header = ["method", "seeds", *tests, *(f"{name}, by means" for name in tests)]
+    header += ["s/epoch", "bytes/class", "in training", "peak MB"]
+    body = []
+    for method in dict.fromkeys(row["method"] for row in rows):
+        own = [row for row in rows if row["method"] == method]
+        seeds = len({row["seed"] for row in own})
+        line = [method, str(seeds)]
+        for key in ("accuracy", "mean_accuracy"):
+            for name in tests:
+                line.append(_spread([100 * r[key] for r in own if r["test_set"] == name]))
+        line += [
+            f"{statistics.mean(row['seconds_per_epoch'] for row in own):.1f}",
+            f"{own[0]['bytes_per_class']:g}",
+            f"{own[0]['bytes_per_class_in_training']:g}",
+            f"{statistics.mean(row['peak_memory_mb'] for row in own):,.0f}",
+        ]
+        body.append(line)
+    return header, body
+
+
+def _spread(values: Sequence[float]) -> str:
+    """Mean and standard deviation over the seeds."""
+    if len(values) < 2:
+        return "".join(f"{value:.2f}" for value in values)
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
