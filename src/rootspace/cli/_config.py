@@ -7,6 +7,7 @@ up in --help with their documentation.
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import itertools
 from collections.abc import Mapping
@@ -81,6 +82,8 @@ def parse(
     _add_named(parser, "loss", names["loss"], losses, {"classes", "dim", "num_classes"})
     parser.add_class_arguments(WarmupConfig, "warmup")
     parser.add_class_arguments(TrainConfig, "train")
+    # A recipe may say how `rootspace compare` varies it; for a single run that means nothing.
+    parser.add_argument("--compare", type=dict | None, default=None, help=argparse.SUPPRESS)
     try:
         if base:
             parser.set_defaults(_flat(base))
@@ -90,6 +93,7 @@ def parse(
         raise ValueError(f"{error}; see `{prog} --help`") from error
     settings = config.as_dict()
     settings.pop("config", None)
+    settings.pop("compare")
     return settings
 
 

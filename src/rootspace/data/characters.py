@@ -127,6 +127,12 @@ class Characters(ImageData):
         assert self.content
         return self._aliases
 
+    @property
+    def fonts(self) -> list[str]:
+        """Names of the training faces, then of the test faces."""
+        assert self.content
+        return list(self._font_rows)
+
     def image_of(self, label: int, font: str) -> Tensor:
         """The picture of a class in a training or test font: uint8 [1, H, W]."""
         assert self.content
