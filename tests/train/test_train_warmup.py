@@ -90,7 +90,7 @@ def test_resume_in_the_second_stage(tmp_path: Path):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("--warmup.epochs=9", "'warmup.epochs' must be less than 'train.epochs'"),
+        ("--warmup.epochs=9", "'warmup.epochs' must be at most 'train.epochs'"),
         ("--warmup.per_class=1", "must be at least 1 and 2"),
         ("--warmup.temperature=0", "must be positive"),
     ],
