@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from rootspace import ClassMap
+from rootspace.classes import KeyedPermutation
 from rootspace.losses import (
     CombinedLoss,
     CosineLoss,
@@ -77,8 +78,6 @@ def test_prediction(num_classes: int) -> None:
 
 @pytest.mark.parametrize("size", [2, 10, 576, 56_770_560, 2**41 + 9])
 def test_shuffle(size: int) -> None:
-    from rootspace.classes._permutation import KeyedPermutation
-
     permutation = KeyedPermutation(size, seed=3)
     numbers = torch.linspace(0, size - 1, 2000, dtype=torch.float64).long().clamp(max=size - 1)
     assert torch.equal(compiled(permutation)(numbers), permutation(numbers))

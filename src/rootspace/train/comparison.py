@@ -42,7 +42,8 @@ def compare(planned: Sequence[PlannedRun], out: Path) -> list[dict[str, Any]]:
     """Train what is not there yet, each run in a process of its own, and write the comparison.
 
     A finished run is kept if its settings are those planned; an interrupted one is continued.
-    `comparison.json` and `comparison.md` are written after every run, the report at the end.
+    `comparison.json` and `comparison.md` are written after every run, the report at the end; they
+    hold all finished runs of the folder, those of earlier calls too.
 
     Args:
         planned: the runs.
@@ -57,7 +58,6 @@ def compare(planned: Sequence[PlannedRun], out: Path) -> list[dict[str, Any]]:
     """
     console = Console(stderr=True)
     rows: list[dict[str, Any]] = []
-    folders: dict[str, list[Path]] = {}
     for number, run in enumerate(planned, 1):
         folder = out / RUNS / run.method / f"seed{run.seed}"
         settings = {
@@ -70,13 +70,29 @@ def compare(planned: Sequence[PlannedRun], out: Path) -> list[dict[str, Any]]:
             markup=False,
         )
         _train(folder, settings)
-        folders.setdefault(run.method, []).append(folder)
-        rows += _rows(run, folder)
+        rows = [row for some in _finished(out, planned) for row in _rows(some)]
         files.write_json(out / COMPARISON, rows)
         files.write_text(out / TABLE, table(rows))
-    first, *others = [paths[0] for paths in folders.values()]
+    # The report shows one run of each method.
+    shown: dict[Path, Path] = {}
+    for folder in _finished(out, planned):
+        shown.setdefault(folder.parent, folder)
+    first, *others = shown.values()
     write_report(first, out / REPORT, others)
     return rows
+
+
+def _finished(out: Path, planned: Sequence[PlannedRun]) -> list[Path]:
+    """Folders of the finished runs: methods in the order planned, then others; by seed."""
+    order = list(dict.fromkeys(run.method for run in planned))
+    found = [path.parent for path in (out / RUNS).glob(f"*/seed*/{files.METRICS}")]
+
+    def place(folder: Path) -> tuple[int, str, int]:
+        method = folder.parent.name
+        known = order.index(method) if method in order else len(order)
+        return known, method, int(folder.name.removeprefix("seed"))
+
+    return sorted(found, key=place)
 
 
 def _train(folder: Path, settings: dict[str, Any]) -> None:
@@ -109,18 +125,18 @@ def _without_folder(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {**settings, "run": {**settings["run"], "dir": ""}}
 
 
-def _rows(run: PlannedRun, folder: Path) -> list[dict[str, Any]]:
-    """One row for each test set."""
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    """One row for each test set of a finished run."""
     metrics = json.loads((folder / files.METRICS).read_text(encoding="utf-8"))
     learned = metrics["system"] is None
     common = {
-        "method": run.method,
+        "method": folder.parent.name,
         "loss": metrics["loss"],
         "system": metrics["system"],
         "k": None if learned else _num_placed(metrics["system"]),
         "dim": metrics["dim"],
         "num_classes": metrics["num_classes"],
-        "seed": run.seed,
+        "seed": int(folder.name.removeprefix("seed")),
         "epochs": metrics["epochs"],
         "seconds": metrics["seconds"],
         "seconds_per_epoch": metrics["seconds_per_epoch"],
