@@ -15,6 +15,7 @@ from torch import Tensor
 
 from rootspace.systems import (
     MAX_INDEX,
+    Enumerated,
     Table,
     VectorSystem,
     check_range,
@@ -162,7 +163,7 @@ class ClassMap:
     @property
     def closed_form(self) -> bool:
         """Whether `predict` needs no search over the class vectors, however many there are."""
-        if isinstance(self._codes, LevelCodes) or isinstance(self.system, Table):
+        if isinstance(self._codes, LevelCodes) or isinstance(self.system, Enumerated):
             return False
         return self.num_classes == self.capacity or self._next_width(1, 1) > 0
 
@@ -293,10 +294,13 @@ class ClassMap:
 
     def _predict(self, z: Tensor, norm: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """`[N, dim]` -> cosines and labels `[N, k]`."""
-        if isinstance(self._codes, LevelCodes) or torch.compiler.is_compiling():
-            if self._codes is None and self.num_classes == self.capacity:
-                return self._neighbours(z, k)
+        whole = self._codes is None and self.num_classes == self.capacity
+        # A system that looks at all its vectors has no cheap neighbours, a compiled graph no walk.
+        no_walk = isinstance(self.system, Enumerated) or torch.compiler.is_compiling()
+        if isinstance(self._codes, LevelCodes) or (no_walk and not whole):
             return self._search(z / norm[:, None], k)
+        if whole:
+            return self._neighbours(z, k)
         width = k
         cosine, label = self._neighbours(z, k)
         open_rows = (label < 0).any(dim=-1).nonzero()[:, 0]
