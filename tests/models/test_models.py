@@ -27,6 +27,17 @@ def test_encoder_shapes(size: int, channels: int):
     assert model.head.out_features == model.dim == 10
 
 
+def test_encoder_trains_on_a_single_image():
+    model = Encoder(6, 1, width=4).train()
+    model(torch.randn(8, 1, 16, 16))
+    assert bool(torch.isfinite(model(torch.randn(1, 1, 16, 16))).all())
+
+
+def test_encoder_of_the_paper_has_no_normalisation_between_its_linear_layers():
+    linear = [type(layer).__name__ for layer in Encoder(6, width=4, normalize=False)][-3:]
+    assert linear == ["Linear", "ReLU", "Linear"]
+
+
 def test_no_parameter_depends_on_the_number_of_classes():
     for model in (Encoder, TimmBackbone):
         assert not any("class" in name for name in inspect.signature(model).parameters)

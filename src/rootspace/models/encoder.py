@@ -22,12 +22,17 @@ class Encoder(nn.Sequential):
         dim: of the embedding.
         in_channels: of the images.
         width: channels of the first block.
+        normalize: batch normalisation after layer a too, where embeddings must spread out first:
+            with softmax and contrastive losses an epoch then does what three did. False for the
+            encoder as the paper describes it.
 
     Shape:
         `[B, in_channels, H, W]` float, H and W at least 8 -> `[B, dim]`.
     """
 
-    def __init__(self, dim: int, in_channels: int = 3, width: int = 64) -> None:
+    def __init__(
+        self, dim: int, in_channels: int = 3, width: int = 64, normalize: bool = True
+    ) -> None:
         for name, value in (("dim", dim), ("in_channels", in_channels), ("width", width)):
             if value < 1:
                 raise ValueError(f"Argument '{name}' must be at least 1, not {value}.")
@@ -41,6 +46,7 @@ class Encoder(nn.Sequential):
             nn.AdaptiveAvgPool2d(GRID),
             nn.Flatten(),
             nn.Linear(8 * width * GRID * GRID, 8 * width),  # a
+            *([_BatchNorm(8 * width)] if normalize else []),
             nn.ReLU(),
             nn.Linear(8 * width, dim),  # b
         )
@@ -58,6 +64,17 @@ class Encoder(nn.Sequential):
             raise ValueError(
                 "Argument 'input' must have shape [B, C, H, W] with H and W at least 8, not "
                 f"{tuple(input.shape)}."
+            )
+        return super().forward(input)
+
+
+class _BatchNorm(nn.BatchNorm1d):
+    """Batch normalisation that takes a batch of one image too, whose variance is unknown."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training and len(input) == 1:
+            return nn.functional.batch_norm(
+                input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
         return super().forward(input)
 
