@@ -47,7 +47,7 @@ def test_both_searches_agree():
     classes = ClassMap(RootA(15), 150)
     z = inputs(classes)
     walked = classes.predict(z, 2)
-    with mock.patch.object(ClassMap, "_walking_pays", return_value=False):
+    with mock.patch.object(ClassMap, "_next_width", return_value=0):
         scored = classes.predict(z, 2)
     assert torch.equal(walked.label, scored.label)
     torch.testing.assert_close(walked.cosine, scored.cosine)
@@ -55,7 +55,7 @@ def test_both_searches_agree():
 
 def test_whole_system_is_decoded_without_a_search():
     classes = ClassMap(RootA(40), RootA(40).size)
-    with mock.patch.object(ClassMap, "_dense", side_effect=AssertionError):
+    with mock.patch.object(ClassMap, "_search", side_effect=AssertionError):
         labels = torch.arange(classes.num_classes)
         assert torch.equal(classes.predict(classes.vectors(labels)).label[:, 0], labels)
 
