@@ -40,7 +40,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
         (["--data.name=mnist"], "data.name"),
         (["--data.nmae=characters"], "nmae"),
         (["--model.name=resnet_fifty"], "must be a timm model"),
-        (["--loss.name=arcface"], "loss.name"),
+        (["--loss.name=sphereface"], "loss.name"),
         (["--run.baselines=[softmax]"], "Unknown loss 'softmax'"),
         (["--train.epochs=0"], "'train.epochs' must be at least 1, not 0"),
         (["--train.epochs=many"], "epochs"),

@@ -66,7 +66,7 @@ def classifier_cost(num_classes: int, backbone: str = "ViT-B/16") -> ClassifierC
 
     Example:
         >>> round(classifier_cost(10_000_000).model_mib), round(classifier_cost(0).model_mib)
-        (30277, 943)
+        (30278, 943)
     """
     if backbone not in BACKBONES:
         raise ValueError(f"Argument 'backbone' must be one of {list(BACKBONES)}, not {backbone!r}.")
