@@ -12,7 +12,7 @@ from torch import Tensor
 from rootspace.systems import MAX_INDEX, Orbit, VectorSystem, check_range
 
 from ._packing import bits_for, pack, unpack
-from ._search import LARGEST, search_levels, search_vectors
+from ._search import search_levels, search_vectors
 
 CHUNK = 2**16
 """Codes unpacked together."""
@@ -104,11 +104,10 @@ class LevelCodes(Codes):
 
         Codes with integer levels are kept as int8 from the first call on, a byte a coordinate.
         """
-        levels = self.system.levels
-        if any(level != int(level) or abs(level) > LARGEST for level in levels):
+        if not self.system.fits_int8:
             return search_vectors(z, lambda labels: self.vectors(labels, z.dtype), len(self), k)
         if self._levels is None or self._levels.device != z.device:
-            values = torch.tensor(levels, dtype=torch.int8)
+            values = torch.tensor(self.system.levels, dtype=torch.int8)
             self._levels = torch.cat(
                 [values[unpack(part, self.system.dim).int()] for part in self.array.split(CHUNK)]
             ).to(z.device)

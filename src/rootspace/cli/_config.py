@@ -120,17 +120,25 @@ def _read_configs(arguments: list[str]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     options = _options(arguments)
     if "config" in options:
-        path = Path(options["config"])
-        if not path.is_file():
-            raise ValueError(f"Argument 'config' must be a YAML file: {path} does not exist.")
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"Argument 'config': {path} is not YAML: {error}") from error
-        if not isinstance(content, dict):
-            raise ValueError(f"Argument 'config': {path} must hold sections such as 'data:'.")
-        merged = content
+        merged = read_sections(Path(options["config"]))
     return merged
+
+
+def read_sections(path: Path) -> dict[str, Any]:
+    """The sections of a YAML file.
+
+    Raises:
+        ValueError: no such file, or not such a file.
+    """
+    if not path.is_file():
+        raise ValueError(f"Argument 'config' must be a YAML file: {path} does not exist.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"Argument 'config': {path} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"Argument 'config': {path} must hold sections such as 'data:'.")
+    return content
 
 
 def _options(arguments: list[str]) -> dict[str, str]:

@@ -8,12 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rootspace.train.comparison import COMPARISON, REPORT, PlannedRun, compare, text
 
 from ._arguments import Parser
-from ._config import parse
+from ._config import parse, read_sections
 
 PROG = "rootspace compare"
 
@@ -54,13 +52,8 @@ def read_recipe(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]], 
     Raises:
         ValueError: no such file, or no usable `compare` section.
     """
-    if not path.is_file():
-        raise ValueError(f"Argument '--config' must be a YAML file: {path} does not exist.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"Argument '--config': {path} is not YAML: {error}") from error
-    section = content.pop("compare", None) if isinstance(content, dict) else None
+    content = read_sections(path)
+    section = content.pop("compare", None)
     section = section if isinstance(section, dict) else {}
     methods = section.get("methods")
     if not isinstance(methods, dict) or not methods:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rootspace.classes import ClassMap
-from rootspace.systems import MAX_INDEX, Circle, Enumerated, Orbit, Table
+from rootspace.systems import MAX_INDEX, Circle, Enumerated, Orbit
 
 MOST_BYTES = 2**30
 """Class vectors stored in a file take at most this much."""
@@ -105,9 +105,7 @@ def _has_formula(classes: ClassMap) -> bool:
 
     A circle needs an arc tangent in float64, which runtimes lack; the others score all vectors.
     """
-    return classes.capacity <= MAX_INDEX and not isinstance(
-        classes.system, (Circle, Enumerated, Table)
-    )
+    return classes.capacity <= MAX_INDEX and not isinstance(classes.system, (Circle, Enumerated))
 
 
 def _search_pays(classes: ClassMap) -> bool:
@@ -122,10 +120,7 @@ def _size(classes: ClassMap) -> int:
 
 
 def _levels_fit(classes: ClassMap) -> bool:
-    system = classes.system
-    return isinstance(system, Orbit) and all(
-        level == int(level) and abs(level) <= 127 for level in system.levels
-    )
+    return isinstance(classes.system, Orbit) and classes.system.fits_int8
 
 
 def _numbers(classes: ClassMap) -> Tensor:

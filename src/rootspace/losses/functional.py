@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rootspace.systems import VectorSystem
+from rootspace.systems import VectorSystem, rows_of_length
 
 STEEPEST = 20.0
 """Excess distance from which eq. (7) is continued by its tangent, since exp overflows."""
@@ -72,8 +72,7 @@ def system_softmax_loss(
         A scalar.
     """
     if not margin:
-        norm = torch.linalg.vector_norm(z, dim=-1)
-        u = z * (scale / torch.where(norm > 0, norm, 1))[:, None]
+        u = rows_of_length(z, torch.linalg.vector_norm(z, dim=-1), scale)
         return (system.log_partition_of(u, scale) - (u * vectors).sum(-1)).mean()
     # With t the target's logit and m = scale * margin, Z - e^t + e^(t - m) takes the place of Z.
     # A trained network leaves little of Z beside e^t: the difference needs double precision.

@@ -11,6 +11,7 @@ from ._base import Neighbours as Neighbours
 from ._base import VectorSystem as VectorSystem
 from ._base import check_range as check_range
 from ._base import directed_rows as directed_rows
+from ._base import rows_of_length as rows_of_length
 from ._circle import Circle as Circle
 from ._codes import PermutationCode as PermutationCode
 from ._codes import PermutationSystem as PermutationSystem

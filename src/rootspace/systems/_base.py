@@ -232,7 +232,7 @@ class VectorSystem(abc.ABC):
             `[...]`, computed in float32 for half precision.
         """
         flat, norm = finite_rows(self._rows(z, "z"))
-        u = flat * (scale / torch.where(norm > 0, norm, 1))[:, None]
+        u = rows_of_length(flat, norm, scale)
         return self.log_partition_of(u, scale).to(z.dtype).reshape(z.shape[:-1])
 
     def log_partition_of(self, u: Tensor, scale: float | Tensor) -> Tensor:
@@ -371,6 +371,11 @@ def directed_rows(z: Tensor, name: str) -> tuple[Tensor, Tensor]:
             "is zero."
         )
     return z, norm
+
+
+def rows_of_length(rows: Tensor, norm: Tensor, length: float | Tensor) -> Tensor:
+    """Rows `[N, dim]` of lengths `norm` `[N]`, brought to `length`; zero ones stay zero."""
+    return rows * (length / torch.where(norm > 0, norm, 1))[:, None]
 
 
 def finite_rows(z: Tensor, name: str = "z") -> tuple[Tensor, Tensor]:

@@ -110,6 +110,11 @@ class Orbit(VectorSystem):
             values.add(0)
         return sorted(values)
 
+    @property
+    def fits_int8(self) -> bool:
+        """Whether all levels are integers that an int8 holds."""
+        return all(level == int(level) and abs(level) <= 127 for level in self.levels)
+
     def level_numbers(self, vectors: Tensor) -> Tensor:
         """`[N, dim]` members -> `[N, dim]` uint8: which of `levels` each coordinate has.
 
@@ -225,7 +230,7 @@ class Orbit(VectorSystem):
 
     def _nearest_from(self, z: Tensor, k: int, ends: Ends | None) -> tuple[Tensor, Tensor]:
         """`_nearest` with what `find_ends` found in the embeddings, or their magnitudes."""
-        key = z.abs() if self._signed and (ends is None or k > 1) else z
+        key = z.abs() if self._signed and ends is None else z
         high, low = self._reach(k)
         if k == 1:
             positions = (
