@@ -10,11 +10,11 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from rootspace import ClassMap
+from rootspace.classes import assign
 from rootspace.cli import main
-from rootspace.data import EpochSampler
 from rootspace.models import Encoder
 from rootspace.systems import PermutationCode
-from rootspace.train import Embedder, callbacks, read_run
+from rootspace.train import Embedder, assignment, callbacks, read_run
 from rootspace.train.assignment import fold, random_rotation
 
 SMALL = [
@@ -35,13 +35,13 @@ def test_learns_faster_than_with_random_vectors(tmp_path: Path):
     """With hundreds of classes and ten images of each, an arbitrary table is hard to learn."""
     accuracy = {}
     more = ["--data.num_classes=300", "--model.width=8", "--model.dim=48", "--train.epochs=6"]
-    for assignment in ("warmup", "random"):
-        folder = tmp_path / assignment
-        options = [f"--run.dir={folder}", f"--classes.assignment={assignment}"]
+    for way in ("warmup", "random"):
+        folder = tmp_path / way
+        options = [f"--run.dir={folder}", f"--classes.assignment={way}"]
         assert main([*SMALL, *more, *options]) == 0
         metrics = json.loads((folder / "metrics.json").read_text())
         tests = [test["accuracy"] for test in metrics["test"].values()]
-        accuracy[assignment] = sum(tests) / len(tests)
+        accuracy[way] = sum(tests) / len(tests)
     assert accuracy["warmup"] > 2 * accuracy["random"]
 
 
@@ -54,7 +54,9 @@ def test_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert metrics["assignment"]["mean_cosine"] > 0.9
     assert metrics["parameters"]["head"] == 0
     rows = (folder / "metrics.csv").read_text().splitlines()[1:]
-    assert [row.endswith(",,,") for row in rows] == [True, True, False, False]
+    # Train accuracy from the third epoch on; the test sets are read with the first vectors already.
+    assert [row.split(",")[5] == "" for row in rows] == [True, True, False, False]
+    assert [row.endswith(",,") for row in rows] == [True, False, False, False]
     capsys.readouterr()
     assert main(["evaluate", str(folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == metrics["test"]
@@ -87,9 +89,31 @@ def test_resume_in_the_second_stage(tmp_path: Path):
         assert torch.equal(value, new.embedder.state_dict()[name]), name
 
 
+@pytest.mark.parametrize(("reassign", "times"), [("never", 1), ("end", 2), ("epochs", 3)])
+def test_classes_get_the_vectors_nearest_to_what_their_means_have_become(
+    reassign: str, times: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    means = []
+    monkeypatch.setattr(assignment, "assign", lambda *args: means.append(args[1]) or assign(*args))
+    folder = tmp_path / "run"
+    options = ["--train.epochs=4", "--classes.system=PermutationCode(24)"]
+    assert main([*SMALL, *options, f"--run.dir={folder}", f"--warmup.reassign={reassign}"]) == 0
+    assert len(means) == times
+    classes = read_run(folder).objective.classes
+    expected = PermutationCode(24).quantize(means[-1])
+    cosine = cosine_similarity(classes.vectors(torch.arange(30)), expected)
+    assert float(cosine.min()) > 1 - 1e-6  # so few classes never meet
+    # The table of epochs ends with the vectors that the run keeps.
+    metrics = json.loads((folder / "metrics.json").read_text())
+    last = (folder / "metrics.csv").read_text().splitlines()[-1].split(",")
+    tests = [test["accuracy"] for test in metrics["test"].values()]
+    assert [float(value) for value in last[-2:]] == pytest.approx(tests, abs=1e-6)
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [
+        ("--warmup.neighbors=0", "'warmup.neighbors' must be at least 1"),
         ("--warmup.epochs=9", "'warmup.epochs' must be at most 'train.epochs'"),
         ("--warmup.per_class=1", "must be at least 1 and 2"),
         ("--warmup.temperature=0", "must be positive"),
@@ -119,20 +143,3 @@ def test_a_permutation_code_is_near_any_direction():
     for levels, expected in ((1, 0.90), (2, 0.958), (3, 0.976), (4, 0.984)):
         code = PermutationCode(128, levels).quantize(z)
         assert cosine_similarity(z, code).mean() == pytest.approx(expected, abs=0.003)
-
-
-@pytest.mark.parametrize("per_class", [2, 3])
-def test_sampler_groups_classes(per_class: int):
-    labels = torch.arange(10).repeat_interleave(6)[torch.randperm(60)]
-    sampler = EpochSampler(60, seed=1, labels=labels, per_class=per_class)
-    orders = []
-    for epoch in range(2):
-        sampler.set_epoch(epoch)
-        order = list(sampler)
-        assert sorted(order) == list(range(60))
-        groups = labels[order].reshape(-1, per_class)
-        assert bool((groups == groups[:, :1]).all())
-        orders.append(order)
-    assert orders[0] != orders[1]
-    sampler.set_epoch(0)
-    assert list(sampler) == orders[0]

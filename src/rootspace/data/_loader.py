@@ -27,13 +27,13 @@ class EpochLoader(DataLoader[Any]):
         self, dataset: Dataset[Any], *, sampler: EpochSampler, batch_size: int, **arguments: Any
     ) -> None:
         super().__init__(dataset, sampler=sampler, batch_size=batch_size, **arguments)
-        self._epoch_sampler = sampler
+        self.epoch_sampler = sampler
         self._handed_out = 0
         self._resume_at = 0
 
     def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
         self._handed_out, self._resume_at = self._resume_at, 0
-        self._epoch_sampler.start = self._handed_out * (self.batch_size or 1)
+        self.epoch_sampler.start = self._handed_out * (self.batch_size or 1)
         for batch in super().__iter__():
             self._handed_out += 1
             yield batch

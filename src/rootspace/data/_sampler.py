@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.distributed
 from torch import Tensor
 from torch.utils.data import Sampler
+
+from ._neighborhoods import neighborhoods
+
+AT_ONCE = 2**16
+"""Classes whose vectors are compared at once; bounds the memory."""
 
 
 class EpochSampler(Sampler[int]):
@@ -17,8 +22,9 @@ class EpochSampler(Sampler[int]):
     That makes an interrupted run repeatable: no generator state needs saving, and `start` begins
     an epoch in the middle. Lightning calls `set_epoch` before each epoch.
 
-    In a distributed run each process takes every world-size-th sample; some are taken twice to
-    give all processes equally many, and `num_own` says how many of this process are not.
+    In a distributed run each process takes its part of the order, in one piece: what belongs into
+    one batch stays together. Some samples are taken twice to give all processes equally many, and
+    `num_own` says how many of this process are not.
 
     Args:
         num_samples: size of the data set.
@@ -28,6 +34,7 @@ class EpochSampler(Sampler[int]):
         sharded: False gives every process of a distributed run all samples.
         per_class: so many images of a class follow one another, as far as they go: contrastive
             losses need pairs within a batch. Needs `labels` and `shuffle`.
+
     """
 
     def __init__(
@@ -50,6 +57,17 @@ class EpochSampler(Sampler[int]):
         self.per_class = per_class
         self.epoch = 0
         self.start = 0
+        self._vectors_of: Callable[[Tensor], Tensor] | None = None
+        self._neighbors = 1
+
+    def bring_together(self, vectors_of: Callable[[Tensor], Tensor], neighbors: int) -> None:
+        """From the next epoch on, let similar classes follow one another; needs `per_class`.
+
+        Args:
+            vectors_of: from `[N]` labels to `[N, dim]` class vectors, on the CPU.
+            neighbors: so many classes at most in a group of similar ones.
+        """
+        self._vectors_of, self._neighbors = vectors_of, neighbors
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
@@ -57,8 +75,8 @@ class EpochSampler(Sampler[int]):
     @property
     def num_own(self) -> int:
         """Samples of this process, repeated ones left out."""
-        rank, world = self._rank_and_world()
-        return len(range(rank, self.num_samples, world))
+        rank, _ = self._rank_and_world()
+        return max(0, min(len(self), self.num_samples - rank * len(self)))
 
     def __len__(self) -> int:
         return math.ceil(self.num_samples / self._rank_and_world()[1])
@@ -69,11 +87,31 @@ class EpochSampler(Sampler[int]):
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
             order = torch.randperm(self.num_samples, generator=generator)
             if self.labels is not None and self.per_class > 1:
-                order = group_by_class(order, self.labels, self.per_class, generator)
+                groups = group_by_class(order, self.labels, self.per_class, generator)
+                if self._vectors_of is not None:
+                    groups = self._by_neighborhood(groups, self.labels, generator)
+                order = groups[groups >= 0]
         else:
             order = torch.arange(self.num_samples)
         order = torch.cat([order, order[: len(self) * world - self.num_samples]])
-        return iter(order[rank::world][self.start :].tolist())
+        return iter(order[rank * len(self) :][: len(self)][self.start :].tolist())
+
+    def _by_neighborhood(
+        self, groups: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """The same groups, those of similar classes side by side."""
+        assert self._vectors_of is not None
+        # Where classes have equally many images, a stretch has each class once.
+        stretch = min(int(labels.max()) + 1, AT_ONCE)
+        return torch.cat(
+            [
+                part[near]
+                for part in groups.split(stretch)
+                for near in neighborhoods(
+                    self._vectors_of(labels[part[:, 0]]), self._neighbors, generator
+                )
+            ]
+        )
 
     def _rank_and_world(self) -> tuple[int, int]:
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -85,11 +123,25 @@ class EpochSampler(Sampler[int]):
 def group_by_class(
     order: Tensor, labels: Tensor, per_class: int, generator: torch.Generator
 ) -> Tensor:
-    """The same samples in groups of `per_class` of one class, the groups in random order."""
+    """The same samples in groups of one class, in random order, those of a class spread evenly.
+
+    Args:
+        order: `[N]` of samples.
+        labels: of all samples.
+        per_class: size of a group.
+        generator: of the choices.
+
+    Returns:
+        `[G, per_class]` samples; where a class has too few for its last group, -1.
+    """
     order = order[labels[order].argsort(stable=True)]
     own = labels[order]
-    starts = torch.searchsorted(own, own)
-    group = own * (len(own) + 1) + (torch.arange(len(own)) - starts) // per_class
-    _, group = torch.unique(group, return_inverse=True)
-    place = torch.randperm(int(group.max()) + 1, generator=generator)
-    return order[place[group].argsort(stable=True)]
+    begin, end = torch.searchsorted(own, own), torch.searchsorted(own, own, right=True)
+    place = torch.arange(len(own)) - begin
+    heads = (place % per_class == 0).nonzero()[:, 0]
+    parts = -((begin - end) // per_class)[heads]  # groups of the class of each
+    early = place[heads] // per_class + torch.rand(len(heads), generator=generator)
+    heads = heads[(early / parts).argsort()]
+    member = heads[:, None] + torch.arange(per_class)
+    absent = member >= end[heads, None]
+    return order[member.masked_fill(absent, 0)].masked_fill(absent, -1)

@@ -81,6 +81,17 @@ def assign_from_warmup(
     return assign(system, means.means(center, rotation), data.class_names)
 
 
+def assign_again(embedder: Embedder, data: ImageData, system: VectorSystem) -> Assignment:
+    """Give each class the vector nearest to the mean of its embeddings, as they are.
+
+    Args:
+        embedder: whose embeddings have been centred and rotated before.
+        data: whose training images to embed.
+        system: whose vectors to use.
+    """
+    return assign(system, embed_means(embedder, data).means(), data.class_names)
+
+
 def assign_from_teacher(
     embedder: Embedder,
     data: ImageData,

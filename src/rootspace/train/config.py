@@ -79,18 +79,28 @@ class WarmupConfig:
         temperature: of the supervised contrastive loss (arXiv 2004.11362).
         per_class: images of a class in a batch.
         weight: of the contrastive loss once the classes have their vectors, 0 for none.
+        neighbors: once the classes have their vectors, so many similar ones come into a batch
+            together, where the losses tell them apart; 1 for random batches.
+        reassign: when classes get new vectors, nearest to what their means have become: `end`
+            (after the last epoch), `epochs` (after every epoch) or `never`.
     """
 
     epochs: int = 2
     temperature: float = 0.1
     per_class: int = 2
     weight: float = 1.0
+    neighbors: int = 8
+    reassign: Literal["end", "epochs", "never"] = "end"
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.per_class < 2:
             raise ValueError(
                 "Arguments 'warmup.epochs' and 'warmup.per_class' must be at least 1 and 2, not "
                 f"{self.epochs} and {self.per_class}."
+            )
+        if self.neighbors < 1:
+            raise ValueError(
+                f"Argument 'warmup.neighbors' must be at least 1, not {self.neighbors}."
             )
         if not self.temperature > 0 or self.weight < 0:
             raise ValueError(

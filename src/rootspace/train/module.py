@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from rootspace.classes import Prediction
-from rootspace.data import ImageData
+from rootspace.data import EpochLoader, ImageData
 
-from .assignment import Assigner
+from .assignment import Assigner, assign_again
 from .config import TrainConfig
 from .embedder import Embedder
-from .objectives import AssignedObjective, Objective
+from .objectives import AssignedObjective, Objective, WarmupObjective
 
 SEARCH_EVERY = 16
 """Where prediction is a search over all classes, training accuracy is taken on every n-th batch."""
@@ -86,6 +86,7 @@ class LSCModule(L.LightningModule):
         self.test_accuracies: dict[str, float] = {}
         self.assigner = assigner
         self.assignment: dict[str, Any] | None = None
+        self.assigned_after: int | None = None
 
     def forward(self, images: Tensor) -> Tensor:
         return self.embedder(images)
@@ -96,18 +97,39 @@ class LSCModule(L.LightningModule):
 
     # ---------------------------------------------------------------- training
 
+    def on_train_start(self) -> None:
+        self._bring_similar_together()  # a resumed run may have its vectors already
+
     def on_train_epoch_start(self) -> None:
         self.train_tally = Tally()
         self.test_accuracies = {}
-        objective = self.objective
-        if isinstance(objective, AssignedObjective) and objective.due(self.current_epoch):
-            self._assign(objective)
+        self.assign_if_due(self.current_epoch)
 
-    def _assign(self, objective: AssignedObjective) -> None:
-        assert self.assigner is not None
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.trainer.is_last_batch:  # and the test sets come next
+            self.assign_if_due(self.current_epoch + 1)
+
+    def assign_if_due(self, done: int) -> None:
+        """Give the classes their vectors, or new ones, if the objective wants it now.
+
+        Args:
+            done: epochs behind us; once for each.
+        """
+        objective = self.objective
+        if not isinstance(objective, AssignedObjective) or self.assigned_after == done:
+            return
+        if not objective.due(done, self.config.epochs):
+            return
+        self.assigned_after = done
         data: ImageData = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-        found = self.assigner(self.embedder, data, self.trainer.optimizers[0])
+        with self.trainer.precision_plugin.forward_context():
+            if objective.ready:
+                found = assign_again(self.embedder, data, objective.classes.system)
+            else:
+                assert self.assigner is not None
+                found = self.assigner(self.embedder, data, self.trainer.optimizers[0])
         objective.settle(found.classes)
+        self._bring_similar_together()
         self.assignment = {
             "mean_cosine": found.mean_cosine,
             "collisions": found.collisions,
@@ -116,11 +138,17 @@ class LSCModule(L.LightningModule):
             "seconds": round(found.seconds, 3),
         }
 
-    def on_train_end(self) -> None:
-        # Where all epochs were warm-up, the classes still want their vectors.
+    def _bring_similar_together(self) -> None:
+        """From now on similar classes come into a batch together, where they are told apart."""
         objective = self.objective
-        if isinstance(objective, AssignedObjective) and objective.due(self.current_epoch):
-            self._assign(objective)
+        loader: EpochLoader | None = self.trainer.train_dataloader
+        if loader is None or not isinstance(objective, WarmupObjective) or not objective.ready:
+            return
+        if objective.config.neighbors > 1:
+            loader.epoch_sampler.bring_together(
+                lambda labels: objective.class_vectors(labels.to(self.device)).cpu(),
+                objective.config.neighbors,
+            )
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # Dropout then depends on the step alone, and a resumed run repeats an unbroken one.
@@ -146,14 +174,15 @@ class LSCModule(L.LightningModule):
         tally = self.train_tally
         checkpoint["train_tally"] = (tally.sums, tally.count, tally.judged)
         if isinstance(self.objective, AssignedObjective) and self.objective.ready:
-            checkpoint["assignment"] = (self.assignment, self.objective.classes)
+            classes = self.objective.classes
+            checkpoint["assignment"] = (self.assignment, self.assigned_after, classes)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         tally = self.train_tally
         tally.sums, tally.count, tally.judged = checkpoint["train_tally"]
         if "assignment" in checkpoint:
             assert isinstance(self.objective, AssignedObjective)
-            self.assignment, classes = checkpoint["assignment"]
+            self.assignment, self.assigned_after, classes = checkpoint["assignment"]
             self.objective.settle(classes)
 
     # ---------------------------------------------------------------- evaluation

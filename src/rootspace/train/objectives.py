@@ -119,12 +119,12 @@ class AssignedObjective(VectorObjective):
         self._make_loss = make_loss
         self.settled = None
 
-    def due(self, epoch: int) -> bool:
-        """Whether classes get their vectors at the start of epoch `epoch`, counted from 0."""
+    def due(self, done: int, epochs: int) -> bool:
+        """Whether classes get vectors, or new ones, after `done` of `epochs` epochs."""
         return self.settled is None
 
     def settle(self, classes: ClassMap) -> None:
-        """The classes have their vectors: training with the loss begins."""
+        """The classes have these vectors: training with the loss begins, or goes on with them."""
         self.settled = self._make_loss(classes)
 
 
@@ -147,8 +147,11 @@ class WarmupObjective(AssignedObjective):
         self.contrastive = losses.SupConLoss(temperature=config.temperature)
         self.config = config
 
-    def due(self, epoch: int) -> bool:
-        return self.settled is None and epoch >= self.config.epochs
+    def due(self, done: int, epochs: int) -> bool:
+        if self.settled is None:
+            return done >= self.config.epochs
+        reassign = self.config.reassign
+        return reassign == "epochs" or (reassign == "end" and done == epochs)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         if self.settled is not None and not self.config.weight:

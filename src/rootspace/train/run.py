@@ -223,6 +223,7 @@ def _train_one(
             if parts.objective.ready:
                 files.write_model(folder, parts.embedder, parts.objective, shape, data.class_names)
             raise
+    module.assign_if_due(settings.epochs)  # of a run that was killed between that and its figures
     peak = peak_megabytes(trainer.strategy.root_device)
     if not trainer.is_global_zero:
         return {}

@@ -1,0 +1,63 @@
+"""Vectors in groups of similar ones."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+AT_ONCE = 4096
+"""Vectors among which the nearest are found by comparing all pairs."""
+
+
+def neighborhoods(vectors: Tensor, size: int, generator: torch.Generator) -> list[Tensor]:
+    """Cut vectors at random into groups of similar ones.
+
+    A vector drawn at random takes the nearest of those that are left, and so on. Each call gives
+    other groups, so that in time a vector meets all that resemble it. More than 4,096 vectors are
+    halved first, and their halves, between two centres. Costs O(N dim) time for each of 4,096, and
+    memory for their similarities.
+
+    Args:
+        vectors: `[N, dim]`, all of one length.
+        size: the most members of a group.
+        generator: of the choices.
+
+    Returns:
+        Groups of indices, in random order; together each index once.
+    """
+    groups = []
+    waiting = [torch.randperm(len(vectors), generator=generator)]
+    while waiting:
+        part = waiting.pop()
+        if len(part) > AT_ONCE:
+            waiting += _halves(part, vectors)
+        else:
+            groups += [part[near] for near in _nearest_left(vectors[part], size)]
+    return [groups[i] for i in torch.randperm(len(groups), generator=generator).tolist()]
+
+
+def _halves(part: Tensor, vectors: Tensor) -> tuple[Tensor, ...]:
+    """Two equal parts around two centres: 2-means, balanced, begun at two members."""
+    own = vectors[part]
+    direction = own[0] - own[1]
+    for _ in range(3):
+        low, high = (own @ direction).argsort().tensor_split(2)
+        direction = own[high].mean(dim=0) - own[low].mean(dim=0)
+    order = (own @ direction).argsort()
+    # Back in random order, for the draws that follow.
+    return tuple(part[half.sort().values] for half in order.tensor_split(2))
+
+
+def _nearest_left(vectors: Tensor, size: int) -> list[Tensor]:
+    similarity = vectors @ vectors.T
+    taken = torch.zeros(len(vectors), dtype=torch.bool)
+    groups = []
+    for index in range(len(vectors)):
+        if taken[index]:
+            continue
+        row = similarity[index].masked_fill(taken, -torch.inf)
+        row[index] = torch.inf
+        near = row.topk(min(size, int((~taken).sum()))).indices
+        taken[near] = True
+        groups.append(near)
+    return groups
