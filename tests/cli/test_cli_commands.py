@@ -17,7 +17,7 @@ from rootspace.cli import main
 from rootspace.train import read_run
 
 DATA = ["--data.num_classes=30", "--data.image_size=16", "--data.batch_size=32"]
-SMALL = [*DATA, "--model.width=4", "--train.lr=3e-3"]
+SMALL = [*DATA, "--model.width=4", "--train.lr=3e-3", "--classes.assignment=random"]
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +228,13 @@ def test_image_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
                 pixels[..., channel] += 140
                 Image.fromarray(pixels).save(root / split / name / f"{i}.png")
     data = ["--data.name=image_folder", f"--data.root={root}", "--data.batch_size=12"]
-    more = ["--model.width=4", "--train.lr=3e-3", "--train.epochs=30", "--data.image_size=16"]
+    more = [
+        "--model.width=4",
+        "--train.lr=3e-3",
+        "--classes.assignment=random",
+        "--train.epochs=30",
+        "--data.image_size=16",
+    ]
     assert main(["train", *data, *more, f"--run.dir={folder}"]) == 0
     assert json.loads((folder / "metrics.json").read_text())["test"]["test"]["accuracy"] > 0.7
     capsys.readouterr()

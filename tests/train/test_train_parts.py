@@ -9,7 +9,7 @@ import torch
 
 from rootspace import ClassMap
 from rootspace.losses import CosineLoss
-from rootspace.systems import Circle, RootA
+from rootspace.systems import Circle, PermutationCode, RootA
 from rootspace.train import (
     ClassesConfig,
     Embedder,
@@ -17,6 +17,7 @@ from rootspace.train import (
     NormalizedSoftmax,
     TrainConfig,
     VectorObjective,
+    WarmupConfig,
 )
 from rootspace.train.build import build_system
 from rootspace.train.module import Tally, learning_rate_factor
@@ -25,10 +26,12 @@ from rootspace.train.module import Tally, learning_rate_factor
 @pytest.mark.parametrize(
     ("config", "num_classes", "dim", "expected"),
     [
-        (ClassesConfig(), 10, None, RootA(3)),
-        (ClassesConfig(), 1281, None, RootA(36)),
-        (ClassesConfig(), 1281, 64, RootA(64)),
-        (ClassesConfig(), 200, 10, RootA(10, interpolations=1)),
+        (ClassesConfig(assignment="random"), 10, None, RootA(3)),
+        (ClassesConfig(assignment="random"), 1281, None, RootA(36)),
+        (ClassesConfig(assignment="random"), 1281, 64, RootA(64)),
+        (ClassesConfig(assignment="random"), 200, 10, RootA(10, interpolations=1)),
+        (ClassesConfig(), 10, None, PermutationCode(256)),
+        (ClassesConfig(), 10**8, 64, PermutationCode(64)),
         (ClassesConfig(system="Circle(3)"), 10, None, Circle(3)),
         (ClassesConfig(system="Circle(3)"), 10, 2, Circle(3)),
     ],
@@ -43,7 +46,15 @@ def test_cosine_schedule():
     assert factors[:3] == pytest.approx([0.1, 0.2, 0.3])
     assert factors[10] == 1 and factors[60] == pytest.approx(0.5)
     assert factors[10:] == sorted(factors[10:], reverse=True) and factors[-1] < 1e-3
-    assert learning_rate_factor(50, 110, TrainConfig()) == 1
+    constant = TrainConfig(schedule="constant", warmup_steps=0)
+    assert learning_rate_factor(0, 110, constant) == learning_rate_factor(50, 110, constant) == 1
+
+
+def test_epochs_of_the_warm_up():
+    assert [WarmupConfig().epochs_of(total) for total in (1, 2, 5, 7, 10)] == [1, 1, 2, 3, 4]
+    assert WarmupConfig(epochs=3).epochs_of(3) == 3
+    with pytest.raises(ValueError, match=r"'warmup.epochs' must be at most"):
+        WarmupConfig(epochs=3).epochs_of(2)
 
 
 def test_learned_heads_predict_their_logits():

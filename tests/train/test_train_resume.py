@@ -20,7 +20,7 @@ SETTINGS = [
     "--data.batch_size=8",
     "--model.width=4",
     "--train.lr=3e-3",
-    "--train.schedule=cosine",
+    "--classes.assignment=random",
     "--train.epochs=4",
     "--train.checkpoint_minutes=0.0002",
 ]

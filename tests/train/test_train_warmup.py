@@ -42,7 +42,7 @@ def test_learns_faster_than_with_random_vectors(tmp_path: Path):
         metrics = json.loads((folder / "metrics.json").read_text())
         tests = [test["accuracy"] for test in metrics["test"].values()]
         accuracy[way] = sum(tests) / len(tests)
-    assert accuracy["warmup"] > 2 * accuracy["random"]
+    assert accuracy["warmup"] > accuracy["random"] + 0.2
 
 
 def test_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -115,7 +115,8 @@ def test_classes_get_the_vectors_nearest_to_what_their_means_have_become(
     [
         ("--warmup.neighbors=0", "'warmup.neighbors' must be at least 1"),
         ("--warmup.epochs=9", "'warmup.epochs' must be at most 'train.epochs'"),
-        ("--warmup.per_class=1", "must be at least 1 and 2"),
+        ("--warmup.epochs=0", "'warmup.epochs' must be at least 1"),
+        ("--warmup.per_class=1", "'warmup.per_class' must be at least 2"),
         ("--warmup.temperature=0", "must be positive"),
     ],
 )

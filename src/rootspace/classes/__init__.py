@@ -8,8 +8,10 @@ from ._classifier_cost import ClassifierCost as ClassifierCost
 from ._classifier_cost import classifier_cost as classifier_cost
 from ._means import ClassMeans as ClassMeans
 from ._permutation import KeyedPermutation as KeyedPermutation
+from ._plan import CODE_DIM as CODE_DIM
 from ._plan import FAMILIES as FAMILIES
 from ._plan import Plan as Plan
 from ._plan import PlanRow as PlanRow
+from ._plan import code_for as code_for
 from ._plan import plan as plan
 from ._plan import smallest_dim as smallest_dim

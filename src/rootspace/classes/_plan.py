@@ -55,6 +55,9 @@ FAMILIES = FORMULAS | CODES
 FIXED: dict[str, Callable[[], VectorSystem]] = {"E8": RootE8, "Leech": Leech}
 """Systems of one dimension."""
 
+CODE_DIM = 256
+"""Embedding dimension of a code where nothing else gives one (measured in docs/comparison.md)."""
+
 MOST_STATES_DIM = 40
 """Beyond it the partition function of a 3-level code, and so its scale, takes too long."""
 
@@ -98,6 +101,11 @@ class Plan:
                 return row
         known = [row.family for row in self.rows]
         raise ValueError(f"Argument 'family' must be one of {known}, not {family!r}.")
+
+    @property
+    def from_data(self) -> PermutationCode:
+        """The system of `code_for` in its own dimension."""
+        return code_for(self.num_classes)
 
     def classifier_bytes(self, dim: int) -> int:
         """A float32 linear layer with its gradient and AdamW's two moments."""
@@ -163,7 +171,13 @@ class Plan:
         return header, body
 
     def __str__(self) -> str:
-        return f"{text_table(*self.cells())}\n\n{text_table(*self.classifier_cells())}"
+        code = self.from_data
+        stored = _row("3-level code", code.dim, code, self.num_classes).bytes_per_class
+        return (
+            f"{text_table(*self.cells())}\n\n"
+            f"For vectors chosen from the data: {code!r}, {stored:g} bytes/class.\n\n"
+            f"{text_table(*self.classifier_cells())}"
+        )
 
 
 def plan(num_classes: int, dim: int | None = None) -> Plan:
@@ -193,6 +207,28 @@ def plan(num_classes: int, dim: int | None = None) -> Plan:
         if system.size >= num_classes and dim in (None, system.dim):
             rows.append(_row(family, system.dim, system, num_classes))
     return Plan(num_classes, tuple(rows))
+
+
+def code_for(num_classes: int, dim: int | None = None) -> PermutationCode:
+    """The system to choose class vectors of from the data.
+
+    A 3-level code has a vector near any class mean, and in `CODE_DIM` dimensions room for any
+    number of classes; 3 * dim / 8 bytes a class.
+
+    Args:
+        num_classes: that must fit.
+        dim: of the embedding, if it is given.
+
+    Raises:
+        ValueError: the dimension holds fewer vectors.
+    """
+    code = PermutationCode(CODE_DIM if dim is None else dim)
+    if code.size < num_classes:
+        raise ValueError(
+            f"Argument 'dim' must be larger than {dim}: {code!r} has {code.size:,} vectors, fewer "
+            f"than the {num_classes:,} classes."
+        )
+    return code
 
 
 def _row(family: str, n_min: int, system: VectorSystem | None, num_classes: int) -> PlanRow:

@@ -26,9 +26,10 @@ from rootspace.train import (
     RunConfig,
     TrainConfig,
     WarmupConfig,
+    default_loss,
 )
 
-DEFAULT_NAMES = {"data": "characters", "model": "encoder", "loss": "system_softmax"}
+DEFAULT_NAMES = {"data": "characters", "model": "encoder"}
 
 
 def parse(
@@ -51,11 +52,14 @@ def parse(
     """
     jsonargparse = require("jsonargparse", extra="train", purpose="`rootspace train`")
     layers = [_flat(base or {}), _flat(_read_configs(arguments)), _options(arguments)]
-    names = dict(DEFAULT_NAMES)
+    given: dict[str, Any] = {}
     for layer in layers:
-        names |= {
-            section: layer[f"{section}.name"] for section in names if f"{section}.name" in layer
-        }
+        given |= layer
+    loss = default_loss(given.get("classes.assignment", ClassesConfig.assignment))
+    names = {
+        section: given.get(f"{section}.name", name)
+        for section, name in {**DEFAULT_NAMES, "loss": loss}.items()
+    }
     parser = jsonargparse.ArgumentParser(
         prog=prog, description="Train a network on labelled images.", exit_on_error=False
     )
@@ -75,8 +79,8 @@ def parse(
         default=None,
         help="of the embedding; that of the vector system by default",
     )
-    given = {"name", "dim", "in_channels", "image_size"}
-    _add_named(parser, "model", names["model"], models, given, otherwise=TimmBackbone)
+    filled = {"name", "dim", "in_channels", "image_size"}
+    _add_named(parser, "model", names["model"], models, filled, otherwise=TimmBackbone)
     parser.add_class_arguments(ClassesConfig, "classes")
     losses = {**VECTOR_LOSSES, **LEARNED_LOSSES}
     _add_named(parser, "loss", names["loss"], losses, {"classes", "dim", "num_classes"})

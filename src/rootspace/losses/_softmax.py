@@ -5,9 +5,13 @@ import math
 from torch import Tensor
 
 from rootspace.classes import ClassMap
+from rootspace.systems import Orbit
 
 from . import functional
 from ._base import ClassLoss, positive
+
+MOST_STATES = 2**14
+"""Of a partition function, beyond which a step of training takes many seconds."""
 
 
 class SystemSoftmaxLoss(ClassLoss):
@@ -22,10 +26,19 @@ class SystemSoftmaxLoss(ClassLoss):
         scale: inverse temperature; None for the one at which an embedding on its vector gets
             probability 0.9, `system.scale_for(0.9)`.
         margin: subtracted from the cosine of the own class (CosFace), 0 for none.
+
+    Raises:
+        ValueError: the system's partition function has too many states, as that of a dense code.
     """
 
     def __init__(self, classes: ClassMap, scale: float | None = None, margin: float = 0.0) -> None:
         super().__init__(classes)
+        system = classes.system
+        if isinstance(system, Orbit) and system.num_states > MOST_STATES:
+            raise ValueError(
+                f"Argument 'classes': the softmax over all of {system!r} has {system.num_states:,} "
+                f"states, more than {MOST_STATES:,}; take InBatchSoftmaxLoss or CosineLoss."
+            )
         self.scale = classes.system.scale_for(0.9) if scale is None else positive("scale", scale)
         if not 0 <= margin < math.inf:
             raise ValueError(

@@ -30,6 +30,9 @@ class Encoder(nn.Sequential):
         `[B, in_channels, H, W]` float, H and W at least 8 -> `[B, dim]`.
     """
 
+    default_lr = 6e-3
+    """AdamW's peak learning rate from scratch, measured (docs/comparison.md)."""
+
     def __init__(
         self, dim: int, in_channels: int = 3, width: int = 64, normalize: bool = True
     ) -> None:

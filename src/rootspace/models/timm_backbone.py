@@ -27,6 +27,9 @@ class TimmBackbone(nn.Module):
         ValueError: timm has no such model.
     """
 
+    default_lr = 1e-4
+    """AdamW's peak learning rate, the paper's (Sec. 4.1 of arXiv 2510.04090)."""
+
     def __init__(
         self,
         name: str,

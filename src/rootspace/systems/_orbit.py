@@ -92,6 +92,11 @@ class Orbit(VectorSystem):
         return dict(self._groups)
 
     @property
+    def num_states(self) -> int:
+        """States that the partition function goes through at each coordinate."""
+        return math.prod(count + 1 for _, count in self._groups)
+
+    @property
     def signed(self) -> bool:
         return self._signed
 
@@ -353,7 +358,7 @@ class Orbit(VectorSystem):
         fits = spread < WIDEST and math.log(self.size) < WIDEST
         if fits and u.device.type != "mps":
             return log_cumulative_sum(weights, counts)
-        if math.prod(count + 1 for count in counts) > FEW_STATES:
+        if self.num_states > FEW_STATES:
             return log_sequential_sum(weights, counts)
         states = list(itertools.product(*(range(count + 1) for count in counts)))
         number = {state: i for i, state in enumerate(states)}

@@ -5,6 +5,7 @@ from .config import ClassesConfig as ClassesConfig
 from .config import RunConfig as RunConfig
 from .config import TrainConfig as TrainConfig
 from .config import WarmupConfig as WarmupConfig
+from .config import default_loss as default_loss
 from .embedder import Embedder as Embedder
 from .module import LSCModule as LSCModule
 from .objectives import LEARNED_LOSSES as LEARNED_LOSSES

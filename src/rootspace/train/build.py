@@ -7,23 +7,20 @@ from typing import Any
 
 from torch import nn
 
-from rootspace.classes import ClassMap, smallest_dim
+from rootspace.classes import ClassMap, code_for, smallest_dim
 from rootspace.losses import ClassLoss
 from rootspace.models import Encoder, TimmBackbone
-from rootspace.systems import PermutationCode, RootA, VectorSystem, system_from
+from rootspace.systems import RootA, VectorSystem, system_from
 
 from .class_vectors import open_array
 from .config import ClassesConfig
 from .objectives import LEARNED_LOSSES, VECTOR_LOSSES, Objective, VectorObjective
 
-FREE_DIM = 128
-"""Embedding dimension where neither the config nor the vector system gives one."""
-
 
 def build_system(config: ClassesConfig, num_classes: int, dim: int | None) -> VectorSystem:
-    """The vector system of a run: the one named, or the smallest A_n that holds the classes.
+    """The vector system of a run: the one named, or what suits the assignment.
 
-    For an assignment from the data it is a `PermutationCode`, which has a vector near any mean.
+    That is the smallest A_n for a random one, and `code_for` for one from the data.
 
     Args:
         config: of the classes.
@@ -43,9 +40,9 @@ def build_system(config: ClassesConfig, num_classes: int, dim: int | None) -> Ve
         return system
     if config.assignment == "file" and dim is None:
         assert config.vectors is not None
-        return PermutationCode(open_array(config.vectors).shape[1])
+        return code_for(num_classes, open_array(config.vectors).shape[1])
     if config.assignment != "random":
-        return PermutationCode(FREE_DIM if dim is None else dim)
+        return code_for(num_classes, dim)
     if dim is None:
         return RootA(smallest_dim(RootA, num_classes))
     system = RootA(dim)

@@ -144,7 +144,7 @@ class History(L.Callback):
         # The last epoch is evaluated whatever `eval_every` says.
         assert isinstance(pl_module, LSCModule)
         epoch, objective = trainer.current_epoch + 1, pl_module.objective
-        warming_up = isinstance(objective, WarmupObjective) and epoch < objective.config.epochs
+        warming_up = isinstance(objective, WarmupObjective) and epoch < objective.epochs
         due = epoch == trainer.max_epochs or epoch % pl_module.config.eval_every == 0
         trainer.check_val_every_n_epoch = epoch if due and not warming_up else epoch + 1
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+WARMUP_SHARE = 0.4
+"""Of the epochs of a run."""
+
 
 @dataclass
 class RunConfig:
@@ -28,15 +31,15 @@ class ClassesConfig:
     """Which vectors the classes own.
 
     Attributes:
-        system: a vector system such as `RootA(384, interpolations=1)`; by default `RootA(n)` with
-            n the embedding dimension if given, else the smallest that holds the classes.
+        system: a vector system such as `RootA(384, interpolations=1)`. By default, for `random`,
+            `RootA(n)` with n the embedding dimension if given, else the smallest that holds the
+            classes; for the others the code that `rootspace.classes.code_for` names.
         order: `shuffled` (A_nr) or `natural` (A_n).
         seed: of the shuffle, and of the rotation before an assignment.
         assignment: `random` gives classes vectors by `order` (the paper's way). The others give
-            each class the vector nearest to its mean (Sec. 6.6), by default of
-            `PermutationCode(128)`: `warmup` trains without class vectors first and takes the means
-            of its own embeddings; `teacher` takes those of an earlier run and `file` those of a
-            file, before the first epoch.
+            each class the vector nearest to its mean (Sec. 6.6): `warmup` trains without class
+            vectors first and takes the means of its own embeddings; `teacher` takes those of an
+            earlier run and `file` those of a file, before the first epoch.
         teacher: run folder of the earlier run, with `assignment: teacher`. Its embeddings of the
             training images may have any dimension.
         vectors: .npy file of one mean or vector a class, `[num_classes, dim]`, with `assignment:
@@ -47,7 +50,7 @@ class ClassesConfig:
     system: str | None = None
     order: Literal["shuffled", "natural"] = "shuffled"
     seed: int = 0
-    assignment: Literal["random", "warmup", "teacher", "file"] = "random"
+    assignment: Literal["random", "warmup", "teacher", "file"] = "warmup"
     teacher: str | None = None
     vectors: str | None = None
 
@@ -69,13 +72,22 @@ class ClassesConfig:
                 )
 
 
+def default_loss(assignment: str) -> str:
+    """Name of the loss where none is given, for an assignment of `ClassesConfig`.
+
+    Random vectors take the softmax over their system; a code chosen from the data has none in
+    closed form, and takes the one over the classes of the batch.
+    """
+    return "system_softmax" if assignment == "random" else "in_batch_softmax"
+
+
 @dataclass
 class WarmupConfig:
     """Training without class vectors, before and beside the loss, with `assignment: warmup`.
 
     Attributes:
-        epochs: of `train.epochs` that only the contrastive loss trains; if all of them, classes
-            get their vectors after the last.
+        epochs: of `train.epochs` that only the contrastive loss trains, by default two of five; if
+            all of them, classes get their vectors after the last.
         temperature: of the supervised contrastive loss (arXiv 2004.11362).
         per_class: images of a class in a batch.
         weight: of the contrastive loss once the classes have their vectors, 0 for none.
@@ -85,18 +97,19 @@ class WarmupConfig:
             (after the last epoch), `epochs` (after every epoch) or `never`.
     """
 
-    epochs: int = 2
-    temperature: float = 0.1
+    epochs: int | None = None
+    temperature: float = 0.15
     per_class: int = 2
-    weight: float = 1.0
+    weight: float = 0.5
     neighbors: int = 8
     reassign: Literal["end", "epochs", "never"] = "end"
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.per_class < 2:
+        if self.epochs is not None and self.epochs < 1:
+            raise ValueError(f"Argument 'warmup.epochs' must be at least 1, not {self.epochs}.")
+        if self.per_class < 2:
             raise ValueError(
-                "Arguments 'warmup.epochs' and 'warmup.per_class' must be at least 1 and 2, not "
-                f"{self.epochs} and {self.per_class}."
+                f"Argument 'warmup.per_class' must be at least 2, not {self.per_class}."
             )
         if self.neighbors < 1:
             raise ValueError(
@@ -108,14 +121,31 @@ class WarmupConfig:
                 f"negative, not {self.temperature} and {self.weight}."
             )
 
+    def epochs_of(self, total: int) -> int:
+        """Epochs of the warm-up in a run of `total` epochs.
+
+        Raises:
+            ValueError: it would be longer than the run.
+        """
+        epochs = max(1, round(WARMUP_SHARE * total)) if self.epochs is None else self.epochs
+        if epochs > total:
+            raise ValueError(
+                f"Argument 'warmup.epochs' must be at most 'train.epochs', not {epochs} of {total}."
+            )
+        return epochs
+
 
 @dataclass
 class TrainConfig:
-    """Optimisation, the paper's Algorithm 1 and Sec. 4.1 by default.
+    """Optimisation.
+
+    The defaults are measured ones (docs/comparison.md). The paper's (Sec. 4.1) are lr 1e-4,
+    schedule `constant`, warmup_steps 0.
 
     Attributes:
         epochs: passes over the training data.
-        lr: AdamW's peak learning rate.
+        lr: AdamW's peak learning rate; by default 6e-3 for the encoder and the paper's 1e-4 for a
+            timm model.
         weight_decay: AdamW's.
         schedule: `constant`, or `cosine` down to zero.
         warmup_steps: steps of linear warm-up.
@@ -129,10 +159,10 @@ class TrainConfig:
     """
 
     epochs: int = 10
-    lr: float = 1e-4
+    lr: float | None = None
     weight_decay: float = 1e-5
-    schedule: Literal["constant", "cosine"] = "constant"
-    warmup_steps: int = 0
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup_steps: int = 50
     gradient_clip: float = 0.0
     precision: Literal["32", "bf16", "16"] = "32"
     seed: int = 0
@@ -148,10 +178,9 @@ class TrainConfig:
                     f"Argument 'train.{name}' must be at least 1, not {getattr(self, name)}."
                 )
         for name in ("lr", "checkpoint_minutes"):
-            if not getattr(self, name) > 0:
-                raise ValueError(
-                    f"Argument 'train.{name}' must be positive, not {getattr(self, name)}."
-                )
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"Argument 'train.{name}' must be positive, not {value}.")
         for name in ("weight_decay", "warmup_steps", "gradient_clip"):
             if getattr(self, name) < 0:
                 raise ValueError(

@@ -211,11 +211,13 @@ class LSCModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         config = self.config
+        lr = self.embedder.network.default_lr if config.lr is None else config.lr
+        assert isinstance(lr, float)
         groups: list[dict[str, Any]] = [{"params": list(self.embedder.parameters())}]
         head = list(self.objective.parameters())
         if head:
-            groups.append({"params": head, "lr": config.lr * self.objective.lr_factor})
-        optimizer = torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay)
+            groups.append({"params": head, "lr": lr * self.objective.lr_factor})
+        optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=config.weight_decay)
         # Not `estimated_stepping_batches`: that makes the training loader before a resumed run's
         # state is restored, and the epoch would begin anew.
         data = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]

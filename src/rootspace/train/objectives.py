@@ -137,19 +137,23 @@ class WarmupObjective(AssignedObjective):
     Args:
         make_loss: from the class map to the loss of the second stage.
         config: of the warm-up.
+        epochs: of it.
     """
 
-    def __init__(self, make_loss: Callable[[ClassMap], ClassLoss], config: WarmupConfig) -> None:
+    def __init__(
+        self, make_loss: Callable[[ClassMap], ClassLoss], config: WarmupConfig, epochs: int
+    ) -> None:
         super().__init__(make_loss)
         losses = require(
             "pytorch_metric_learning.losses", extra="train", purpose="Assignment 'warmup'"
         )
         self.contrastive = losses.SupConLoss(temperature=config.temperature)
         self.config = config
+        self.epochs = epochs
 
     def due(self, done: int, epochs: int) -> bool:
         if self.settled is None:
-            return done >= self.config.epochs
+            return done >= self.epochs
         reassign = self.config.reassign
         return reassign == "epochs" or (reassign == "end" and done == epochs)
 

@@ -19,14 +19,14 @@ from rich.console import Console
 
 import rootspace
 from rootspace._text_table import text_table
-from rootspace.classes import ClassMap
+from rootspace.classes import CODE_DIM, ClassMap
 from rootspace.data import ImageData
 from rootspace.models import num_parameters
 from rootspace.report import write_report
 
 from . import run_folder as files
 from .assignment import Assigner, make_assigner
-from .build import FREE_DIM, build_loss, build_network, build_objective, build_system
+from .build import build_loss, build_network, build_objective, build_system
 from .callbacks import Checkpoints, Display, History, StoppedByUser
 from .config import ClassesConfig, RunConfig, TrainConfig, WarmupConfig
 from .embedder import Embedder
@@ -161,20 +161,21 @@ def build_parts(config: Mapping[str, Any], data: ImageData) -> Parts:
     if loss["name"] in VECTOR_LOSSES:
         system = build_system(settings, data.num_classes, dim)
         dim = system.dim
-    dim = FREE_DIM if dim is None else dim
+    dim = CODE_DIM if dim is None else dim
     network = build_network(config["model"], dim, data.in_channels, data.image_size)
     embedder, assigner = Embedder(network, data.mean, data.std), None
     if system is not None and settings.assignment != "random":
         assigner = make_assigner(settings, system, embedder, data)
+        # The loss comes after the assignment; what is wrong with its settings shows here.
+        build_loss(loss, ClassMap.assigned(system, system.quantize(torch.ones(1, system.dim))))
     if system is None:
         objective = build_objective(loss, None, dim, data.num_classes)
     elif settings.assignment == "warmup":
-        if warmup.epochs > config["train"]["epochs"]:
-            raise ValueError(
-                f"Argument 'warmup.epochs' must be at most 'train.epochs', not {warmup.epochs} "
-                f"of {config['train']['epochs']}."
-            )
-        objective = WarmupObjective(lambda classes: build_loss(loss, classes), warmup)
+        objective = WarmupObjective(
+            lambda classes: build_loss(loss, classes),
+            warmup,
+            warmup.epochs_of(config["train"]["epochs"]),
+        )
     elif settings.assignment != "random":
         objective = AssignedObjective(lambda classes: build_loss(loss, classes))
     else:
