@@ -81,6 +81,14 @@ def test_unknown_pattern_is_named(tmp_path: Path):
         script("loss").main(["--quick", f"--out={tmp_path}", "--only", "no such cell"])
 
 
+def test_training(tmp_path: Path):
+    script("training").main(["--quick", f"--out={tmp_path}", "--only", "data/5000", "softmax/5000"])
+    rows = rows_of(tmp_path / "training.csv")
+    assert [row["status"] for row in rows] == ["ok", "ok"]
+    assert all(float(row["ms"]) > 0 and float(row["reference_ms"]) > 0 for row in rows)
+    assert "learned normalised softmax" in (tmp_path / "training.md").read_text(encoding="utf-8")
+
+
 @needs_peers
 def test_decode(tmp_path: Path):
     only = ["predict, RootA*=1)/1000", "faiss HNSW", "USearch", "predict, P"]

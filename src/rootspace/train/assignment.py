@@ -35,6 +35,7 @@ def make_assigner(
     Raises:
         ValueError: naming the setting that cannot work.
     """
+    seed = config.seed if config.rotate else None
     if config.assignment == "file":
         assert config.vectors is not None
         read_vectors(config.vectors, system.dim, data.class_names)
@@ -42,13 +43,13 @@ def make_assigner(
     if config.assignment == "teacher":
         assert config.teacher is not None
         read_teacher(config.teacher, data, torch.device("cpu"))
-        return partial(assign_from_teacher, folder=config.teacher, system=system, seed=config.seed)
+        return partial(assign_from_teacher, folder=config.teacher, system=system, seed=seed)
     if getattr(embedder.network, "head", None) is None:
         raise ValueError(
             "Argument 'classes.assignment' = 'warmup' needs a network that ends in a linear layer; "
             "set 'model.dim' to another dimension than the backbone's, which adds one."
         )
-    return partial(assign_from_warmup, system=system, seed=config.seed)
+    return partial(assign_from_warmup, system=system, seed=seed)
 
 
 def assign_from_warmup(
@@ -57,7 +58,7 @@ def assign_from_warmup(
     optimizer: torch.optim.Optimizer,
     *,
     system: VectorSystem,
-    seed: int,
+    seed: int | None,
 ) -> Assignment:
     """Give each class the vector nearest to the mean of its embeddings.
 
@@ -70,7 +71,7 @@ def assign_from_warmup(
         data: whose training images to embed.
         optimizer: whose running moments of that layer no longer fit and are dropped.
         system: whose vectors to use.
-        seed: of the rotation.
+        seed: of the rotation, None for none.
     """
     head: nn.Linear = embedder.network.head  # pyright: ignore[reportAssignmentType]
     means = embed_means(embedder, data)
@@ -99,7 +100,7 @@ def assign_from_teacher(
     *,
     folder: str,
     system: VectorSystem,
-    seed: int,
+    seed: int | None,
 ) -> Assignment:
     """Give each class the vector nearest to the mean of another run's embeddings.
 
@@ -113,7 +114,7 @@ def assign_from_teacher(
         optimizer: not used.
         folder: of the teacher's run.
         system: whose vectors to use.
-        seed: of the rotation.
+        seed: of the rotation, None for none.
 
     Raises:
         ValueError: the folder does not hold a finished run on such images.
@@ -182,8 +183,10 @@ def embed_means(embedder: Embedder, data: ImageData) -> ClassMeans:
     return means
 
 
-def random_rotation(dim: int, seed: int) -> Tensor:
-    """`[dim, dim]` orthogonal, uniformly distributed."""
+def random_rotation(dim: int, seed: int | None) -> Tensor:
+    """`[dim, dim]` orthogonal, uniformly distributed; the identity without a seed."""
+    if seed is None:
+        return torch.eye(dim)
     generator = torch.Generator().manual_seed(seed)
     q, r = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=torch.float64))
     return (q * r.diagonal().sign()).float()

@@ -40,6 +40,8 @@ class ClassesConfig:
             each class the vector nearest to its mean (Sec. 6.6): `warmup` trains without class
             vectors first and takes the means of its own embeddings; `teacher` takes those of an
             earlier run and `file` those of a file, before the first epoch.
+        rotate: with `warmup` and `teacher`, turn the embeddings at random before classes get their
+            vectors, so that no coordinate is special.
         teacher: run folder of the earlier run, with `assignment: teacher`. Its embeddings of the
             training images may have any dimension.
         vectors: .npy file of one mean or vector a class, `[num_classes, dim]`, with `assignment:
@@ -51,6 +53,7 @@ class ClassesConfig:
     order: Literal["shuffled", "natural"] = "shuffled"
     seed: int = 0
     assignment: Literal["random", "warmup", "teacher", "file"] = "warmup"
+    rotate: bool = True
     teacher: str | None = None
     vectors: str | None = None
 
