@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torchvision import datasets
 
 from rootspace.data import DataError, ImageFolder
 
@@ -18,7 +19,7 @@ def make(root: Path, *args, **arguments) -> ImageFolder:
 
 
 def files(dataset) -> list[str]:
-    return ["/".join(Path(path).parts[-2:]) for path in dataset.paths]
+    return ["/".join(Path(path).parts[-2:]) for path in dataset.files]
 
 
 def test_folders_of_training_and_test_images(make_images):
@@ -41,6 +42,42 @@ def test_folders_of_training_and_test_images(make_images):
     )
 
 
+def test_files_and_labels_are_those_of_torchvision(make_images, monkeypatch):
+    counts = {"train/b": 3, "train/a": 12, "train/a/deep/er": 2, "train/c": 1, "val/a": 1}
+    root = make_images(counts)
+    (root / "train/c/0.png").rename(root / "train/c/IMAGE.JPEG")
+    expected = datasets.ImageFolder(root / "train")
+    monkeypatch.chdir(root)
+    for place in (root, Path(".")):
+        data = make(place)
+        train = data.train_dataset
+        assert data.class_names == expected.classes
+        assert [str(root / "train" / file) for file in train.files] == [
+            path for path, _ in expected.samples
+        ]
+        assert train.labels.tolist() == expected.targets
+
+
+def test_some_classes_by_seed(make_images):
+    names = [f"n{number:08d}" for number in range(20)]
+    counts = {f"train/{name}": 2 for name in names} | {f"val/{name}": 1 for name in names[5:]}
+    root = make_images(counts)
+    drawn = [make(root, num_classes=7, seed=seed) for seed in (0, 0, 1)]
+    assert drawn[0].class_names == drawn[1].class_names != drawn[2].class_names
+    for data in drawn:
+        chosen = data.class_names
+        assert len(chosen) == 7 and chosen == sorted(set(chosen) & set(names))
+        assert {file.split("/")[0] for file in data.train_dataset.files} == set(chosen)
+        assert data.train_dataset.labels.tolist() == [i for i in range(7) for _ in range(2)]
+        test = data.test_datasets["val"]
+        assert [chosen[label] for label in test.labels] == [n for n in chosen if n in names[5:]]
+    assert make(root, num_classes=20).class_names == names
+    with pytest.raises(DataError, match=r"'num_classes' must be at most 20 \(.*\), not 21\."):
+        make(root, num_classes=21)
+    with pytest.raises(DataError, match="'num_classes' must be at least 2, not 1"):
+        make(root, num_classes=1)
+
+
 @pytest.mark.parametrize("layout", ["", "train/"])
 def test_a_share_is_set_aside_where_there_is_no_test_folder(make_images, layout):
     counts = {"a": 1, "b": 2, "c": 10, "d": 31}
@@ -49,7 +86,7 @@ def test_a_share_is_set_aside_where_there_is_no_test_folder(make_images, layout)
     train, test = data.train_dataset, data.test_datasets["test"]
     assert Counter(test.labels.tolist()) == {1: 1, 2: 2, 3: 6}
     assert Counter(train.labels.tolist()) == {0: 1, 1: 1, 2: 8, 3: 25}
-    assert len({*train.paths, *test.paths}) == len(train) + len(test) == 44
+    assert len({*train.files, *test.files}) == len(train) + len(test) == 44
     again, other = make(root, test_fraction=0.2), make(root, test_fraction=0.2, seed=1)
     assert files(again.test_datasets["test"]) == files(test) != files(other.test_datasets["test"])
 
@@ -83,7 +120,7 @@ def test_load_image_is_what_the_test_set_holds(make_images):
     tests = data.test_datasets["test"]
     image, label = tests[1]
     assert label == 1 and image.shape == (1, 12, 12)
-    assert torch.equal(data.load_image(tests.paths[1]), image)
+    assert torch.equal(data.load_image(tests.root / tests.files[1]), image)
 
 
 def test_hidden_folders_and_other_files_are_not_classes(make_images):

@@ -34,10 +34,10 @@ def finish(*arguments: str) -> None:
     subprocess.run(command(*arguments), check=True, capture_output=True, timeout=300)
 
 
-def stop_within_an_epoch(folder: Path, how: signal.Signals) -> int:
+def stop_within_an_epoch(folder: Path, how: signal.Signals, *settings: str) -> int:
     """Start a run, send it a signal some time after its first epoch; returns its exit code."""
     process = subprocess.Popen(
-        command(*SETTINGS, f"--run.dir={folder}"),
+        command(*SETTINGS, *settings, f"--run.dir={folder}"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -80,6 +80,20 @@ def test_resume_gives_the_same_weights(
     for name in expected:
         assert torch.equal(expected[name], resumed[name]), name
     assert _without_seconds(unbroken) == _without_seconds(folder)
+
+
+def test_augmented_images_with_unique_labels_too(tmp_path: Path):
+    folder, whole = tmp_path / "run", tmp_path / "unbroken"
+    settings = ["--data.augment=light1", "--data.unique_labels=400", "--data.num_workers=1"]
+    assert stop_within_an_epoch(folder, signal.SIGKILL, *settings) == -signal.SIGKILL
+    assert not (folder / "metrics.json").exists(), "stopped too late to test anything"
+    state = torch.load(folder / "checkpoints/last.ckpt", weights_only=False)
+    assert 0 < state["global_step"] < 200
+    finish("--resume", f"--run.dir={folder}")
+    finish(*SETTINGS, *settings[:2], f"--run.dir={whole}")  # without a worker
+    expected, resumed = (load_file(f / "model.safetensors") for f in (whole, folder))
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
+    assert _without_seconds(whole) == _without_seconds(folder)
 
 
 def test_resuming_a_finished_run_changes_nothing(unbroken: Path):

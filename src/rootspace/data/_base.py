@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import lightning as L
 import torch
 from torch import Tensor
 
+from ._augment import Augmentation, AugmentedImages, light1
 from ._datasets import LabelledImages, as_is
 from ._errors import DataError, check_at_least
 from ._loader import EpochLoader
 from ._sampler import EpochSampler
+from ._unique import ImageNames, UniqueLabels, check_unique_labels, unique_images
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class Content:
         std: likewise.
     """
 
-    class_names: list[str]
+    class_names: Sequence[str]
     image_shape: tuple[int, int, int]
     train: LabelledImages
     tests: dict[str, LabelledImages]
@@ -41,26 +46,47 @@ class ImageData(L.LightningDataModule, abc.ABC):
     """Labelled images for training, and any number of named test sets.
 
     A data set is one subclass with `_read` and `load_image`. Its batches are images,
-    uint8 [B, C, H, W], and labels, int64 [B]; scaling and augmentation belong to the model's side,
-    where they run on the device. Everything but the constructor's arguments exists after `setup()`.
+    uint8 [B, C, H, W], and labels, int64 [B]; scaling belongs to the model's side, where it runs on
+    the device. Everything but the constructor's arguments exists after `setup()`.
 
     Args:
         batch_size: images a batch. A last batch of one image is left out, since batch normalisation
             cannot train on it; `EpochSampler` makes it another image in each epoch.
         num_workers: processes that load images beside the training process; 0 loads in it.
         seed: of the order of the training images and of every random choice the data set makes.
+        augment: `light1` draws every training image anew in each epoch: random crop, flip and two
+            random operations; `none` takes it as it is.
+        unique_labels: make each training image a class of its own: `all`, or so many of them, drawn
+            by `seed`. They are the one test set too, "train", which is never augmented.
     """
 
-    def __init__(self, *, batch_size: int = 256, num_workers: int = 0, seed: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        batch_size: int = 256,
+        num_workers: int = 0,
+        seed: int = 0,
+        augment: Augmentation = "none",
+        unique_labels: UniqueLabels = None,
+    ) -> None:
         super().__init__()
         check_at_least("batch_size", batch_size, 2)
         check_at_least("num_workers", num_workers, 0)
         check_at_least("seed", seed, 0)
+        if augment not in get_args(Augmentation):
+            raise DataError(
+                f"Argument 'augment' must be one of {', '.join(get_args(Augmentation))}, not "
+                f"'{augment}'."
+            )
+        check_unique_labels(unique_labels)
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
+        self.augment = augment
+        self.unique_labels: UniqueLabels = unique_labels
         self.order_seed = seed
-        """Of the order of the training images; runs that differ in their seed differ in it too."""
+        """Of the order and the augmentation of the training images; runs that differ in their seed
+        differ in it too."""
         self.per_class = 1
         """Images of a class that follow one another in training; a warm-up needs two."""
         self._content: Content | None = None
@@ -86,7 +112,15 @@ class ImageData(L.LightningDataModule, abc.ABC):
                     f"The '{self.name}' data hold {len(content.train)} training image: at least 2 "
                     "are needed."
                 )
-            self._content = content
+            self._content = self._with_unique_labels(content)
+
+    def _with_unique_labels(self, content: Content) -> Content:
+        """The same content, or its training images as classes of their own."""
+        if self.unique_labels is None:
+            return content
+        images = unique_images(content.train, self.unique_labels, self.seed)
+        names = ImageNames(images, content.class_names)
+        return replace(content, class_names=names, train=images, tests={"train": images})
 
     @property
     def content(self) -> Content:
@@ -95,7 +129,7 @@ class ImageData(L.LightningDataModule, abc.ABC):
         return self._content
 
     @property
-    def class_names(self) -> list[str]:
+    def class_names(self) -> Sequence[str]:
         """Label -> name."""
         return self.content.class_names
 
@@ -132,8 +166,12 @@ class ImageData(L.LightningDataModule, abc.ABC):
         return self.content.std
 
     def train_dataloader(self) -> EpochLoader:
-        """All training images in an order that is a function of (seed, epoch)."""
-        return self._loader(self.train_dataset, shuffle=True)
+        """All training images, augmented, in an order that is a function of (seed, epoch)."""
+        if self.augment == "none":
+            return self._loader(self.train_dataset, shuffle=True)
+        draw = partial(light1, size=self.image_size)
+        images = AugmentedImages(self.train_dataset, draw, self.order_seed)
+        return self._loader(images, shuffle=True)
 
     def val_dataloader(self) -> list[EpochLoader]:
         """One loader for each test set, in order."""
@@ -162,6 +200,7 @@ class ImageData(L.LightningDataModule, abc.ABC):
             sharded=sharded,
             labels=dataset.labels,
             per_class=self.per_class if shuffle else 1,
+            count_on=isinstance(dataset, AugmentedImages),
         )
         return EpochLoader(
             dataset,

@@ -1,4 +1,4 @@
-"""Drawn pictures kept on disk, so that a second run starts at once."""
+"""Arrays kept on disk, so that a second run starts at once; above all drawn pictures."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import tempfile
 import unicodedata
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +31,12 @@ def cached_pictures(
     drawing: neither is an error.
     """
     path = directory / f"characters-{cache_key(faces, ranges, size)[:32]}.npz"
-    pictures = _load(path)
-    if pictures is None:
-        pictures = draw_pictures(faces, ranges, size)
-        _save(path, pictures)
+    stored = load_arrays(path, ("codes", "images"))
+    if stored is not None:
+        return Pictures(**stored)
+    pictures = draw_pictures(faces, ranges, size)
+    arrays = {"codes": pictures.codes, "images": pictures.images}
+    save_arrays(path, arrays, "The pictures are drawn again next time")
     return pictures
 
 
@@ -58,28 +60,32 @@ def default_cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rootspace"
 
 
-def _load(path: Path) -> Pictures | None:
+def load_arrays(path: Path, names: Iterable[str]) -> dict[str, np.ndarray] | None:
+    """The arrays that `save_arrays` wrote; None where they are not there as a whole."""
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return Pictures(stored["codes"], stored["images"])
+            return {name: stored[name] for name in names}
     # What numpy and zipfile raise for a missing, cut off or changed file.
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
-def _save(path: Path, pictures: Pictures) -> None:
-    """Write under another name and rename, so that no other process sees half a file."""
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], otherwise: str) -> None:
+    """Write under another name and rename, so that no other process sees half a file.
+
+    Args:
+        path: of the file.
+        arrays: by name.
+        otherwise: what follows where it cannot be written, for the warning.
+    """
     temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
             temporary = file.name
-            np.savez(file, codes=pictures.codes, images=pictures.images)
+            np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
         os.replace(temporary, path)
     except OSError as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        warnings.warn(
-            f"The pictures are drawn again next time, since '{path}' cannot be written: {error}.",
-            stacklevel=2,
-        )
+        warnings.warn(f"{otherwise}, since '{path}' cannot be written: {error}.", stacklevel=2)

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+
+from ._decode import crop_to_square, read_image, to_tensor
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 Batch: TypeAlias = tuple[Tensor, Tensor]
 """Images, uint8 [B, C, H, W], and their labels, int64 [B]."""
@@ -28,6 +34,14 @@ class LabelledImages(Dataset[tuple[Tensor, int]], abc.ABC):
     @abc.abstractmethod
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """The batch of these samples, in this order."""
+
+    @abc.abstractmethod
+    def original(self, index: int) -> Tensor:
+        """An image before it was cut to a square: uint8 [C, h, w], of any height and width."""
+
+    @abc.abstractmethod
+    def name(self, index: int) -> str | None:
+        """Where an image comes from; None if nobody has given it a name."""
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         images, labels = self.__getitems__([index])
@@ -58,25 +72,69 @@ class ArrayDataset(LabelledImages):
         images, labels = self.images.numpy()[chosen], self.labels.numpy()[chosen]
         return torch.from_numpy(images), torch.from_numpy(labels)
 
+    def original(self, index: int) -> Tensor:
+        return self.images[index]
 
-class FileDataset(LabelledImages):
-    """Images in files, decoded when they are asked for.
+    def name(self, index: int) -> None:
+        return None
+
+
+class EncodedDataset(LabelledImages):
+    """Images in files of some kind, decoded when they are asked for: one subclass a kind.
+
+    The shorter side is scaled to `size`, then the centre is cut out.
 
     Args:
-        paths: of the N images.
         labels: int64 [N].
-        load: from a path to an image, uint8 [C, H, W]; all of one shape.
+        channels: 1 (grey) or 3 (RGB).
+        size: height and width in pixels.
     """
 
-    def __init__(self, paths: list[str], labels: Tensor, load: Callable[[str], Tensor]) -> None:
-        assert len(paths) == len(labels)
+    def __init__(self, labels: Tensor, channels: int, size: int) -> None:
         super().__init__(labels)
-        self.paths = paths
-        self.load = load
+        self.channels = channels
+        self.size = size
+
+    @abc.abstractmethod
+    def decode(self, index: int) -> Image:
+        """An image in its own size, of `channels` channels.
+
+        Raises:
+            DataError: it is missing or cannot be decoded.
+        """
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        images = torch.stack([self.load(self.paths[index]) for index in indices])
+        images = torch.stack([crop_to_square(self.decode(index), self.size) for index in indices])
         return images, self.labels[torch.as_tensor(indices)]
+
+    def original(self, index: int) -> Tensor:
+        return to_tensor(self.decode(index))
+
+
+class FileDataset(EncodedDataset):
+    """One file an image.
+
+    Args:
+        root: a folder.
+        files: of the N images, relative to it; `Strings` where they are many.
+        labels: int64 [N].
+        channels: 1 (grey) or 3 (RGB).
+        size: height and width in pixels.
+    """
+
+    def __init__(
+        self, root: Path, files: Sequence[str], labels: Tensor, channels: int, size: int
+    ) -> None:
+        assert len(files) == len(labels)
+        super().__init__(labels, channels, size)
+        self.root = root
+        self.files = files
+
+    def decode(self, index: int) -> Image:
+        return read_image(self.root / self.files[index], self.channels)
+
+    def name(self, index: int) -> str:
+        return self.files[index]
 
 
 def as_is(batch: Batch) -> Batch:

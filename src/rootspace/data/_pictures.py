@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 
-from rootspace._extras import require
-
 from ._errors import DataError
 from ._fonts import FontFace
+from ._progress import progress_bar
 from ._ranges import Ranges, select_drawn
 from ._typeface import Typeface
 
-# A terminal shows a progress bar for any drawing, a log file only for one that takes seconds.
-_LONG_WORK = 100_000
+_LONG_WORK = 100_000  # characters, which take seconds
 
 
 @dataclass(frozen=True)
@@ -57,7 +53,7 @@ def draw_pictures(faces: Sequence[FontFace], ranges: Ranges | None, size: int) -
             typeface.draw(codes, images[row], advance)
 
     with (
-        _progress(len(faces) * len(codes)) as advance,
+        progress_bar("Drawing characters", len(faces) * len(codes), _LONG_WORK) as advance,
         ThreadPoolExecutor(min(len(faces), os.cpu_count() or 1)) as pool,
     ):
         list(pool.map(draw, range(len(faces))))
@@ -96,18 +92,3 @@ def _shared_codes(faces: Sequence[FontFace], ranges: Ranges | None) -> np.ndarra
 
 def _names(faces: Sequence[FontFace]) -> str:
     return ", ".join(face.name for face in faces)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr, as the function that advances it."""
-    progress = require("rich.progress", extra="data", purpose="The progress bar")
-    console = require("rich.console", extra="data", purpose="The progress bar")
-    interactive = sys.stderr.isatty()
-    with progress.Progress(
-        console=console.Console(stderr=True),
-        transient=interactive,
-        disable=not interactive and total < _LONG_WORK,
-    ) as bar:
-        task = bar.add_task("Drawing characters", total=total)
-        yield lambda steps: bar.advance(task, steps)

@@ -13,7 +13,7 @@ from torch.utils.data import Sampler
 from ._neighborhoods import neighborhoods
 
 AT_ONCE = 2**16
-"""Classes whose vectors are compared at once; bounds the memory."""
+"""Classes whose vectors are compared at once, samples handed out at once; bounds the memory."""
 
 
 class EpochSampler(Sampler[int]):
@@ -34,7 +34,8 @@ class EpochSampler(Sampler[int]):
         sharded: False gives every process of a distributed run all samples.
         per_class: so many images of a class follow one another, as far as they go: contrastive
             losses need pairs within a batch. Needs `labels` and `shuffle`.
-
+        count_on: number the samples on over the epochs, for data sets that draw at random: sample i
+            of epoch e is `e * num_samples + i`.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class EpochSampler(Sampler[int]):
         sharded: bool = True,
         labels: Tensor | None = None,
         per_class: int = 1,
+        count_on: bool = False,
     ) -> None:
         if num_samples < 1:
             raise ValueError(f"Argument 'num_samples' must be at least 1, not {num_samples}.")
@@ -55,6 +57,7 @@ class EpochSampler(Sampler[int]):
         self.sharded = sharded
         self.labels = labels
         self.per_class = per_class
+        self.count_on = count_on
         self.epoch = 0
         self.start = 0
         self._vectors_of: Callable[[Tensor], Tensor] | None = None
@@ -94,7 +97,11 @@ class EpochSampler(Sampler[int]):
         else:
             order = torch.arange(self.num_samples)
         order = torch.cat([order, order[: len(self) * world - self.num_samples]])
-        return iter(order[rank * len(self) :][: len(self)][self.start :].tolist())
+        order = order[rank * len(self) :][: len(self)][self.start :]
+        if self.count_on:
+            order = order + self.epoch * self.num_samples
+        # A million numbers as Python objects would be five times as large as the tensor.
+        return (sample for part in order.split(AT_ONCE) for sample in part.tolist())
 
     def _by_neighborhood(
         self, groups: Tensor, labels: Tensor, generator: torch.Generator

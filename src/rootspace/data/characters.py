@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._augment import Augmentation
 from ._base import Content, ImageData, channel_statistics
 from ._cache import cached_pictures, default_cache_directory
 from ._datasets import ArrayDataset
@@ -17,6 +18,7 @@ from ._errors import DataError, check_at_least, check_image_size
 from ._fonts import choose_faces
 from ._pictures import Pictures
 from ._ranges import parse_ranges
+from ._unique import UniqueLabels
 
 _PAPER = 255
 
@@ -47,6 +49,10 @@ class Characters(ImageData):
         batch_size: images a batch.
         num_workers: processes that load images; 0 is fastest here, as the images are in memory.
         seed: of the order of the training images and of the choice of classes.
+        augment: `light1` draws every training image anew in each epoch: random crop, flip and two
+            random operations; `none` takes it as it is.
+        unique_labels: make each training image a class of its own: `all`, or so many of them, drawn
+            by `seed`. They are the one test set too, "train", which is never augmented.
 
     Raises:
         DataError: in `setup`, when fonts are missing or share no character.
@@ -72,8 +78,16 @@ class Characters(ImageData):
         batch_size: int = 256,
         num_workers: int = 0,
         seed: int = 0,
+        augment: Augmentation = "none",
+        unique_labels: UniqueLabels = None,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
+        super().__init__(
+            batch_size=batch_size,
+            num_workers=num_workers,
+            seed=seed,
+            augment=augment,
+            unique_labels=unique_labels,
+        )
         check_image_size(image_size)
         if num_classes is not None:
             check_at_least("num_classes", num_classes, 2)

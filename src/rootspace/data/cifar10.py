@@ -11,13 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._augment import Augmentation
 from ._base import Content, ImageData, channel_statistics
 from ._datasets import ArrayDataset
 from ._decode import crop_to_square, read_image
 from ._errors import DataError, check_labels
+from ._unique import UniqueLabels
 from ._unpickle import UnsafePickleError, unpickle_arrays
 
-_CLASS_NAMES = [
+CLASS_NAMES = [
     "airplane",
     "automobile",
     "bird",
@@ -33,8 +35,8 @@ _ARCHIVE = "cifar-10-python.tar.gz"
 _FOLDER = "cifar-10-batches-py"
 _TRAIN_BATCHES = [f"data_batch_{number}" for number in range(1, 6)]
 _TEST_BATCHES = ["test_batch"]
-_SIZE = 32
-_ROW = 3 * _SIZE * _SIZE
+SIZE = 32
+_ROW = 3 * SIZE * SIZE
 
 
 class CIFAR10(ImageData):
@@ -46,6 +48,10 @@ class CIFAR10(ImageData):
         batch_size: images a batch.
         num_workers: processes that load images; 0 is fastest here, as the images are in memory.
         seed: of the order of the training images.
+        augment: `light1` draws every training image anew in each epoch: random crop, flip and two
+            random operations; `none` takes it as it is.
+        unique_labels: make each training image a class of its own: `all`, or so many of them, drawn
+            by `seed`. They are the one test set too, "train", which is never augmented.
 
     Raises:
         DataError: in `setup`, when batches are missing or damaged.
@@ -54,32 +60,58 @@ class CIFAR10(ImageData):
     name = "cifar10"
 
     def __init__(
-        self, root: str | Path, *, batch_size: int = 256, num_workers: int = 0, seed: int = 0
+        self,
+        root: str | Path,
+        *,
+        batch_size: int = 256,
+        num_workers: int = 0,
+        seed: int = 0,
+        augment: Augmentation = "none",
+        unique_labels: UniqueLabels = None,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
+        super().__init__(
+            batch_size=batch_size,
+            num_workers=num_workers,
+            seed=seed,
+            augment=augment,
+            unique_labels=unique_labels,
+        )
         self.root = Path(root).expanduser()
 
     def _read(self) -> Content:
-        source = _find(self.root)
-        read = _read_archive if source.is_file() else _read_folder
-        files = read(source, [*_TRAIN_BATCHES, *_TEST_BATCHES])
-        train = _dataset(files, _TRAIN_BATCHES, source)
+        train, test = read_cifar10(self.root)
         mean, std = channel_statistics(train.images)
         return Content(
-            class_names=list(_CLASS_NAMES),
-            image_shape=(3, _SIZE, _SIZE),
+            class_names=list(CLASS_NAMES),
+            image_shape=(3, SIZE, SIZE),
             train=train,
-            tests={"test": _dataset(files, _TEST_BATCHES, source)},
+            tests={"test": test},
             mean=mean,
             std=std,
         )
 
     def load_image(self, path: str | Path) -> Tensor:
         """A photograph as a test image: the shorter side to 32 pixels, then the centre."""
-        return crop_to_square(read_image(path, channels=3), _SIZE)
+        return crop_to_square(read_image(path, channels=3), SIZE)
 
 
-def _find(root: Path) -> Path:
+def read_cifar10(root: Path, argument: str = "root") -> tuple[ArrayDataset, ArrayDataset]:
+    """The training and the test images.
+
+    Args:
+        root: see `CIFAR10`.
+        argument: where it comes from, for messages.
+
+    Raises:
+        DataError: batches are missing or damaged.
+    """
+    source = _find(root, argument)
+    read = _read_archive if source.is_file() else _read_folder
+    files = read(source, [*_TRAIN_BATCHES, *_TEST_BATCHES])
+    return _dataset(files, _TRAIN_BATCHES, source), _dataset(files, _TEST_BATCHES, source)
+
+
+def _find(root: Path, argument: str) -> Path:
     """The archive or the folder with the batches."""
     if root.is_file():
         return root
@@ -89,8 +121,8 @@ def _find(root: Path) -> Path:
     if any((root / name).is_file() for name in [*_TRAIN_BATCHES, *_TEST_BATCHES]):
         return root
     raise DataError(
-        f"Argument 'root' must be '{_ARCHIVE}', '{_FOLDER}' or a folder with one of them, not "
-        f"'{root}'."
+        f"Argument '{argument}' must be '{_ARCHIVE}', '{_FOLDER}' or a folder with one of them, "
+        f"not '{root}'."
     )
 
 
@@ -148,5 +180,5 @@ def _parse(data: bytes, source: str) -> tuple[np.ndarray, np.ndarray]:
     labels = np.asarray(batch[b"labels"])
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise DataError(f"'{source}' must hold 'labels' as a list of whole numbers.")
-    check_labels(labels, len(rows), len(_CLASS_NAMES), source)
-    return rows.reshape(-1, 3, _SIZE, _SIZE), labels.astype(np.int64)
+    check_labels(labels, len(rows), len(CLASS_NAMES), source)
+    return rows.reshape(-1, 3, SIZE, SIZE), labels.astype(np.int64)

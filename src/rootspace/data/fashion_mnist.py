@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ._augment import Augmentation
 from ._base import Content, ImageData, channel_statistics
 from ._datasets import ArrayDataset
 from ._decode import crop_to_square, read_image
 from ._errors import DataError, check_at_least, check_labels
 from ._idx import read_idx
+from ._unique import UniqueLabels
 
 _CLASS_NAMES = [
     "T-shirt/top",
@@ -44,6 +46,10 @@ class FashionMNIST(ImageData):
         batch_size: images a batch.
         num_workers: processes that load images; 0 is fastest here, as the images are in memory.
         seed: of the order of the training images.
+        augment: `light1` draws every training image anew in each epoch: random crop, flip and two
+            random operations; `none` takes it as it is.
+        unique_labels: make each training image a class of its own: `all`, or so many of them, drawn
+            by `seed`. They are the one test set too, "train", which is never augmented.
 
     Raises:
         DataError: in `setup`, when files are missing or damaged.
@@ -59,8 +65,16 @@ class FashionMNIST(ImageData):
         batch_size: int = 256,
         num_workers: int = 0,
         seed: int = 0,
+        augment: Augmentation = "none",
+        unique_labels: UniqueLabels = None,
     ) -> None:
-        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed)
+        super().__init__(
+            batch_size=batch_size,
+            num_workers=num_workers,
+            seed=seed,
+            augment=augment,
+            unique_labels=unique_labels,
+        )
         check_at_least("image_size", image_size, _PICTURE, "the pictures are padded, not scaled")
         self.root = None if root is None else Path(root).expanduser()
         self._size = image_size

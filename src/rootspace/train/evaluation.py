@@ -53,6 +53,7 @@ def evaluate(
     """
     module.eval()
     tests: dict[str, Any] = {}
+    # Nearest confusions: the wrong answers that came closest to the vector of another class.
     wrong: list[tuple[float, str, int, int, int]] = []
     embeddings: list[Tensor] = []
     embedding_labels: list[Tensor] = []
@@ -71,10 +72,13 @@ def evaluate(
             if means is not None:
                 by_mean = (z.float() @ means.to(z.device).T).argmax(dim=-1)
                 right_by_mean += int((by_mean == labels).sum())
-            for row in (~hit).nonzero()[:, 0].tolist():
+            rows = (~hit).nonzero()[:, 0]
+            near = cosine[rows].topk(min(SHOWN_CONFUSIONS, len(rows))).indices
+            for row in rows[near].tolist():
                 wrong.append(
                     (float(cosine[row]), name, seen + row, int(labels[row]), int(label[row]))
                 )
+            wrong = sorted(wrong, reverse=True)[:SHOWN_CONFUSIONS]
             of_shown = torch.isin(labels, shown.to(module.device))
             embeddings.append(z[of_shown].float().cpu())
             embedding_labels.append(labels[of_shown].cpu())
@@ -82,8 +86,6 @@ def evaluate(
         tests[name] = {"accuracy": right / max(len(dataset), 1), "images": len(dataset)}
         if means is not None:
             tests[name]["mean_accuracy"] = right_by_mean / max(len(dataset), 1)
-    # Nearest confusions: the wrong answers that came closest to the vector of another class.
-    wrong = sorted(wrong, reverse=True)[:SHOWN_CONFUSIONS]
     spread = torch.linspace(0, data.num_classes - 1, min(SHOWN_VECTORS, data.num_classes)).long()
     vector_labels = torch.cat([shown, spread]).unique()
     vectors = module.objective.class_vectors(vector_labels.to(module.device))

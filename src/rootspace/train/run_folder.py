@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,7 @@ def write_model(
     embedder: Embedder,
     objective: Objective,
     shape: Mapping[str, int],
-    names: list[str],
+    names: Sequence[str],
 ) -> None:
     """What `read_run` needs beside the config: the classes and the weights."""
     classes = objective.classes if isinstance(objective, VectorObjective) else None
@@ -83,12 +83,13 @@ def write_model(
     write_weights(folder / WEIGHTS, embedder, objective, shape)
 
 
-def write_classes(path: Path, classes: ClassMap | None, names: list[str]) -> None:
+def write_classes(path: Path, classes: ClassMap | None, names: Sequence[str]) -> None:
     """The class map; for a learned head only the names, since its vectors are weights."""
     if classes is not None:
         classes.save(path)
     else:
-        write_json(path, {"format": 1, "system": None, "num_classes": len(names), "names": names})
+        content = {"format": 1, "system": None, "num_classes": len(names), "names": list(names)}
+        write_json(path, content)
 
 
 @dataclass

@@ -1,0 +1,174 @@
+"""CINIC-10 without CIFAR-10: 210,000 pictures from ImageNet of ten kinds of things."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._augment import Augmentation
+from ._base import Content, ImageData
+from ._datasets import FileDataset, LabelledImages
+from ._decode import crop_to_square, read_image
+from ._errors import DataError
+from ._folders import class_folders, list_images
+from ._strings import Strings
+from ._unique import UniqueLabels
+from .cifar10 import CLASS_NAMES, SIZE, read_cifar10
+
+_SPLITS = ("train", "valid", "test")
+_PER_CLASS = 7_000  # images from ImageNet in a split; 2,000 more are CIFAR-10's
+# The description says "cifar-10-train-1.png", the archive "cifar10-train-1.png".
+_FROM_CIFAR = re.compile(r"cifar-?10-.+", re.IGNORECASE)
+_FROM_IMAGENET = re.compile(r"n\d{8}_\d+\.png", re.IGNORECASE)
+# As its authors publish them, over all images.
+_STATISTICS = (
+    (0.47889522, 0.47227842, 0.43047404),
+    (0.24205776, 0.23828046, 0.25874835),
+)
+
+
+class CINIC10(ImageData):
+    """CINIC-10 (Darlow et al. 2018, arXiv 1810.03505) less the images that are CIFAR-10's.
+
+    Three splits of ten classes, `root/{train,valid,test}/{airplane,...}/*.png`, 32x32 pixels. Of
+    9,000 images a class and split 2,000 are CIFAR-10's, as their file names say; without them 7,000
+    are left, 70,000 a split. arXiv 2510.04090 leaves them out so that CIFAR-10 can be the test of
+    generalisation (its Table 3). Its Table 2 says 90,000 training and 90,000 test images, which is
+    the number with them, of one split each: hence the defaults here.
+
+    Args:
+        root: the folder with the three splits.
+        train_splits: which of them to train on.
+        test_splits: which to test on, each a test set of its name.
+        cifar10_root: also test on CIFAR-10's 10,000 test images, test set "cifar10"; what `root` is
+            to the data set `cifar10`.
+        complete: False accepts a copy where images are missing.
+        batch_size: images a batch.
+        num_workers: processes that load images beside the training process; 0 loads in it.
+        seed: of the order of the training images.
+        augment: `light1` draws every training image anew in each epoch: random crop, flip and two
+            random operations; `none` takes it as it is.
+        unique_labels: make each training image a class of its own: `all`, or so many of them, drawn
+            by `seed`. They are the one test set too, "train", which is never augmented.
+
+    Raises:
+        DataError: in `setup`, when folders or images are missing, or come from elsewhere; in
+            loading, when an image cannot be decoded.
+    """
+
+    name = "cinic10"
+
+    def __init__(
+        self,
+        root: str | Path,
+        train_splits: list[str] | None = None,
+        test_splits: list[str] | None = None,
+        cifar10_root: str | Path | None = None,
+        complete: bool = True,
+        *,
+        batch_size: int = 256,
+        num_workers: int = 0,
+        seed: int = 0,
+        augment: Augmentation = "none",
+        unique_labels: UniqueLabels = None,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            num_workers=num_workers,
+            seed=seed,
+            augment=augment,
+            unique_labels=unique_labels,
+        )
+        self.root = Path(root).expanduser()
+        self.train_splits = ["train"] if train_splits is None else train_splits
+        self.test_splits = ["test"] if test_splits is None else test_splits
+        self.cifar10_root = None if cifar10_root is None else Path(cifar10_root).expanduser()
+        self.complete = complete
+        _check_splits("train_splits", self.train_splits, taken=[])
+        _check_splits("test_splits", self.test_splits, taken=self.train_splits)
+        if not self.train_splits:
+            raise DataError(
+                f"Argument 'train_splits' must name at least one of {', '.join(_SPLITS)}."
+            )
+
+    def _read(self) -> Content:
+        if not self.root.is_dir():
+            raise DataError(
+                f"Argument 'root' must be CINIC-10's folder, that of {', '.join(_SPLITS)}, not "
+                f"'{self.root}'."
+            )
+        train = self._dataset(self.train_splits)
+        tests: dict[str, LabelledImages] = {
+            split: self._dataset([split]) for split in self.test_splits
+        }
+        if self.cifar10_root is not None:
+            tests["cifar10"] = read_cifar10(self.cifar10_root, "cifar10_root")[1]
+        mean, std = _STATISTICS
+        return Content(
+            class_names=list(CLASS_NAMES),
+            image_shape=(3, SIZE, SIZE),
+            train=train,
+            tests=tests,
+            mean=mean,
+            std=std,
+        )
+
+    def _dataset(self, splits: list[str]) -> FileDataset:
+        parts = [self._list(split) for split in splits]
+        files = Strings.of(
+            f"{split}/{file}"
+            for split, (files, _) in zip(splits, parts, strict=True)
+            for file in files
+        )
+        return FileDataset(self.root, files, torch.cat([labels for _, labels in parts]), 3, SIZE)
+
+    def _list(self, split: str) -> tuple[Strings, Tensor]:
+        folder = self.root / split
+        if not folder.is_dir():
+            raise DataError(f"CINIC-10's folder '{folder}' does not exist: copy it again.")
+        found = class_folders(folder)
+        if found != CLASS_NAMES:
+            raise DataError(
+                f"Folder '{folder}' must hold CINIC-10's classes, {', '.join(CLASS_NAMES)}, not "
+                f"{', '.join(found)}."
+            )
+        files, labels = list_images(folder, CLASS_NAMES, keep=lambda name: _is_kept(name, folder))
+        counts = np.bincount(labels, minlength=len(CLASS_NAMES))
+        for name, count in zip(CLASS_NAMES, counts, strict=True):
+            if self.complete and count != _PER_CLASS:
+                raise DataError(
+                    f"Class folder '{folder / name}' must hold {_PER_CLASS:,} images from "
+                    f"ImageNet, not {count:,}: copy it again, or set 'complete' to false."
+                )
+        return files, labels
+
+    def load_image(self, path: str | Path) -> Tensor:
+        """A photograph as a test image: the shorter side to 32 pixels, then the centre."""
+        return crop_to_square(read_image(path, channels=3), SIZE)
+
+
+def _check_splits(argument: str, splits: list[str], taken: list[str]) -> None:
+    for place, split in enumerate(splits):
+        if split not in _SPLITS:
+            raise DataError(
+                f"Argument '{argument}' must name some of {', '.join(_SPLITS)}, not '{split}'."
+            )
+        if split in splits[:place]:
+            raise DataError(f"Argument '{argument}' must not name '{split}' twice.")
+        if split in taken:
+            raise DataError(f"Argument '{argument}' must not name '{split}', which is trained on.")
+
+
+def _is_kept(name: str, folder: Path) -> bool:
+    if _FROM_CIFAR.fullmatch(name):
+        return False
+    if not _FROM_IMAGENET.fullmatch(name):
+        raise DataError(
+            f"Folder '{folder}' holds an image named '{name}', which is neither ImageNet's "
+            "(n02691156_1.png) nor CIFAR-10's (cifar10-train-1.png): remove it."
+        )
+    return True

@@ -1,0 +1,219 @@
+"""WebDataset shards: samples in tar files."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._augment import Augmentation
+from ._base import Content, ImageData
+from ._cache import default_cache_directory
+from ._datasets import EncodedDataset, LabelledImages
+from ._decode import crop_to_square, decode_image, read_image
+from ._errors import DataError, check_image_size
+from ._shards import ShardIndex, read_index
+from ._statistics import IMAGENET_GREY, IMAGENET_RGB
+from ._unique import UniqueLabels
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_TEST_FOLDERS = ("val", "valid", "test")
+_NAMES_FILE = "classnames.txt"
+
+
+class WebDataset(ImageData):
+    """Samples in tar files ("shards") as the webdataset package writes and reads them.
+
+    Members of a shard that follow one another and share their name up to the first dot are a
+    sample: an image (`jpg`, `png`, `webp`, ...) and its label, a number or a name, either in a
+    member `cls` or in a field of a member `json`. Other members do not matter. Classes are sorted
+    by number or name. `root/classnames.txt`, if there, names the classes of numbers: line i (from
+    0) is class i, and a class may then have no image.
+
+    Shards are read at random, by an index of where each image lies: one pass over the headers, kept
+    in a cache directory. Read as a stream, as the webdataset package does, an interrupted epoch
+    could not go on where it was, the seed could not give an order that mixes all samples, and
+    nobody would know how many there are. What this costs: shards must lie on a disk (no addresses,
+    no pipes) and be uncompressed, and random reads are slow on spinning disks. In a distributed
+    run every process reads its own samples, from all shards.
+
+    Args:
+        root: the folder.
+        train_shards: glob of the training shards, relative to `root`.
+        test_shards: test sets: name -> glob. Default: those of `val/*.tar`, `valid/*.tar` and
+            `test/*.tar` that match anything.
+        image_size: height and width in pixels; the shorter side is scaled to it, then the centre is
+            cut out.
+        grayscale: one channel instead of three.
+        label_key: the field of `json` members that holds the label.
+        cache_dir: where the index is kept. Default: $ROOTSPACE_CACHE, or rootspace in the user's
+            cache directory.
+        batch_size: images a batch.
+        num_workers: processes that load images beside the training process; 0 loads in it.
+        seed: of the order of the training images.
+        augment: `light1` draws every training image anew in each epoch: random crop, flip and two
+            random operations; `none` takes it as it is.
+        unique_labels: make each training image a class of its own: `all`, or so many of them, drawn
+            by `seed`. They are the one test set too, "train", which is never augmented.
+
+    Raises:
+        DataError: in `setup`, when shards are missing, damaged or compressed, or a sample lacks its
+            image or its label; in loading, when an image cannot be decoded.
+    """
+
+    name = "webdataset"
+
+    def __init__(
+        self,
+        root: str | Path,
+        train_shards: str = "train/*.tar",
+        test_shards: dict[str, str] | None = None,
+        image_size: int = 32,
+        grayscale: bool = False,
+        label_key: str = "label",
+        cache_dir: str | None = None,
+        *,
+        batch_size: int = 256,
+        num_workers: int = 0,
+        seed: int = 0,
+        augment: Augmentation = "none",
+        unique_labels: UniqueLabels = None,
+    ) -> None:
+        super().__init__(
+            batch_size=batch_size,
+            num_workers=num_workers,
+            seed=seed,
+            augment=augment,
+            unique_labels=unique_labels,
+        )
+        check_image_size(image_size)
+        self.root = Path(root).expanduser()
+        self.train_shards = train_shards
+        self.test_shards = test_shards
+        self.label_key = label_key
+        self._size = image_size
+        self._channels = 1 if grayscale else 3
+        self._cache = Path(cache_dir).expanduser() if cache_dir else default_cache_directory()
+
+    def prepare_data(self) -> None:
+        """Read the shards through; of several processes on a machine, the first alone does."""
+        self.setup()
+
+    def _read(self) -> Content:
+        if not self.root.is_dir():
+            raise DataError(f"Argument 'root' must be a folder of shards, not '{self.root}'.")
+        train_shards = self._find("train_shards", self.train_shards)
+        test_shards = self._find_tests()
+        for name, shards in test_shards.items():
+            if both := set(shards) & set(train_shards):
+                raise DataError(
+                    f"Argument 'test_shards' must not match '{min(both)}' for '{name}', which is "
+                    "trained on."
+                )
+        index = read_index(train_shards, self.label_key, self._cache)
+        if not len(index.keys):
+            raise DataError(f"The shards '{self.root / self.train_shards}' hold no samples.")
+        class_names, label_of = self._classes(index)
+        tests: dict[str, LabelledImages] = {}
+        for name, shards in test_shards.items():
+            test_index = read_index(shards, self.label_key, self._cache)
+            tests[name] = self._dataset(shards, test_index, label_of)
+        mean, std = IMAGENET_GREY if self._channels == 1 else IMAGENET_RGB
+        return Content(
+            class_names=class_names,
+            image_shape=(self._channels, self._size, self._size),
+            train=self._dataset(train_shards, index, label_of),
+            tests=tests,
+            mean=mean,
+            std=std,
+        )
+
+    def _find(self, argument: str, pattern: str) -> list[Path]:
+        shards = sorted(path for path in self.root.glob(pattern) if path.is_file())
+        if not shards:
+            raise DataError(
+                f"Argument '{argument}' must match tar files in '{self.root}', unlike '{pattern}'."
+            )
+        return shards
+
+    def _find_tests(self) -> dict[str, list[Path]]:
+        if self.test_shards is not None:
+            return {
+                name: self._find("test_shards", pattern)
+                for name, pattern in self.test_shards.items()
+            }
+        found = {folder: sorted(self.root.glob(f"{folder}/*.tar")) for folder in _TEST_FOLDERS}
+        return {folder: shards for folder, shards in found.items() if shards}
+
+    def _classes(self, index: ShardIndex) -> tuple[list[str], dict[str, int]]:
+        """Label -> name, and from labels as the shards have them to labels."""
+        path = self.root / _NAMES_FILE
+        if path.is_file():
+            names = path.read_text(encoding="utf-8").splitlines()
+            return names, {str(label): label for label in range(len(names))}
+        values = sorted(index.values, key=lambda value: (not value.isdecimal(), _padded(value)))
+        return values, {value: label for label, value in enumerate(values)}
+
+    def _dataset(
+        self, shards: list[Path], index: ShardIndex, label_of: dict[str, int]
+    ) -> ShardDataset:
+        for value in index.values:
+            if value not in label_of:
+                raise DataError(
+                    f"Shard '{shards[0]}' or one after it holds the class '{value}', which must "
+                    f"be a line of '{self.root / _NAMES_FILE}' or, without that file, a class of "
+                    "the training shards."
+                )
+        labels = np.array([label_of[value] for value in index.values], dtype=np.int64)[index.label]
+        return ShardDataset(shards, index, torch.from_numpy(labels), self._channels, self._size)
+
+    def load_image(self, path: str | Path) -> Tensor:
+        return crop_to_square(read_image(path, self._channels), self._size)
+
+
+class ShardDataset(EncodedDataset):
+    """Images that lie in tar files.
+
+    Args:
+        shards: the tar files.
+        index: where the N images lie in them.
+        labels: int64 [N].
+        channels: 1 (grey) or 3 (RGB).
+        size: height and width in pixels.
+    """
+
+    def __init__(
+        self, shards: list[Path], index: ShardIndex, labels: Tensor, channels: int, size: int
+    ) -> None:
+        super().__init__(labels, channels, size)
+        self.shards = shards
+        self.index = index
+
+    def decode(self, index: int) -> Image:
+        path = self.shards[int(self.index.shard[index])]
+        size = int(self.index.size[index])
+        try:
+            # Opened for each image: worker processes must not share a place in a file.
+            with path.open("rb") as file:
+                file.seek(int(self.index.start[index]))
+                data = file.read(size)
+        except OSError as error:
+            raise DataError(f"Shard '{path}' cannot be read: {error.strerror}.") from error
+        if len(data) != size:
+            raise DataError(f"Shard '{path}' has become shorter since training began.")
+        return decode_image(io.BytesIO(data), f"{path}/{self.index.keys[index]}", self.channels)
+
+    def name(self, index: int) -> str:
+        """The shard and the sample's key."""
+        return f"{self.shards[int(self.index.shard[index])].name}/{self.index.keys[index]}"
+
+
+def _padded(value: str) -> str:
+    """Sorts numbers by size where they are compared as text."""
+    return value.zfill(20) if value.isdecimal() else value

@@ -1,0 +1,118 @@
+"""`rootspace train` for a few steps on data sets of files, then `evaluate` and `predict`."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import webdataset
+from PIL import Image
+
+from rootspace.cli import main
+
+CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+SMALL = ["--model.width=4", "--train.epochs=2", "--train.lr=3e-3", "--data.batch_size=8"]
+
+
+def picture(number: int) -> Image.Image:
+    """Of one colour and some noise, the colour by `number % 4`."""
+    generator = np.random.default_rng(number)
+    colour = np.array([[200, 40, 40], [40, 200, 40], [40, 40, 200], [200, 200, 40]])[number % 4]
+    return Image.fromarray((colour + generator.integers(-40, 40, (32, 32, 3))).astype(np.uint8))
+
+
+def make_tree(root: Path, folders: dict[str, list[str]]) -> Path:
+    number = 0
+    for folder, names in folders.items():
+        (root / folder).mkdir(parents=True)
+        for name in names:
+            picture(number).save(root / folder / name)
+            number += 1
+    return root
+
+
+def cinic10(root: Path) -> list[str]:
+    names = [f"n02691156_{i}.png" for i in range(2)] + ["cifar10-train-1.png"]
+    make_tree(root, {f"{s}/{c}": names for s in ("train", "valid", "test") for c in CLASSES})
+    return ["--data.complete=false", "--data.test_splits=[valid, test]"]
+
+
+def imagenet(root: Path) -> list[str]:
+    names = [f"n{i:08d}" for i in range(6)]
+    tree = {f"train/{n}": [f"{n}_{i}.JPEG" for i in range(6)] for n in names}
+    make_tree(root, tree | {f"val/{n}": [f"ILSVRC2012_val_{n}.JPEG"] for n in names})
+    return ["--data.num_classes=4", "--data.seed=3", "--data.augment=light1"]
+
+
+def shards(root: Path) -> list[str]:
+    for folder, count in (("train", 20), ("val", 8)):
+        (root / folder).mkdir(parents=True)
+        with webdataset.TarWriter(str(root / folder / "0.tar")) as writer:
+            for number in range(count):
+                buffer = io.BytesIO()
+                picture(number).save(buffer, "png")
+                sample = {"__key__": f"{number}", "png": buffer.getvalue(), "cls": number % 4}
+                writer.write(sample)
+    return []
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "classes", "tests"),
+    [
+        ("cinic10", cinic10, 10, {"valid": 20, "test": 20}),
+        ("image_folder", imagenet, 4, {"val": 4}),
+        ("webdataset", shards, 4, {"val": 8}),
+    ],
+)
+def test_a_data_set(name, make, classes, tests, tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.setenv("ROOTSPACE_CACHE", str(tmp_path / "cache"))
+    options = make(tmp_path / "data")
+    run = tmp_path / "run"
+    arguments = [f"--data.name={name}", f"--data.root={tmp_path / 'data'}", *options, *SMALL]
+    assert main(["train", *arguments, f"--run.dir={run}"]) == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["num_classes"] == classes
+    assert {test: result["images"] for test, result in metrics["test"].items()} == tests
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == metrics["test"]
+
+
+def test_unique_labels(tmp_path: Path, capsys):
+    root = make_tree(tmp_path / "data", {f"train/{n}": ["0.png", "1.png"] for n in "abcd"})
+    run = tmp_path / "run"
+    arguments = ["--data.name=image_folder", f"--data.root={root}", "--data.unique_labels=6"]
+    arguments += ["--run.baselines=[linear_ce]", "--data.augment=light1"]
+    assert main(["train", *arguments, *SMALL, f"--run.dir={run}"]) == 0
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["num_classes"] == 6 and metrics["test"]["train"]["images"] == 6
+    names = json.loads((run / "classes.json").read_text())["names"]
+    assert len(names) == 6 and all((root / "train" / name).is_file() for name in names)
+    assert json.loads((run / "baselines/linear_ce/classes.json").read_text())["names"] == names
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == metrics["test"]
+    assert main(["predict", str(run), str(root / "train/a/0.png")]) == 0
+    assert ".png" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data.unique_labels=1"], "'unique_labels' must be 'all' or a number of at least 2"),
+        (["--data.unique_labels=99999999"], "'unique_labels' must be at most"),
+        (["--data.unique_labels=some"], "unique_labels"),
+        (["--data.augment=heavy"], "augment"),
+        (["--data.name=cinic10", "--data.root=nowhere"], "must be CINIC-10's folder"),
+        (["--data.name=cinic10"], "root"),
+        (["--data.name=webdataset", "--data.root=nowhere"], "must be a folder of shards"),
+    ],
+)
+def test_wrong_settings(options: list[str], message: str, tmp_path: Path, capsys):
+    assert main(["train", *options, f"--run.dir={tmp_path / 'run'}"]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert ": error: " in error and message in error
+    assert not (tmp_path / "run").exists()
