@@ -24,6 +24,7 @@ ROOMS = {
     "continual": {"_extras", "systems", "classes", "data", "train"},
     "cli": {
         "_extras",
+        "_text_table",
         "systems",
         "classes",
         "losses",

@@ -198,7 +198,7 @@ def test_files_that_are_no_registry(tmp_path: Path, path: Path):
             act(other)
     empty = tmp_path / "empty"
     empty.touch()
-    with pytest.raises(ValueError, match="it is empty"):
+    with pytest.raises(FileNotFoundError, match="is empty: its creation was cut off"):
         ClassRegistry(empty)
     ClassRegistry.create(empty, ["a"]).close()  # what a creation that was cut off leaves
     with pytest.raises(FileExistsError, match="exists already"):

@@ -16,6 +16,7 @@ COMMANDS = {
     "compare": "train several methods and seeds on the same data and compare them",
     "evaluate": "accuracy of a trained run on its test sets, or on others",
     "predict": "classes of image files",
+    "classes": "names, aliases, retired classes and image counts of a trained run",
     "embed": "embeddings of image files",
     "export": "a trained run as an ONNX file, from image to class",
     "report": "write the report of a run again, beside other runs",

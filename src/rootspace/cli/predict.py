@@ -1,4 +1,7 @@
-"""`rootspace predict`: classes of image files, best first, with their cosines."""
+"""`rootspace predict`: classes of image files, best first, with their cosines.
+
+Names are those of the run's class registry, where it has one, and retired classes are left out.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import json
 import sys
 from pathlib import Path
 
+from rootspace.continual.of_run import LiveClasses
 from rootspace.train.run_folder import read_run
 from rootspace.train.scoring import image_batches
 
@@ -26,27 +30,28 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--format", choices=("text", "csv", "json"), default="text")
     options = parser.parse_args(arguments)
     trained = read_run(options.run, options.device)
-    if not 1 <= options.top <= len(trained.names):
+    classes = LiveClasses(trained)
+    if not 1 <= options.top <= classes.num_active:
         raise ValueError(
-            f"Argument '--top' must lie in [1, {len(trained.names)}], not {options.top}."
+            f"Argument '--top' must lie in [1, {classes.num_active}], not {options.top}."
         )
     rows = []
     for paths, images in image_batches(trained, image_files(options.paths)):
-        prediction = trained.predict(images, options.top)
+        prediction = classes.predict(trained.embed(images), options.top)
         for path, labels, cosines in zip(
             paths, prediction.label.tolist(), prediction.cosine.tolist(), strict=True
         ):
             answers = [
-                {"class": _name(trained.names, label, cosine, options.min_cosine), "cosine": cosine}
-                for label, cosine in zip(labels, cosines, strict=True)
+                {"class": _name(name, cosine, options.min_cosine), "cosine": cosine}
+                for name, cosine in zip(classes.names(labels), cosines, strict=True)
             ]
             rows.append({"path": str(path), "answers": answers})
     _print(rows, options.format)
     return 0
 
 
-def _name(names: list[str], label: int, cosine: float, least: float | None) -> str:
-    return UNKNOWN if least is not None and cosine < least else names[label]
+def _name(name: str, cosine: float, least: float | None) -> str:
+    return UNKNOWN if least is not None and cosine < least else name
 
 
 def _print(rows: list[dict], how: str) -> None:

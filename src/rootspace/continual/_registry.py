@@ -45,7 +45,7 @@ class ClassRegistry:
         timeout: seconds to wait for other processes.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file, or an empty one that a crash in `create` left.
         ValueError: it is no registry, or of a newer version.
 
     Example:
@@ -67,9 +67,8 @@ class ClassRegistry:
             self._connection = connect(self.path, "rw", timeout)
             try:
                 if version_of(self._connection, self.path) == 0:
-                    raise ValueError(
-                        f"{self.path} is not a class registry: it is empty. Its creation was cut "
-                        "off; create it again."
+                    raise FileNotFoundError(
+                        f"{self.path} is empty: its creation was cut off. Create it again."
                     )
             except BaseException:
                 self._connection.close()
