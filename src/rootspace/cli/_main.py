@@ -17,6 +17,8 @@ COMMANDS = {
     "evaluate": "accuracy of a trained run on its test sets, or on others",
     "predict": "classes of image files",
     "classes": "names, aliases, retired classes and image counts of a trained run",
+    "calibrate": "from which score on an input is known to a trained run",
+    "unknowns": "unknown image files as groups that may be new classes",
     "embed": "embeddings of image files",
     "export": "a trained run as an ONNX file, from image to class",
     "report": "write the report of a run again, beside other runs",

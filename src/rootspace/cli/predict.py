@@ -10,7 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from rootspace.continual.of_run import LiveClasses
+from rootspace.continual.of_run import LiveClasses, read_rejector
 from rootspace.train.run_folder import read_run
 from rootspace.train.scoring import image_batches
 
@@ -27,6 +27,11 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "--min_cosine", type=float, help="answer 'unknown' where the best cosine is smaller"
     )
+    parser.add_argument(
+        "--unknown",
+        action="store_true",
+        help="answer 'unknown' in the first place as `rootspace calibrate` has set for the run",
+    )
     parser.add_argument("--format", choices=("text", "csv", "json"), default="text")
     options = parser.parse_args(arguments)
     trained = read_run(options.run, options.device)
@@ -35,17 +40,33 @@ def run(arguments: list[str]) -> int:
         raise ValueError(
             f"Argument '--top' must lie in [1, {classes.num_active}], not {options.top}."
         )
+    rejector = read_rejector(options.run) if options.unknown else None
+    width = options.top
+    if rejector is not None:
+        width = min(max(width, rejector.score.width), classes.num_active)
     rows = []
     for paths, images in image_batches(trained, image_files(options.paths)):
-        prediction = classes.predict(trained.embed(images), options.top)
+        z = trained.embed(images)
+        prediction = classes.predict(z, width)
         for path, labels, cosines in zip(
-            paths, prediction.label.tolist(), prediction.cosine.tolist(), strict=True
+            paths,
+            prediction.label[:, : options.top].tolist(),
+            prediction.cosine[:, : options.top].tolist(),
+            strict=True,
         ):
             answers = [
                 {"class": _name(name, cosine, options.min_cosine), "cosine": cosine}
                 for name, cosine in zip(classes.names(labels), cosines, strict=True)
             ]
             rows.append({"path": str(path), "answers": answers})
+        if rejector is not None:
+            scores = classes.scores(rejector.score, prediction, z)
+            for row, unknown in zip(
+                rows[-len(paths) :], rejector.is_unknown(scores).tolist(), strict=True
+            ):
+                row["unknown"] = unknown
+                if unknown:
+                    row["answers"][0]["class"] = UNKNOWN
     _print(rows, options.format)
     return 0
 

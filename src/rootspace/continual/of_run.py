@@ -1,4 +1,4 @@
-"""The class registry of a run folder, and prediction as it says."""
+"""What the folder of a run says of its classes: the registry, and which inputs are unknown."""
 
 from __future__ import annotations
 
@@ -13,9 +13,14 @@ from rootspace.train import TrainedRun, VectorObjective
 from rootspace.train.run_folder import make_data, read_config
 
 from ._exclude import predict_without
+from ._known_score import KnownScore
 from ._registry import ClassRegistry
+from ._rejector import Rejector
 
-REGISTRY = "registry.sqlite"
+REGISTRY, REJECTOR = "registry.sqlite", "rejector.json"
+
+CHUNK = 1024
+"""Embeddings predicted together, to bound the memory of a search."""
 
 
 def create_registry(
@@ -135,9 +140,35 @@ class LiveClasses:
             z: `[N, dim]` embeddings.
             k: number of classes, at most `num_active`.
         """
-        return predict_without(
-            self._trained.objective.predict, z, k, self.retired, len(self._trained.names)
-        )
+        predict, number = self._trained.objective.predict, len(self._trained.names)
+        with torch.no_grad():
+            parts = [predict_without(predict, p, k, self.retired, number) for p in z.split(CHUNK)]
+        return Prediction(torch.cat([p.label for p in parts]), torch.cat([p.cosine for p in parts]))
+
+    def scores(self, score: KnownScore, prediction: Prediction, z: Tensor) -> Tensor:
+        """`[N]` float64, how known some inputs are.
+
+        Args:
+            score: of them.
+            prediction: `[N, score.width]` or wider, by `predict`.
+            z: `[N, dim]` embeddings.
+        """
+        return score(prediction, z, class_map(self._trained), self.retired)
+
+
+def read_rejector(folder: Path) -> Rejector:
+    """The rejector of a run.
+
+    Raises:
+        ValueError: it has none, or the file is something else.
+    """
+    try:
+        return Rejector.load(folder / REJECTOR)
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"{folder} has no {REJECTOR}, which says what is unknown. Make it with `rootspace "
+            f"calibrate {folder}`."
+        ) from error
 
 
 def class_map(trained: TrainedRun) -> ClassMap | None:
