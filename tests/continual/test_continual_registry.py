@@ -35,7 +35,8 @@ def test_a_new_registry(registry: ClassRegistry):
     assert (entry.label, entry.vector, entry.images, entry.retired) == (1, 3, 20, False)
     (change,) = registry.history("dog")
     assert change.action == "create" and change.source == "zoo" and change.at.endswith("+00:00")
-    assert eval(repr(registry)).generation == 1
+    with eval(repr(registry)) as again:
+        assert again.generation == 1
 
 
 def test_names_follow_a_class(registry: ClassRegistry):

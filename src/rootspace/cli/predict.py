@@ -48,15 +48,12 @@ def run(arguments: list[str]) -> int:
     for paths, images in image_batches(trained, image_files(options.paths)):
         z = trained.embed(images)
         prediction = classes.predict(z, width)
-        for path, labels, cosines in zip(
-            paths,
-            prediction.label[:, : options.top].tolist(),
-            prediction.cosine[:, : options.top].tolist(),
-            strict=True,
-        ):
+        best = prediction.label[:, : options.top]
+        names = iter(classes.names(best.flatten().tolist()))
+        for path, cosines in zip(paths, prediction.cosine[:, : options.top].tolist(), strict=True):
             answers = [
-                {"class": _name(name, cosine, options.min_cosine), "cosine": cosine}
-                for name, cosine in zip(classes.names(labels), cosines, strict=True)
+                {"class": _name(next(names), cosine, options.min_cosine), "cosine": cosine}
+                for cosine in cosines
             ]
             rows.append({"path": str(path), "answers": answers})
         if rejector is not None:

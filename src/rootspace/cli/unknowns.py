@@ -47,6 +47,7 @@ def run(arguments: list[str]) -> int:
         raise ValueError(f"Argument '--by vector' needs class vectors; {options.run} learned them.")
     proposals = propose(z[rows], groups, classes.predict, owned, options.min_size)
     shown = [files[row] for row in rows.tolist()]
+    nearest = classes.names([proposal.nearest_label for proposal in proposals])
     cosines = prediction.cosine[rows, 0].tolist()
     write_json(
         options.out,
@@ -59,8 +60,8 @@ def run(arguments: list[str]) -> int:
             "images": len(files),
             "unknown": len(rows),
             "groups": [
-                _content(f"new {number}", proposal, shown, cosines, classes)
-                for number, proposal in enumerate(proposals)
+                _content(f"new {number}", proposal, name, shown, cosines)
+                for number, (proposal, name) in enumerate(zip(proposals, nearest, strict=True))
             ],
         },
     )
@@ -98,7 +99,7 @@ def _parser() -> Parser:
 
 
 def _content(
-    name: str, proposal: Proposal, files: list[Path], cosines: list[float], classes: LiveClasses
+    name: str, proposal: Proposal, nearest: str, files: list[Path], cosines: list[float]
 ) -> dict[str, Any]:
     vector = proposal.vector
     return {
@@ -108,7 +109,7 @@ def _content(
         "cohesion": proposal.cohesion,
         "vector": vector.hex() if isinstance(vector, bytes) else vector,
         "vector_cosine": proposal.vector_cosine,
-        "nearest_class": classes.names([proposal.nearest_label])[0],
+        "nearest_class": nearest,
         "nearest_cosine": proposal.nearest_cosine,
         "members": [
             {"path": str(files[member]), "cosine": cosines[member]} for member in proposal.members

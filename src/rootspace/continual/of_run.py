@@ -114,12 +114,12 @@ class LiveClasses:
 
     def __init__(self, trained: TrainedRun) -> None:
         self._trained = trained
-        self._registry: ClassRegistry | None = None
+        self._live = (trained.folder / REGISTRY).exists()
         self.retired = torch.empty(0, dtype=torch.int64)
         """`[R]` labels that are not predicted."""
-        if (trained.folder / REGISTRY).exists():
-            self._registry = open_registry(trained.folder, class_map(trained), trained.names)
-            retired = torch.from_numpy(self._registry.retired())
+        if self._live:
+            with open_registry(trained.folder, class_map(trained), trained.names) as registry:
+                retired = torch.from_numpy(registry.retired())
             self.retired = retired[retired < len(trained.names)]
 
     @property
@@ -129,9 +129,10 @@ class LiveClasses:
 
     def names(self, labels: Sequence[int]) -> list[str]:
         """The names of these classes."""
-        if self._registry is None:
+        if not self._live:
             return [self._trained.names[label] for label in labels]
-        return self._registry.names(labels)
+        with ClassRegistry(self._trained.folder / REGISTRY) as registry:
+            return registry.names(labels)
 
     def predict(self, z: Tensor, k: int = 1) -> Prediction:
         """The k best of the classes that are not retired, see `predict_without`.
