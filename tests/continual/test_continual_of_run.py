@@ -165,6 +165,15 @@ def test_a_registry_catches_up_with_its_class_map(formula_run: Path):
     open_registry(formula_run, first, trained.names[:30]).close()  # longer than the map: as it is
 
 
+def test_a_creation_that_was_cut_off(formula_run: Path, capsys):
+    before = predicted(capsys, formula_run)
+    (formula_run / REGISTRY).touch()
+    assert predicted(capsys, formula_run) == before
+    assert output(capsys, "classes", formula_run, "list").count("\n") == 42
+    with ClassRegistry(formula_run / REGISTRY) as registry:
+        assert len(registry) == 40
+
+
 def test_a_registry_of_another_run(formula_run: Path, code_run: Path, capsys):
     output(capsys, "classes", code_run, "list")
     shutil.copy(code_run / REGISTRY, formula_run / REGISTRY)

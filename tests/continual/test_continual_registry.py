@@ -263,7 +263,9 @@ def test_costs_do_not_grow_with_the_classes(tmp_path: Path):
         for name, call in calls.items():
             taken = []
             # Called every 20 steps of the machine.
-            registry._connection.set_progress_handler(lambda taken=taken: taken.append(1) and 0, 20)
+            registry._store.connection.set_progress_handler(
+                lambda taken=taken: taken.append(1) and 0, 20
+            )
             call(registry)
             steps.setdefault(name, []).append(len(taken))
         registry.close()

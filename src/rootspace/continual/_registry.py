@@ -5,16 +5,17 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from itertools import repeat
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ._records import Change, ClassEntry, StaleRegistryError
-from ._schema import TABLES, connect, translated, version_of
+from ._schema import TABLES
+from ._store import Store
+from ._values import check_count, check_name, check_text, check_vector, check_whole
 
 PAGE = 4096
 """Classes read together."""
@@ -60,20 +61,18 @@ class ClassRegistry:
 
     def __init__(self, path: str | os.PathLike[str], *, timeout: float = 30.0) -> None:
         self.path = Path(path)
-        self._timeout = timeout
         if not self.path.is_file():
             raise FileNotFoundError(f"{self.path} does not exist; expected a class registry.")
-        with translated(self.path, timeout):
-            self._connection = connect(self.path, "rw", timeout)
-            try:
-                if version_of(self._connection, self.path) == 0:
-                    raise FileNotFoundError(
-                        f"{self.path} is empty: its creation was cut off. Create it again."
-                    )
-            except BaseException:
-                self._connection.close()
-                raise
+        self._store = Store(self.path, "rw", timeout)
         self._command = self._source = ""
+        try:
+            if self._store.version() == 0:
+                raise FileNotFoundError(
+                    f"{self.path} is empty: its creation was cut off. Create it again."
+                )
+        except BaseException:
+            self._store.close()
+            raise
 
     @classmethod
     def create(
@@ -104,31 +103,28 @@ class ClassRegistry:
             FileExistsError: there is a registry already.
             ValueError: equal names or vectors, wrong counts, a file that is something else.
         """
-        path = Path(path)
-        with translated(path, timeout):
-            connection = connect(path, "rwc", timeout)
-            registry = cls.__new__(cls)
-            registry.path, registry._timeout, registry._connection = path, timeout, connection
-            registry._command, registry._source = command, source
-            try:
-                # The tables are part of the transaction: a crash leaves an empty database, and of
-                # two processes the second finds those of the first.
-                with registry._atomic():
-                    if version_of(connection, path):
-                        raise FileExistsError(f"{path} exists already.")
-                    for statement in TABLES:
-                        connection.execute(statement)
-                    connection.execute("INSERT INTO about VALUES ('system', ?)", (system,))
-                    registry._add(names, vectors, images, "create")
-            except BaseException:
-                connection.close()
-                raise
-            registry._command = registry._source = ""
+        registry = cls.__new__(cls)
+        registry.path = Path(path)
+        registry._store = Store(registry.path, "rwc", timeout)
+        registry._command = registry._source = ""
+        try:
+            # The tables are part of the transaction: a crash leaves an empty database, and of two
+            # processes the second finds those of the first.
+            with registry.change(command=command, source=source):
+                if registry._store.version():
+                    raise FileExistsError(f"{path} exists already.")
+                for statement in TABLES:
+                    registry._store.run(statement)
+                registry._store.run("INSERT INTO about VALUES ('system', ?)", (system,))
+                registry._add(names, vectors, images, "create")
+        except BaseException:
+            registry._store.close()
+            raise
         return registry
 
     def close(self) -> None:
         """Let go of the file."""
-        self._connection.close()
+        self._store.close()
 
     def __enter__(self) -> ClassRegistry:
         return self
@@ -143,17 +139,17 @@ class ClassRegistry:
 
     def __len__(self) -> int:
         """Number of classes, retired ones included."""
-        return self._value("SELECT coalesce(max(label), -1) + 1 FROM classes")
+        return self._store.value("SELECT coalesce(max(label), -1) + 1 FROM classes")
 
     @property
     def generation(self) -> int:
         """Number of the last change."""
-        return self._value("SELECT coalesce(max(generation), 0) FROM changes")
+        return self._store.value("SELECT coalesce(max(generation), 0) FROM changes")
 
     @property
     def system(self) -> str | None:
         """`repr` of the vector system, None for a learned head."""
-        return self._value("SELECT value FROM about WHERE key = 'system'")
+        return self._store.value("SELECT value FROM about WHERE key = 'system'")
 
     def label(self, which: int | str) -> int:
         """The label of a class.
@@ -165,13 +161,13 @@ class ClassRegistry:
             ValueError: there is no such class.
         """
         if isinstance(which, str):
-            row = self._row("SELECT label FROM names WHERE name = ?", (_encodable(which),))
+            row = self._store.row("SELECT label FROM names WHERE name = ?", (check_text(which),))
             if row is None:
                 raise ValueError(
                     f"Argument 'which' must be the name or an alias of a class, not {which!r}."
                 )
             return row[0]
-        label, number = _whole(which, "which"), len(self)
+        label, number = check_whole(which, "which"), len(self)
         if not 0 <= label < number:
             raise ValueError(f"Argument 'which' must be a label in [0, {number}), not {label}.")
         return label
@@ -203,7 +199,9 @@ class ClassRegistry:
         found = []
         with self.snapshot():
             for label in labels:
-                row = self._row("SELECT name FROM names WHERE label = ? AND alias = 0", (label,))
+                row = self._store.row(
+                    "SELECT name FROM names WHERE label = ? AND alias = 0", (label,)
+                )
                 if row is None:
                     raise ValueError(
                         f"Argument 'labels' must hold labels in [0, {len(self)}), not {label}."
@@ -213,7 +211,7 @@ class ClassRegistry:
 
     def retired(self) -> np.ndarray:
         """`[R]` int64 labels of the retired classes, ascending; O(R)."""
-        rows = self._rows("SELECT label FROM classes WHERE retired = 1 ORDER BY label")
+        rows = self._store.rows("SELECT label FROM classes WHERE retired = 1 ORDER BY label")
         return np.array([row[0] for row in rows], dtype=np.int64)
 
     def history(self, which: int | str | None = None) -> list[Change]:
@@ -223,21 +221,19 @@ class ClassRegistry:
             ValueError: there is no such class.
         """
         if which is None:
-            rows = self._rows("SELECT * FROM changes ORDER BY generation")
+            rows = self._store.rows("SELECT * FROM changes ORDER BY generation")
         else:
             label = self.label(which)
-            rows = self._rows(
+            rows = self._store.rows(
                 "SELECT * FROM changes WHERE generation = (SELECT added FROM classes WHERE "
                 "label = ?1) UNION SELECT * FROM changes WHERE label = ?1 ORDER BY generation",
                 (label,),
             )
         return [Change(*row) for row in rows]
 
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
+    def snapshot(self) -> AbstractContextManager[None]:
         """What is read inside belongs to one generation; writers wait meanwhile."""
-        with translated(self.path, self._timeout), self._atomic("BEGIN"):
-            yield
+        return self._store.reading()
 
     # ---------------------------------------------------------------- writing
 
@@ -258,7 +254,7 @@ class ClassRegistry:
             PermissionError: the file cannot be written.
         """
         before = self._command, self._source
-        with self._writing():
+        with self._store.writing():
             if expected is not None and expected != self.generation:
                 raise StaleRegistryError(
                     f"Argument 'expected' must be {self.generation}, the generation of "
@@ -289,7 +285,7 @@ class ClassRegistry:
         Raises:
             ValueError: a name or a vector belongs to another class, or counts do not fit.
         """
-        with self._writing():
+        with self._store.writing():
             return self._add(names, vectors, images, "add")
 
     def rename(self, which: int | str, name: str) -> None:
@@ -298,14 +294,16 @@ class ClassRegistry:
         Raises:
             ValueError: no such class, or the name belongs to another.
         """
-        with self._writing():
+        with self._store.writing():
             label = self.label(which)
             old = self.names([label])[0]
             owner = self._owner(name)
             if owner not in (None, (label, 1)):
                 raise self._taken(name, owner)
-            self._run("DELETE FROM names WHERE name = ?", (name,))
-            self._run("UPDATE names SET name = ? WHERE label = ? AND alias = 0", (name, label))
+            self._store.run("DELETE FROM names WHERE name = ?", (name,))
+            self._store.run(
+                "UPDATE names SET name = ? WHERE label = ? AND alias = 0", (name, label)
+            )
             self._record("rename", label, f"{old!r} to {name!r}")
 
     def alias(self, which: int | str, alias: str) -> None:
@@ -314,12 +312,12 @@ class ClassRegistry:
         Raises:
             ValueError: no such class, or the name belongs to one.
         """
-        with self._writing():
+        with self._store.writing():
             label = self.label(which)
             owner = self._owner(alias)
             if owner is not None:
                 raise self._taken(alias, owner)
-            self._run("INSERT INTO names VALUES (?, ?, 1)", (alias, label))
+            self._store.run("INSERT INTO names VALUES (?, ?, 1)", (alias, label))
             self._record("alias", label, repr(alias))
 
     def remove_alias(self, alias: str) -> None:
@@ -328,12 +326,12 @@ class ClassRegistry:
         Raises:
             ValueError: it is not an alias.
         """
-        with self._writing():
+        with self._store.writing():
             owner = self._owner(alias)
             if owner is None or not owner[1]:
                 what = "that of no class" if owner is None else f"the name of class {owner[0]}"
                 raise ValueError(f"Argument 'alias' must be an alias, {alias!r} is {what}.")
-            self._run("DELETE FROM names WHERE name = ?", (alias,))
+            self._store.run("DELETE FROM names WHERE name = ?", (alias,))
             self._record("remove alias", owner[0], repr(alias))
 
     def retire(self, which: int | str) -> None:
@@ -361,10 +359,10 @@ class ClassRegistry:
         Raises:
             ValueError: no such class, or a negative number.
         """
-        with self._writing():
+        with self._store.writing():
             for which, number in numbers.items():
-                _count(number, "numbers")
-                self._run(
+                check_count(number, "numbers")
+                self._store.run(
                     "UPDATE classes SET images = images + ? WHERE label = ?",
                     (int(number), self.label(which)),
                 )
@@ -396,25 +394,25 @@ class ClassRegistry:
             given = repeat(None) if vectors is None else vectors
             counts = repeat(0) if images is None else images
             for row, (_, vector, number) in enumerate(zip(names, given, counts, strict=False)):
-                yield first + row, _vector(vector), _count(number, "images"), generation
+                yield first + row, check_vector(vector), check_count(number, "images"), generation
 
         def own_names() -> Iterator[tuple[str, int]]:
             nonlocal row
             for row, name in enumerate(names):
-                yield _checked(name, "names"), first + row
+                yield check_name(name, "names"), first + row
 
         try:
-            self._connection.executemany("INSERT INTO classes VALUES (?, ?, ?, 0, ?)", classes())
-            self._connection.executemany("INSERT INTO names VALUES (?, ?, 0)", own_names())
+            self._store.run_many("INSERT INTO classes VALUES (?, ?, ?, 0, ?)", classes())
+            self._store.run_many("INSERT INTO names VALUES (?, ?, 0)", own_names())
         except sqlite3.IntegrityError as error:
             # Rows are drawn one at a time: the last one is the one that was refused.
-            vector = None if vectors is None else _vector(vectors[row])
+            vector = None if vectors is None else check_vector(vectors[row])
             raise self._repeated(names[row], vector, first + row) from error
         return labels
 
     def _repeated(self, name: str, vector: int | bytes | None, label: int) -> ValueError:
         """Which value of a new class is in use already, once an insert has said that one is."""
-        owner = self._row("SELECT label FROM classes WHERE vector = ?", (vector,))
+        owner = self._store.row("SELECT label FROM classes WHERE vector = ?", (vector,))
         if owner is not None and owner[0] != label:
             shown = vector.hex() if isinstance(vector, bytes) else vector
             return ValueError(
@@ -425,17 +423,21 @@ class ClassRegistry:
 
     def _set_retired(self, which: int | str, retired: bool) -> None:
         action = "retire" if retired else "restore"
-        with self._writing():
+        with self._store.writing():
             entry = self.entry(which)
             if entry.retired == retired:
                 state = "retired already" if retired else "not retired"
                 raise ValueError(f"Class {entry.label} ({entry.name!r}) is {state}.")
-            self._run("UPDATE classes SET retired = ? WHERE label = ?", (int(retired), entry.label))
+            self._store.run(
+                "UPDATE classes SET retired = ? WHERE label = ?", (int(retired), entry.label)
+            )
             self._record(action, entry.label, repr(entry.name))
 
     def _owner(self, name: str) -> tuple[int, int] | None:
         """Label of the class that has this name, and whether it is an alias."""
-        return self._row("SELECT label, alias FROM names WHERE name = ?", (_checked(name, "name"),))
+        return self._store.row(
+            "SELECT label, alias FROM names WHERE name = ?", (check_name(name, "name"),)
+        )
 
     def _taken(
         self, name: str, owner: tuple[int, int] | None, argument: str = "name"
@@ -448,53 +450,15 @@ class ClassRegistry:
 
     def _record(self, action: str, label: int | None, detail: str) -> None:
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        self._run(
+        self._store.run(
             "INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?)",
             (self.generation + 1, at, action, label, detail, self._command, self._source),
         )
 
-    # ---------------------------------------------------------------- statements
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        with translated(self.path, self._timeout), self._atomic():
-            yield
-
-    @contextmanager
-    def _atomic(self, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
-        """A transaction; inside another, a part of it that is undone alone."""
-        connection = self._connection
-        nested = connection.in_transaction
-        connection.execute("SAVEPOINT step" if nested else begin)
-        try:
-            yield
-            connection.execute("RELEASE step" if nested else "COMMIT")
-        except BaseException:
-            # A full disk, for one, makes SQLite roll back by itself.
-            if connection.in_transaction:
-                connection.execute("ROLLBACK TO step" if nested else "ROLLBACK")
-                if nested:
-                    connection.execute("RELEASE step")
-            raise
-
-    def _run(self, statement: str, values: tuple[Any, ...]) -> None:
-        self._connection.execute(statement, values)
-
-    def _rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        with translated(self.path, self._timeout):
-            return self._connection.execute(statement, values).fetchall()
-
-    def _row(self, statement: str, values: tuple[Any, ...] = ()) -> Any:
-        rows = self._rows(statement, values)
-        return rows[0] if rows else None
-
-    def _value(self, statement: str) -> Any:
-        return self._row(statement)[0]
-
     def _page(self, start: int, count: int) -> list[ClassEntry]:
         """Up to `count` classes from a label on."""
         with self.snapshot():
-            rows = self._rows(
+            rows = self._store.rows(
                 # CROSS: classes in their order, each with its name, rather than all names sorted.
                 "SELECT classes.label, name, vector, images, retired, added FROM classes CROSS "
                 "JOIN names ON names.label = classes.label AND alias = 0 "
@@ -503,7 +467,7 @@ class ClassRegistry:
             )
             aliases: dict[int, list[str]] = {}
             if rows:
-                for label, name in self._rows(
+                for label, name in self._store.rows(
                     "SELECT label, name FROM names WHERE alias = 1 AND label BETWEEN ? AND ? "
                     "ORDER BY label, name",
                     (rows[0][0], rows[-1][0]),
@@ -513,42 +477,3 @@ class ClassRegistry:
             ClassEntry(label, name, tuple(aliases.get(label, ())), vector, images, bool(off), added)
             for label, name, vector, images, off, added in rows
         ]
-
-
-# ------------------------------------------------------------------------- values
-
-
-def _checked(name: object, argument: str) -> str:
-    if not isinstance(name, str):
-        raise TypeError(f"Argument '{argument}' must be text, not {type(name).__name__}.")
-    if not name or "\0" in name:
-        raise ValueError(f"Argument '{argument}' must be text without NUL, not {name!r}.")
-    return _encodable(name, argument)
-
-
-def _encodable(name: str, argument: str = "which") -> str:
-    try:
-        name.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError(f"Argument '{argument}' must be valid Unicode, not {name!r}.") from error
-    return name
-
-
-def _whole(number: object, argument: str) -> int:
-    if isinstance(number, bool) or not isinstance(number, int | np.integer):
-        kind = type(number).__name__
-        raise TypeError(f"Argument '{argument}' must be an integer, not {number!r} ({kind}).")
-    return int(number)
-
-
-def _count(number: object, argument: str) -> int:
-    count = _whole(number, argument)
-    if not 0 <= count < 2**63:
-        raise ValueError(f"Argument '{argument}' must hold counts in [0, 2**63), not {count}.")
-    return count
-
-
-def _vector(vector: object) -> int | bytes | None:
-    if vector is None or isinstance(vector, bytes):
-        return vector
-    return _count(vector, "vectors")

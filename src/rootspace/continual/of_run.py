@@ -114,13 +114,17 @@ class LiveClasses:
 
     def __init__(self, trained: TrainedRun) -> None:
         self._trained = trained
-        self._live = (trained.folder / REGISTRY).exists()
         self.retired = torch.empty(0, dtype=torch.int64)
         """`[R]` labels that are not predicted."""
-        if self._live:
-            with open_registry(trained.folder, class_map(trained), trained.names) as registry:
-                retired = torch.from_numpy(registry.retired())
-            self.retired = retired[retired < len(trained.names)]
+        try:
+            registry = open_registry(trained.folder, class_map(trained), trained.names)
+        except FileNotFoundError:
+            self._live = False
+            return
+        with registry:
+            self._live = True
+            retired = torch.from_numpy(registry.retired())
+        self.retired = retired[retired < len(trained.names)]
 
     @property
     def num_active(self) -> int:
