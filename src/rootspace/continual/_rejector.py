@@ -132,7 +132,7 @@ class Rejector:
             else f"at most {self.rate:.2%} false rejects, calibrated on known inputs only"
         )
         return (
-            f"unknown below {what} {self.threshold:.4f}: {promise}; rejects "
+            f"unknown below {what} {self.threshold:.6g}: {promise}; rejects "
             f"{self.false_reject:.1%} of {self.num_known:,} known inputs{accepts}"
         )
 
