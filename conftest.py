@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import rootspace.classes
+import rootspace.continual
 import rootspace.losses
 import rootspace.systems
 import rootspace.testing
@@ -22,6 +23,7 @@ def _doctest_names(doctest_namespace: dict[str, object]) -> None:
     for module in (
         rootspace.systems,
         rootspace.classes,
+        rootspace.continual,
         rootspace.losses,
         rootspace.testing,
     ):

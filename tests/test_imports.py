@@ -21,8 +21,10 @@ ROOMS = {
     "report": {"_extras"},
     "export": {"_extras", "systems", "classes"},
     "train": {"_extras", "_text_table", "systems", "classes", "losses", "models", "data", "report"},
+    "continual": {"_extras", "systems", "classes", "data", "train"},
     "cli": {
         "_extras",
+        "_text_table",
         "systems",
         "classes",
         "losses",
@@ -31,6 +33,7 @@ ROOMS = {
         "report",
         "train",
         "export",
+        "continual",
     },
 }
 CORE = ("systems", "classes", "losses", "testing")
@@ -112,6 +115,7 @@ def test_core_works_without_any_extra():
     code = """
 import torch
 from rootspace import ClassMap, plan
+from rootspace.continual import ClassRegistry
 from rootspace.losses import SystemSoftmaxLoss
 from rootspace.systems import RootA
 from rootspace.testing import check_system

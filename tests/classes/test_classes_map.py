@@ -197,3 +197,17 @@ def test_bad_questions():
         classes.extend(["x"])
     with pytest.raises(ValueError, match="at most 90"):
         classes.extend(41)
+
+
+def test_vector_ids_tell_vectors_apart():
+    labels = torch.tensor([4, 0, 4])
+    formula = ClassMap(RootA(6), 30, seed=3)
+    assert formula.vector_ids(labels) == formula.indices(labels).tolist()
+    numbers = ClassMap.assigned(RootA(6), torch.tensor([9, 8, 7, 6, 5]))
+    assert numbers.vector_ids(labels) == [5, 9, 5]
+    system = PermutationCode(128)
+    codes = ClassMap.assigned(system, system.quantize(torch.randn(5, 128)))
+    first, second, third = codes.vector_ids(labels)
+    assert isinstance(first, bytes) and len(first) == 48 and first == third != second
+    with pytest.raises(IndexError, match=r"'labels' must lie in \[0, 5\), not 5"):
+        codes.vector_ids(torch.tensor([5]))

@@ -114,12 +114,26 @@ def test_empty_folder_and_corrupt_image(tmp_path: Path, capsys):
     assert "broken.png" in fails(capsys, *train, f"--data.root={root}", "--train.epochs=1")
 
 
-@pytest.mark.parametrize("command", ["evaluate", "predict", "embed", "export", "report"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "evaluate",
+        "predict",
+        "classes",
+        "calibrate",
+        "unknowns",
+        "embed",
+        "export",
+        "report",
+    ],
+)
 def test_commands_without_a_run(command: str, tmp_path: Path, capsys):
     more = {
         "predict": ["x.png"],
         "embed": ["x.png", "--out=x.npy"],
         "export": ["--out=x.onnx"],
+        "classes": ["list"],
+        "unknowns": ["x.png", "--out=x.json"],
     }
     message = fails(capsys, command, tmp_path / "none", *more.get(command, []))
     assert "none" in message and "run folder" in message

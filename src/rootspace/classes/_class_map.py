@@ -224,6 +224,24 @@ class ClassMap:
             return self._codes.vectors(flat, dtype).reshape(*labels.shape, self.dim)
         return self.system.vectors(self.indices(labels), dtype=dtype)
 
+    def vector_ids(self, labels: Tensor) -> list[int] | list[bytes]:
+        """What tells the vectors of these classes apart, to be stored elsewhere.
+
+        Args:
+            labels: `[N]` class numbers.
+
+        Returns:
+            The numbers of their vectors in the system; where it is too large to be numbered, their
+            packed levels.
+
+        Raises:
+            IndexError: a label is not in [0, num_classes).
+        """
+        if isinstance(self._codes, LevelCodes):
+            codes = self._codes.of(self.check_labels(labels).reshape(-1))
+            return [code.tobytes() for code in codes.cpu().numpy()]
+        return self.indices(labels).reshape(-1).tolist()
+
     def labels(self, index: Tensor) -> Tensor:
         """`[...]` numbers of vectors -> `[...]` their classes, -1 where a vector has none.
 

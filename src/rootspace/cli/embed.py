@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from rootspace._extras import require
-from rootspace.train.run_folder import TrainedRun, read_run
+from rootspace.continual.of_run import LiveClasses
+from rootspace.train.run_folder import read_run
 from rootspace.train.scoring import image_batches
 
 from ._arguments import Parser, add_run, image_files
@@ -30,24 +31,24 @@ def run(arguments: list[str]) -> int:
     if not options.out.parent.is_dir():
         raise ValueError(f"Argument '--out': the folder {options.out.parent} does not exist.")
     trained = read_run(options.run, options.device)
+    classes = LiveClasses(trained)
     files, parts, labels, cosines = image_files(options.paths), [], [], []
     for _, images in image_batches(trained, files):
         z = trained.embed(images)
-        prediction = trained.objective.predict(z)
+        prediction = classes.predict(z)
         parts.append(z.float().cpu().numpy())
         labels += prediction.label[:, 0].tolist()
         cosines += prediction.cosine[:, 0].tolist()
-    _write(options.out, trained, files, np.concatenate(parts), labels, cosines)
+    _write(options.out, files, np.concatenate(parts), classes.names(labels), cosines)
     print(f"{len(files)} embeddings of dimension {parts[0].shape[1]} in {options.out}")
     return 0
 
 
 def _write(
     out: Path,
-    trained: TrainedRun,
     files: list[Path],
     embeddings: np.ndarray,
-    labels: list[int],
+    names: list[str],
     cosines: list[float],
 ) -> None:
     if out.suffix == ".npy":
@@ -60,7 +61,7 @@ def _write(
     table = arrow.table(
         {
             "path": [str(file) for file in files],
-            "class": [trained.names[label] for label in labels],
+            "class": names,
             "cosine": arrow.array(cosines, arrow.float32()),
             "embedding": arrow.FixedSizeListArray.from_arrays(values, embeddings.shape[1]),
         }

@@ -1,4 +1,7 @@
-"""`rootspace predict`: classes of image files, best first, with their cosines."""
+"""`rootspace predict`: classes of image files, best first, with their cosines.
+
+Names are those of the run's class registry, where it has one, and retired classes are left out.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import json
 import sys
 from pathlib import Path
 
+from rootspace.continual.of_run import LiveClasses, read_rejector
 from rootspace.train.run_folder import read_run
 from rootspace.train.scoring import image_batches
 
@@ -23,30 +27,49 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "--min_cosine", type=float, help="answer 'unknown' where the best cosine is smaller"
     )
+    parser.add_argument(
+        "--unknown",
+        action="store_true",
+        help="answer 'unknown' in the first place as `rootspace calibrate` has set for the run",
+    )
     parser.add_argument("--format", choices=("text", "csv", "json"), default="text")
     options = parser.parse_args(arguments)
     trained = read_run(options.run, options.device)
-    if not 1 <= options.top <= len(trained.names):
+    classes = LiveClasses(trained)
+    if not 1 <= options.top <= classes.num_active:
         raise ValueError(
-            f"Argument '--top' must lie in [1, {len(trained.names)}], not {options.top}."
+            f"Argument '--top' must lie in [1, {classes.num_active}], not {options.top}."
         )
+    rejector = read_rejector(options.run) if options.unknown else None
+    width = options.top
+    if rejector is not None:
+        width = min(max(width, rejector.score.width), classes.num_active)
     rows = []
     for paths, images in image_batches(trained, image_files(options.paths)):
-        prediction = trained.predict(images, options.top)
-        for path, labels, cosines in zip(
-            paths, prediction.label.tolist(), prediction.cosine.tolist(), strict=True
-        ):
+        z = trained.embed(images)
+        prediction = classes.predict(z, width)
+        best = prediction.label[:, : options.top]
+        names = iter(classes.names(best.flatten().tolist()))
+        for path, cosines in zip(paths, prediction.cosine[:, : options.top].tolist(), strict=True):
             answers = [
-                {"class": _name(trained.names, label, cosine, options.min_cosine), "cosine": cosine}
-                for label, cosine in zip(labels, cosines, strict=True)
+                {"class": _name(next(names), cosine, options.min_cosine), "cosine": cosine}
+                for cosine in cosines
             ]
             rows.append({"path": str(path), "answers": answers})
+        if rejector is not None:
+            scores = classes.scores(rejector.score, prediction, z)
+            for row, unknown in zip(
+                rows[-len(paths) :], rejector.is_unknown(scores).tolist(), strict=True
+            ):
+                row["unknown"] = unknown
+                if unknown:
+                    row["answers"][0]["class"] = UNKNOWN
     _print(rows, options.format)
     return 0
 
 
-def _name(names: list[str], label: int, cosine: float, least: float | None) -> str:
-    return UNKNOWN if least is not None and cosine < least else names[label]
+def _name(name: str, cosine: float, least: float | None) -> str:
+    return UNKNOWN if least is not None and cosine < least else name
 
 
 def _print(rows: list[dict], how: str) -> None:

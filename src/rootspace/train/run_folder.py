@@ -145,6 +145,23 @@ def read_config(folder: Path) -> dict[str, Any]:
     return yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
 
 
+def read_classes(folder: Path) -> tuple[ClassMap | None, list[str]]:
+    """The class map of a run, None for a learned head, and the names of its classes.
+
+    Raises:
+        ValueError: the run is not finished.
+    """
+    for name in (CLASSES, WEIGHTS):
+        if not (folder / name).is_file():
+            raise ValueError(
+                f"{folder} is not a finished run: {name} is missing. Continue it with "
+                f"`rootspace train --resume --run.dir {folder}`."
+            )
+    content = json.loads((folder / CLASSES).read_text(encoding="utf-8"))
+    classes = ClassMap.load(folder / CLASSES) if content["system"] else None
+    return classes, content.get("names") or [str(c) for c in range(content["num_classes"])]
+
+
 def read_run(folder: str | Path, device: str | torch.device = "cpu") -> TrainedRun:
     """Read a trained run.
 
@@ -157,14 +174,7 @@ def read_run(folder: str | Path, device: str | torch.device = "cpu") -> TrainedR
     """
     folder = Path(folder)
     config = read_config(folder)
-    for name in (CLASSES, WEIGHTS):
-        if not (folder / name).is_file():
-            raise ValueError(
-                f"{folder} is not a finished run: {name} is missing. Continue it with "
-                f"`rootspace train --resume --run.dir {folder}`."
-            )
-    content = json.loads((folder / CLASSES).read_text(encoding="utf-8"))
-    classes = ClassMap.load(folder / CLASSES) if content["system"] else None
+    classes, names = read_classes(folder)
     state = load_file(folder / WEIGHTS)
     with safe_open(folder / WEIGHTS, framework="pt") as file:
         shape = {name: int(number) for name, number in file.metadata().items()}
@@ -173,13 +183,12 @@ def read_run(folder: str | Path, device: str | torch.device = "cpu") -> TrainedR
     )
     channels = (0.0,) * shape["in_channels"]
     embedder = Embedder(network, channels, channels)
-    objective = build_objective(config["loss"], classes, shape["dim"], content["num_classes"])
+    objective = build_objective(config["loss"], classes, shape["dim"], len(names))
     for prefix, part in (("embedder.", embedder), ("objective.", objective)):
         part.load_state_dict(
             {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         )
         part.to(device).eval()
-    names = content.get("names") or [str(c) for c in range(content["num_classes"])]
     return TrainedRun(
         folder, config, embedder, objective, names, shape["in_channels"], shape["image_size"]
     )

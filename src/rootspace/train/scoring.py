@@ -42,6 +42,29 @@ def score(trained: TrainedRun, data: ImageData) -> dict[str, dict[str, Any]]:
     Raises:
         ValueError: the data have other classes or images of another shape, or no test set.
     """
+    own = own_labels(trained, data)
+    results = {}
+    for (name, dataset), loader in zip(
+        data.test_datasets.items(), data.whole_test_dataloader(), strict=True
+    ):
+        right = sum(
+            int((trained.predict(images).label[:, 0].cpu() == own[labels]).sum())
+            for images, labels in loader
+        )
+        results[name] = {"accuracy": right / len(dataset), "images": len(dataset)}
+    return results
+
+
+def own_labels(trained: TrainedRun, data: ImageData) -> torch.Tensor:
+    """`[data.num_classes]` the run's labels of the data's classes, matched by name.
+
+    Args:
+        trained: the run.
+        data: set up.
+
+    Raises:
+        ValueError: the data have other classes or images of another shape, or no test set.
+    """
     shape = (trained.in_channels, trained.image_size)
     if (data.in_channels, data.image_size) != shape:
         raise ValueError(
@@ -58,14 +81,4 @@ def score(trained: TrainedRun, data: ImageData) -> dict[str, dict[str, Any]]:
             f"{len(unknown)} of the data's classes are unknown to the run: {shown}"
             f"{', ...' if len(unknown) > 5 else ''}. Use the settings it was trained with."
         )
-    own = torch.tensor([number[name] for name in data.class_names])
-    results = {}
-    for (name, dataset), loader in zip(
-        data.test_datasets.items(), data.whole_test_dataloader(), strict=True
-    ):
-        right = sum(
-            int((trained.predict(images).label[:, 0].cpu() == own[labels]).sum())
-            for images, labels in loader
-        )
-        results[name] = {"accuracy": right / len(dataset), "images": len(dataset)}
-    return results
+    return torch.tensor([number[name] for name in data.class_names])

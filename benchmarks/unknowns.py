@@ -1,0 +1,127 @@
+"""Known characters against ones a run has not seen: which score tells them apart, and how well.
+
+    rootspace train --config recipes/characters.yaml --data.num_classes 1500 --run.dir RUN
+    python benchmarks/unknowns.py RUN [--unknown 1000] [--seed 0]
+
+RUN is a run of `rootspace train` on some of the characters, with its baselines. In each test font
+the known inputs are pictures of its characters and the unknown ones are pictures of others. Scores
+of the run are held against those of its learned heads, above all against the maximum softmax
+probability (arXiv 1610.02136) of the learned softmax as it was trained. Temperatures are fitted on
+known inputs of another test font than the one that is scored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from rootspace.continual import KnownScore, auroc, fit_score, fpr_at_tpr
+from rootspace.continual.of_run import class_map
+from rootspace.data import Characters
+from rootspace.systems import MAX_INDEX
+from rootspace.train import LearnedObjective, read_run
+from rootspace.train.run_folder import BASELINES, TrainedRun
+
+K = 10
+"""Classes that share a probability."""
+
+
+def characters(trained: TrainedRun) -> Characters:
+    """All characters of the run's fonts, those it has not seen too."""
+    settings = {k: v for k, v in trained.config["data"].items() if k not in ("name", "num_classes")}
+    data = Characters(**settings)
+    data.setup()
+    return data
+
+
+@torch.no_grad()
+def scores(trained: TrainedRun, fitting: Tensor, z: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Name and `[N]` values of every score of embeddings `[N, dim]`.
+
+    Args:
+        trained: the run.
+        fitting: `[C, dim]` embeddings of its classes in order, for the temperatures.
+        z: `[N, dim]` embeddings to score.
+    """
+    objective, classes = trained.objective, class_map(trained)
+    labels = torch.arange(len(fitting))
+    own = (normalize(fitting, dim=-1) * objective.class_vectors(labels)).sum(-1)
+    among, best = objective.predict(fitting, K), objective.predict(z, K)
+    # Linear layers predict by logits: their largest cosine is that of the class predicted.
+    yield "cosine", KnownScore()(best, z)
+    found = fit_score("probability", among, fitting, labels, own)
+    yield f"probability among {K}, fitted", found(best, z)
+    if classes is not None and classes.capacity <= MAX_INDEX:
+        found = fit_score("system_probability", among, fitting, labels, own, classes=classes)
+        yield "probability in the system, fitted", found(best, z, classes)
+        strict = KnownScore(reject_unassigned=True)
+        yield "cosine, none without a class", strict(best, z, classes)
+    if isinstance(objective, LearnedObjective):
+        logits = (objective.scale or 1) * objective.logits(z)
+        yield "maximum softmax probability", torch.softmax(logits.double(), -1).amax(-1)
+        yield "maximum logit", logits.amax(-1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--unknown", type=int, default=1000, help="unseen characters, at most")
+    parser.add_argument("--seed", type=int, default=0, help="of their choice")
+    options = parser.parse_args()
+    trained = read_run(options.run)
+    data = characters(trained)
+    number = {name: label for label, name in enumerate(data.class_names)}
+    known = [number[name] for name in trained.names]
+    unseen = sorted(set(number.values()) - set(known))
+    tests = list(data.test_datasets)
+    if not unseen:
+        parser.error("the run has seen all characters: train with a smaller --data.num_classes")
+    if len(tests) < 2:
+        parser.error("the run has one test font: a second is needed to fit temperatures")
+    chosen = np.random.default_rng(options.seed).permutation(unseen)[: options.unknown]
+    learned = sorted(p for p in (options.run / BASELINES).glob("*") if p.is_dir())
+    rows = []
+    for folder in [options.run, *learned]:
+        trained = read_run(folder)
+        print(f"{folder}: {trained.config['loss']['name']}", file=sys.stderr)
+        embedded = {
+            font: [
+                torch.cat([trained.embed(part) for part in images.split(512)])
+                for images in (
+                    torch.stack([data.image_of(int(label), font) for label in labels])
+                    for labels in (known, chosen)
+                )
+            ]
+            for font in tests
+        }
+        for font, other in zip(tests, [*tests[1:], tests[0]], strict=True):
+            z, fitting = torch.cat(embedded[font]), embedded[other][0]
+            answers = trained.objective.predict(embedded[font][0]).label[:, 0]
+            accuracy = float((answers == torch.arange(len(known))).float().mean())
+            for name, values in scores(trained, fitting, z):
+                pair = values[: len(known)], values[len(known) :]
+                rows.append(
+                    {
+                        "font": font,
+                        "method": trained.config["loss"]["name"],
+                        "score": name,
+                        "known": len(known),
+                        "unknown": len(chosen),
+                        "accuracy": accuracy,
+                        "auroc": auroc(*pair),
+                        "fpr95": fpr_at_tpr(*pair),
+                    }
+                )
+    print(json.dumps(rows, indent=2, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    main()

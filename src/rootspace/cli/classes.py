@@ -1,0 +1,242 @@
+"""`rootspace classes`: names, aliases, retired classes and image counts of a run.
+
+They are kept in registry.sqlite in the run folder, which the first call makes. CLASS is a name, an
+alias, or with --by_label a number. Retired classes are not predicted; they keep their vectors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from rootspace._text_table import text_table
+from rootspace.continual import ClassEntry, ClassRegistry
+from rootspace.continual.of_run import create_registry, open_registry, training_images
+from rootspace.train.run_folder import read_classes, read_config, write_text
+
+from ._arguments import Parser
+
+
+def run(arguments: list[str]) -> int:
+    options = _parser().parse_args(arguments)
+    command = shlex.join(["rootspace", "classes", *arguments])
+    with _open(options.run, command) as registry:
+        ACTIONS[options.action](registry, options, command)
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="rootspace classes",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", type=Path, help="run folder that `rootspace train` wrote")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    listing = actions.add_parser("list", help="a page of the classes")
+    listing.add_argument("--start", type=int, default=0, metavar="LABEL", help="the first one")
+    listing.add_argument("--limit", type=int, default=50, help="how many")
+    listing.add_argument("--retired", action="store_true", help="only retired ones")
+
+    def changing(name: str, text: str, *, classes: str = "which") -> argparse.ArgumentParser:
+        action = actions.add_parser(name, help=text)
+        nargs = "+" if classes == "classes" else None
+        action.add_argument(classes, metavar="CLASS", nargs=nargs)
+        action.add_argument("--by_label", action="store_true", help="CLASS is a label")
+        action.add_argument(
+            "--expected", type=int, metavar="GENERATION", help="refuse if it is another by now"
+        )
+        action.add_argument("--source", default="", help="data or reason, for the history")
+        return action
+
+    show = actions.add_parser("show", help="all about a class, with its history")
+    show.add_argument("which", metavar="CLASS")
+    show.add_argument("--by_label", action="store_true", help="CLASS is a label")
+    rename = changing("rename", "give a class another name")
+    rename.add_argument("name")
+    rename.add_argument("--keep", action="store_true", help="keep the old name as an alias")
+    alias = changing("alias", "find a class by another name too")
+    alias.add_argument("name")
+    alias.add_argument("--remove", action="store_true", help="take this alias of the class away")
+    changing("retire", "predict these classes no more", classes="classes")
+    changing("restore", "predict these retired classes again", classes="classes")
+    export = actions.add_parser("export", help="all classes as a file")
+    export.add_argument("--format", choices=("csv", "json"), default="csv")
+    export.add_argument("--out", type=Path, help="the file; standard output by default")
+    return parser
+
+
+def _open(folder: Path, command: str) -> ClassRegistry:
+    """The registry of a run, made from what it was trained on where there is none."""
+    read_config(folder)
+    classes, names = read_classes(folder)
+    try:
+        return open_registry(folder, classes, names)
+    except FileNotFoundError:
+        pass
+    with Console(stderr=True).status("Making the class registry"):
+        try:
+            images = training_images(folder, names)
+        except (ValueError, OSError) as error:
+            images = None
+            print(f"Image counts begin at 0: {' '.join(str(error).split())}", file=sys.stderr)
+        return create_registry(folder, classes, names, images, command=command)
+
+
+def _which(text: str, by_label: bool) -> int | str:
+    if not by_label:
+        return text
+    if not text.isdecimal():
+        raise ValueError(f"Argument 'CLASS' must be a label with --by_label, not {text!r}.")
+    return int(text)
+
+
+# ------------------------------------------------------------------------- actions
+
+
+def _list(registry: ClassRegistry, options: argparse.Namespace, _: str) -> None:
+    if options.start < 0 or options.limit < 1:
+        raise ValueError(
+            "Arguments '--start' and '--limit' must be at least 0 and 1, not "
+            f"{options.start} and {options.limit}."
+        )
+    with registry.snapshot():
+        retired = registry.retired().tolist()
+        number = len(registry)
+        if options.retired:
+            chosen = [label for label in retired if label >= options.start]
+            entries = [registry.entry(label) for label in chosen[: options.limit]]
+        else:
+            rest = registry.entries(options.start)
+            entries = [entry for _, entry in zip(range(options.limit), rest, strict=False)]
+        generation = registry.generation
+    rows = [
+        [
+            f"{e.label}",
+            e.name,
+            ", ".join(e.aliases),
+            f"{e.images:,}",
+            "retired" if e.retired else "",
+        ]
+        for e in entries
+    ]
+    print(text_table(["label", "name", "aliases", "images", "state"], rows))
+    print(
+        f"{len(rows)} of {number:,} classes, {len(retired):,} retired; generation {generation}",
+        file=sys.stderr,
+    )
+
+
+def _show(registry: ClassRegistry, options: argparse.Namespace, _: str) -> None:
+    with registry.snapshot():
+        entry = registry.entry(_which(options.which, options.by_label))
+        history = registry.history(entry.label)
+    for key, value in _content(entry).items():
+        print(f"{key:<8} {', '.join(value) if isinstance(value, list) else value}")
+    for change in history:
+        about = "  ".join(text for text in (change.command, change.source) if text)
+        print(f"{change.at}  {change.action} {change.detail}  {about}".rstrip())
+
+
+def _rename(registry: ClassRegistry, options: argparse.Namespace, command: str) -> None:
+    with registry.change(expected=options.expected, command=command, source=options.source):
+        entry = registry.entry(_which(options.which, options.by_label))
+        registry.rename(entry.label, options.name)
+        if options.keep:
+            registry.alias(entry.label, entry.name)
+    print(f"Class {entry.label} is {options.name!r}, it was {entry.name!r}")
+
+
+def _alias(registry: ClassRegistry, options: argparse.Namespace, command: str) -> None:
+    with registry.change(expected=options.expected, command=command, source=options.source):
+        entry = registry.entry(_which(options.which, options.by_label))
+        if not options.remove:
+            registry.alias(entry.label, options.name)
+        elif options.name in entry.aliases:
+            registry.remove_alias(options.name)
+        else:
+            raise ValueError(
+                f"Argument 'NAME' must be an alias of {entry.name!r}, one of "
+                f"{list(entry.aliases)}, not {options.name!r}."
+            )
+    print(f"Class {entry.label} ({entry.name!r}) is {'not ' * options.remove}{options.name!r} too")
+
+
+def _retire(registry: ClassRegistry, options: argparse.Namespace, command: str) -> None:
+    act = registry.retire if options.action == "retire" else registry.restore
+    with registry.change(expected=options.expected, command=command, source=options.source):
+        for which in options.classes:
+            act(_which(which, options.by_label))
+        number = len(registry.retired())
+    print(f"{number:,} of {len(registry):,} classes are retired")
+
+
+def _export(registry: ClassRegistry, options: argparse.Namespace, _: str) -> None:
+    text = io.StringIO()
+    with registry.snapshot():
+        changes = {change.generation: change for change in registry.history()}
+        rows = _export_rows(registry, changes)
+        if options.format == "json":
+            content = {
+                "generation": registry.generation,
+                "system": registry.system,
+                "classes": list(rows),
+            }
+            json.dump(content, text, ensure_ascii=False, indent=1)
+            text.write("\n")
+        else:
+            writer = csv.DictWriter(text, EXPORTED)
+            writer.writeheader()
+            for row in rows:
+                aliases = json.dumps(row["aliases"], ensure_ascii=False)
+                writer.writerow({**row, "aliases": aliases})
+    if options.out is None:
+        sys.stdout.write(text.getvalue())
+        return
+    if not options.out.parent.is_dir():
+        raise ValueError(f"Argument '--out': the folder {options.out.parent} does not exist.")
+    write_text(options.out, text.getvalue())
+    print(f"{len(registry):,} classes in {options.out}")
+
+
+EXPORTED: list[str] = [
+    *("label", "name", "aliases", "vector", "images", "retired", "added"),
+    *("at", "command", "source"),
+]
+
+
+def _export_rows(registry: ClassRegistry, changes: dict[int, Any]) -> Iterator[dict[str, Any]]:
+    for entry in registry.entries():
+        added = changes[entry.added]
+        about = {"at": added.at, "command": added.command, "source": added.source}
+        yield {**_content(entry), **about}
+
+
+def _content(entry: ClassEntry) -> dict[str, Any]:
+    content = asdict(entry)
+    content["aliases"] = list(entry.aliases)
+    if isinstance(entry.vector, bytes):
+        content["vector"] = entry.vector.hex()
+    return content
+
+
+ACTIONS: dict[str, Callable[[ClassRegistry, argparse.Namespace, str], None]] = {
+    "list": _list,
+    "show": _show,
+    "rename": _rename,
+    "alias": _alias,
+    "retire": _retire,
+    "restore": _retire,
+    "export": _export,
+}

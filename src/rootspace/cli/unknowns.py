@@ -1,0 +1,117 @@
+"""`rootspace unknowns`: image files that no class explains, in groups that may be new classes.
+
+What is unknown is as `rootspace calibrate` has set for the run. The proposal is a JSON file: for
+each group its members, a representative, and the vector that a new class would own.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from rootspace.continual import Proposal, group_by_cosine, group_by_vector, propose
+from rootspace.continual.of_run import LiveClasses, class_map, read_rejector
+from rootspace.train.run_folder import read_run, write_json
+
+from ._arguments import Parser, add_run, image_files
+from ._embedding import embed_files
+
+FORMAT = 1
+"""Version of the proposal."""
+
+
+def run(arguments: list[str]) -> int:
+    options = _parser().parse_args(arguments)
+    if not options.out.parent.is_dir():
+        raise ValueError(f"Argument '--out': the folder {options.out.parent} does not exist.")
+    if options.min_cosine is not None and options.by != "cosine":
+        raise ValueError("Argument '--min_cosine' is for '--by cosine'.")
+    trained = read_run(options.run, options.device)
+    rejector = read_rejector(options.run)
+    files = image_files(options.paths)
+    classes, owned = LiveClasses(trained), class_map(trained)
+    z = embed_files(trained, files, "Embedding")
+    prediction = classes.predict(z, min(rejector.score.width, classes.num_active))
+    unknown = rejector.is_unknown(classes.scores(rejector.score, prediction, z))
+    rows = unknown.nonzero()[:, 0]
+    # Two members of a class deviate from its vector each in a way of its own, so the cosine between
+    # them is about the product of their cosines to it.
+    least = max(rejector.known_cosine, 0) ** 2
+    least = least if options.min_cosine is None else options.min_cosine
+    if options.by == "cosine":
+        groups = group_by_cosine(z[rows], least)
+    elif owned is not None:
+        groups = group_by_vector(owned.system, z[rows])
+    else:
+        raise ValueError(f"Argument '--by vector' needs class vectors; {options.run} learned them.")
+    proposals = propose(z[rows], groups, classes.predict, owned, options.min_size)
+    shown = [files[row] for row in rows.tolist()]
+    nearest = classes.names([proposal.nearest_label for proposal in proposals])
+    cosines = prediction.cosine[rows, 0].tolist()
+    write_json(
+        options.out,
+        {
+            "format": FORMAT,
+            "run": str(options.run),
+            "rejector": str(rejector),
+            "grouped_by": options.by,
+            "min_cosine": least if options.by == "cosine" else None,
+            "images": len(files),
+            "unknown": len(rows),
+            "groups": [
+                _content(f"new {number}", proposal, name, shown, cosines)
+                for number, (proposal, name) in enumerate(zip(proposals, nearest, strict=True))
+            ],
+        },
+    )
+    grouped = sum(len(proposal.members) for proposal in proposals)
+    print(
+        f"{len(rows):,} of {len(files):,} images are unknown; {grouped:,} of them in "
+        f"{len(proposals):,} groups of {options.min_size} or more: {options.out}"
+    )
+    return 0
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="rootspace unknowns",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_run(parser)
+    parser.add_argument("paths", nargs="+", type=Path, help="image files, or folders of them")
+    parser.add_argument("--out", type=Path, required=True, help="the .json file of the proposal")
+    parser.add_argument(
+        "--by",
+        choices=("cosine", "vector"),
+        default="cosine",
+        help="groups by the cosines between their members, or by the nearest vector of the system",
+    )
+    parser.add_argument(
+        "--min_cosine",
+        type=float,
+        help="groups merge from this mean cosine on; by default the square of the median cosine "
+        "of known inputs to the vectors of their classes",
+    )
+    parser.add_argument("--min_size", type=int, default=2, help="smaller groups are left out")
+    return parser
+
+
+def _content(
+    name: str, proposal: Proposal, nearest: str, files: list[Path], cosines: list[float]
+) -> dict[str, Any]:
+    vector = proposal.vector
+    return {
+        "name": name,
+        "size": len(proposal.members),
+        "representative": str(files[proposal.representative]),
+        "cohesion": proposal.cohesion,
+        "vector": vector.hex() if isinstance(vector, bytes) else vector,
+        "vector_cosine": proposal.vector_cosine,
+        "nearest_class": nearest,
+        "nearest_cosine": proposal.nearest_cosine,
+        "members": [
+            {"path": str(files[member]), "cosine": cosines[member]} for member in proposal.members
+        ],
+    }

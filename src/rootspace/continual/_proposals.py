@@ -1,0 +1,113 @@
+"""Groups of unknown inputs as new classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from rootspace.classes import ClassMap, Prediction
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A group of inputs that may be a new class.
+
+    Attributes:
+        members: numbers of its inputs, the nearest to their mean first.
+        cohesion: mean cosine of the members to their mean direction.
+        vector: that the class would own, as `ClassMap.vector_ids` gives it: with a map that was
+            assigned, the free vector nearest to the mean; with a formula, the next class's. None
+            for a learned head, or where the system has no free vector left.
+        vector_cosine: of the mean to that vector, None without one.
+        nearest_label: the known class nearest to the mean.
+        nearest_cosine: of the mean to that class's vector.
+    """
+
+    members: tuple[int, ...]
+    cohesion: float
+    vector: int | bytes | None
+    vector_cosine: float | None
+    nearest_label: int
+    nearest_cosine: float
+
+    @property
+    def representative(self) -> int:
+        """Number of the input nearest to the mean."""
+        return self.members[0]
+
+
+def propose(
+    z: Tensor,
+    groups: Tensor,
+    predict: Callable[[Tensor, int], Prediction],
+    classes: ClassMap | None = None,
+    min_size: int = 2,
+) -> list[Proposal]:
+    """New classes from groups of unknown inputs, largest first.
+
+    Their vectors are those that `ClassMap.extend_assigned` or `extend` gives classes added in this
+    order, so that all are different and free, those of retired classes too.
+
+    Args:
+        z: `[N, dim]` embeddings, none of them zero.
+        groups: `[N]` group numbers of `group_by_cosine` or `group_by_vector`.
+        predict: from embeddings and k to the nearest known classes.
+        classes: the class map, None for a learned head.
+        min_size: smaller groups are left out.
+
+    Raises:
+        ValueError: `min_size` below 1.
+    """
+    if min_size < 1:
+        raise ValueError(f"Argument 'min_size' must be at least 1, not {min_size}.")
+    numbers, sizes = torch.unique(groups, return_counts=True)
+    order = sizes.argsort(descending=True, stable=True)
+    chosen = [int(numbers[i]) for i in order if sizes[i] >= min_size]
+    if not chosen:
+        return []
+    unit = normalize(z.detach().float().cpu(), dim=-1)
+    members, cohesions, means = [], [], []
+    for number in chosen:
+        rows = (groups.cpu() == number).nonzero()[:, 0]
+        mean = normalize(unit[rows].sum(dim=0), dim=0)
+        cosines = unit[rows] @ mean
+        members.append(tuple(rows[cosines.argsort(descending=True, stable=True)].tolist()))
+        cohesions.append(float(cosines.mean()))
+        means.append(mean)
+    together = torch.stack(means)
+    nearest = predict(together.to(z.device), 1)
+    vectors, vector_cosines = _free_vectors(classes, together)
+    return [
+        Proposal(*row)
+        for row in zip(
+            members,
+            cohesions,
+            vectors,
+            vector_cosines,
+            nearest.label[:, 0].tolist(),
+            nearest.cosine[:, 0].tolist(),
+            strict=True,
+        )
+    ]
+
+
+def _free_vectors(
+    classes: ClassMap | None, means: Tensor
+) -> tuple[list[int | bytes | None], list[float | None]]:
+    """The vectors of new classes with these means, and the cosines to them."""
+    number = 0 if classes is None else min(len(means), classes.capacity - classes.num_classes)
+    missing = [None] * (len(means) - number)
+    if classes is None or not number:
+        return list(missing), list(missing)
+    names = None if classes.names is None else [f"new {i}" for i in range(number)]
+    if classes.order == "assigned":
+        grown = classes.extend_assigned(means[:number], names)
+    else:
+        grown = classes.extend(number if names is None else names)
+    labels = torch.arange(classes.num_classes, grown.num_classes)
+    cosines = (grown.vectors(labels, dtype=means.dtype) * means[:number]).sum(dim=-1)
+    return [*grown.vector_ids(labels), *missing], [*cosines.tolist(), *missing]
