@@ -196,3 +196,16 @@ def test_channel_statistics():
     assert std == pytest.approx(pixels.std(1, correction=0).tolist(), abs=1e-12)
     assert channel_statistics(images, most=10) == channel_statistics(images[::4])
     assert channel_statistics(torch.full((3, 1, 4, 4), 7, dtype=torch.uint8))[1] == (1 / 255,)
+
+
+def test_wrong_labels():
+    data = make(num_images=1000)
+    before = data.train_dataset.labels
+    data.disturb_labels(0.2, seed=3)
+    images, labels = data.train_dataset.__getitems__(range(1000))
+    assert torch.equal(labels, data.train_dataset.labels)
+    assert int((labels != before).sum()) == 200  # the others of two classes, so all are wrong
+    assert images[:, 0, 0, 0].tolist() == [i % 256 for i in range(1000)]
+    again = make(num_images=1000)
+    again.disturb_labels(0.2, seed=3)
+    assert torch.equal(again.train_dataset.labels, labels)

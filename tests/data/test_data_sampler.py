@@ -100,3 +100,19 @@ def test_processes_share_an_epoch(num_samples: int, world: int, monkeypatch: pyt
         for part in parts:
             pairs = labels[part].view(-1, 2)
             assert bool((pairs[:, 0] == pairs[:, 1]).all())
+
+
+def test_further_draws_fill_the_groups():
+    """A class with a single image is paired with itself in another draw, in every epoch anew."""
+    labels = torch.tensor([0, 0, 0, 1, 2, 2])
+    sampler = EpochSampler(6, seed=0, labels=labels, per_class=2, count_on=True)
+    seen: set[int] = set()
+    for epoch in range(3):
+        sampler.set_epoch(epoch)
+        order = list(sampler)
+        assert len(order) == len(sampler) == sampler.num_own == 8
+        groups = labels[torch.tensor(order) % 6].view(-1, 2)
+        assert bool((groups[:, 0] == groups[:, 1]).all())
+        assert sorted({index % 6 for index in order}) == list(range(6))
+        assert not seen & set(order) and len(set(order)) == 8
+        seen |= set(order)

@@ -144,3 +144,15 @@ def test_a_permutation_code_is_near_any_direction():
     for levels, expected in ((1, 0.90), (2, 0.958), (3, 0.976), (4, 0.984)):
         code = PermutationCode(128, levels).quantize(z)
         assert cosine_similarity(z, code).mean() == pytest.approx(expected, abs=0.003)
+
+
+def test_every_image_a_class(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Self-supervised: pairs are two draws of an image, and each image gets a vector of its own."""
+    unique = [a for a in SMALL if "epochs" not in a and "lr" not in a]
+    unique += ["--data.unique_labels=200", f"--run.dir={tmp_path / 'run'}", "--train.epochs=5"]
+    assert main(unique) == 2
+    assert "set 'data.augment'" in capsys.readouterr().err
+    assert main([*unique, "--data.augment=light1"]) == 0
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert metrics["num_classes"] == metrics["test"]["train"]["images"] == 200
+    assert metrics["test"]["train"]["accuracy"] > 0.1  # 0.005 by chance

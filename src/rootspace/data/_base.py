@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ._augment import Augmentation, AugmentedImages, light1
-from ._datasets import LabelledImages, as_is
+from ._datasets import LabelledImages, RelabelledImages, as_is
 from ._errors import DataError, check_at_least
 from ._loader import EpochLoader
 from ._sampler import EpochSampler
@@ -113,6 +113,21 @@ class ImageData(L.LightningDataModule, abc.ABC):
                     "are needed."
                 )
             self._content = self._with_unique_labels(content)
+
+    def disturb_labels(self, share: float, seed: int) -> None:
+        """Give training images wrong labels, to see what they do to a method; after `setup`.
+
+        Args:
+            share: of the training images, drawn at random; each gets another class at random.
+            seed: of the choice.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        train = self.content.train
+        labels = train.labels.clone()
+        wrong = torch.randperm(len(labels), generator=generator)[: round(share * len(labels))]
+        shift = torch.randint(1, self.num_classes, (len(wrong),), generator=generator)
+        labels[wrong] = (labels[wrong] + shift) % self.num_classes
+        self._content = replace(self.content, train=RelabelledImages(train, labels))
 
     def _with_unique_labels(self, content: Content) -> Content:
         """The same content, or its training images as classes of their own."""

@@ -51,6 +51,29 @@ class LabelledImages(Dataset[tuple[Tensor, int]], abc.ABC):
         return len(self.labels)
 
 
+class RelabelledImages(LabelledImages):
+    """Images of another data set under other labels.
+
+    Args:
+        images: the other data set.
+        labels: int64 [N], one for each of its images.
+    """
+
+    def __init__(self, images: LabelledImages, labels: Tensor) -> None:
+        super().__init__(labels)
+        self.images = images
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        images, _ = self.images.__getitems__(indices)
+        return images, self.labels[torch.as_tensor(indices)]
+
+    def original(self, index: int) -> Tensor:
+        return self.images.original(index)
+
+    def name(self, index: int) -> str | None:
+        return self.images.name(index)
+
+
 class ArrayDataset(LabelledImages):
     """Images in memory: a batch is one indexing of one tensor.
 

@@ -12,6 +12,9 @@ from torch.utils.data import Sampler
 
 from ._neighborhoods import neighborhoods
 
+FURTHER = 2**20
+"""Epochs after which the numbers of further draws of an image begin."""
+
 AT_ONCE = 2**16
 """Classes whose vectors are compared at once, samples handed out at once; bounds the memory."""
 
@@ -35,7 +38,9 @@ class EpochSampler(Sampler[int]):
         per_class: so many images of a class follow one another, as far as they go: contrastive
             losses need pairs within a batch. Needs `labels` and `shuffle`.
         count_on: number the samples on over the epochs, for data sets that draw at random: sample i
-            of epoch e is `e * num_samples + i`.
+            of epoch e is `e * num_samples + i`. With `per_class`, a group for which a class has too
+            few images takes further draws of them: pairs exist where every image is a class of its
+            own, too (Sec. 6.6 of arXiv 2510.04090), and an epoch has twice as many samples then.
     """
 
     def __init__(
@@ -60,6 +65,11 @@ class EpochSampler(Sampler[int]):
         self.count_on = count_on
         self.epoch = 0
         self.start = 0
+        self.num_drawn = num_samples
+        """Samples of an epoch over all processes, those that are drawn again included."""
+        if labels is not None and per_class > 1 and count_on:
+            groups = -(-torch.bincount(labels) // per_class)
+            self.num_drawn = int(groups.sum()) * per_class
         self._vectors_of: Callable[[Tensor], Tensor] | None = None
         self._neighbors = 1
 
@@ -79,10 +89,10 @@ class EpochSampler(Sampler[int]):
     def num_own(self) -> int:
         """Samples of this process, repeated ones left out."""
         rank, _ = self._rank_and_world()
-        return max(0, min(len(self), self.num_samples - rank * len(self)))
+        return max(0, min(len(self), self.num_drawn - rank * len(self)))
 
     def __len__(self) -> int:
-        return math.ceil(self.num_samples / self._rank_and_world()[1])
+        return math.ceil(self.num_drawn / self._rank_and_world()[1])
 
     def __iter__(self) -> Iterator[int]:
         rank, world = self._rank_and_world()
@@ -93,10 +103,12 @@ class EpochSampler(Sampler[int]):
                 groups = group_by_class(order, self.labels, self.per_class, generator)
                 if self._vectors_of is not None:
                     groups = self._by_neighborhood(groups, self.labels, generator)
-                order = groups[groups >= 0]
+                order = (
+                    self._drawn_again(groups).flatten() if self.count_on else groups[groups >= 0]
+                )
         else:
             order = torch.arange(self.num_samples)
-        order = torch.cat([order, order[: len(self) * world - self.num_samples]])
+        order = torch.cat([order, order[: len(self) * world - self.num_drawn]])
         order = order[rank * len(self) :][: len(self)][self.start :]
         if self.count_on:
             order = order + self.epoch * self.num_samples
@@ -119,6 +131,12 @@ class EpochSampler(Sampler[int]):
                 )
             ]
         )
+
+    def _drawn_again(self, groups: Tensor) -> Tensor:
+        """`[G, per_class]` groups whose gaps are filled with further draws of their images."""
+        place = torch.arange(self.per_class).expand_as(groups)
+        there = (groups >= 0).sum(dim=1, keepdim=True)
+        return groups.gather(1, place % there) + place // there * (FURTHER * self.num_samples)
 
     def _rank_and_world(self) -> tuple[int, int]:
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()

@@ -49,6 +49,12 @@ def make_assigner(
             "Argument 'classes.assignment' = 'warmup' needs a network that ends in a linear layer; "
             "set 'model.dim' to another dimension than the backbone's, which adds one."
         )
+    if data.augment == "none" and int(torch.bincount(data.train_dataset.labels).max()) == 1:
+        raise ValueError(
+            "Argument 'classes.assignment' = 'warmup' needs two images of a class, and these data "
+            "have one of each: set 'data.augment', which draws it anew each time, or another "
+            "assignment."
+        )
     return partial(assign_from_warmup, system=system, seed=seed)
 
 

@@ -157,6 +157,8 @@ class TrainConfig:
         seed: of weights, order and dropout; the same seed gives the same run on the CPU.
         eval_every: epochs between evaluations on the test sets; the last is always evaluated.
         checkpoint_minutes: longest time between checkpoints within an epoch.
+        label_noise: share of the training images that get a wrong label, to see how much a method
+            bears.
         accelerator: `auto`, `cpu`, `gpu`, ...
         devices: how many; more than one trains with DistributedDataParallel.
     """
@@ -171,6 +173,7 @@ class TrainConfig:
     seed: int = 0
     eval_every: int = 1
     checkpoint_minutes: float = 10.0
+    label_noise: float = 0.0
     accelerator: str = "auto"
     devices: int = 1
 
@@ -184,6 +187,10 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"Argument 'train.{name}' must be positive, not {value}.")
+        if not 0 <= self.label_noise <= 1:
+            raise ValueError(
+                f"Argument 'train.label_noise' must lie in [0, 1], not {self.label_noise}."
+            )
         for name in ("weight_decay", "warmup_steps", "gradient_clip"):
             if getattr(self, name) < 0:
                 raise ValueError(

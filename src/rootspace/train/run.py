@@ -69,6 +69,8 @@ def train(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any]:
     _from(ClassesConfig, config["classes"])
     data = files.make_data(config["data"])
     data.setup()
+    if settings.label_noise:
+        data.disturb_labels(settings.label_noise, settings.seed)
     console.print(data.describe(), highlight=False, markup=False, soft_wrap=True)
     parts = build_parts(config, data)  # before anything is written: settings may not fit the data
     folder.mkdir(parents=True, exist_ok=True)
