@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 from timm.data import auto_augment
 from torchvision.transforms.v2 import functional
 
-from rootspace.data import DataError, EpochLoader, FashionMNIST, ImageFolder, _augment
+from rootspace.data import DataError, EpochLoader, EpochSampler, FashionMNIST, ImageFolder, _augment
 from rootspace.data._augment import light1
 
 
@@ -217,3 +217,16 @@ def test_the_crop_is_of_the_whole_picture(make_images, monkeypatch: pytest.Monke
 def test_an_unknown_augmentation():
     with pytest.raises(DataError, match="'augment' must be one of none, light1, not 'heavy'"):
         FashionMNIST(augment="heavy")  # pyright: ignore[reportArgumentType]
+
+
+def test_processes_of_a_distributed_run_draw_what_one_would(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+):
+    whole, shared = by_image(make(root), 2), {}
+    for rank in (0, 1):
+        monkeypatch.setattr(EpochSampler, "_rank_and_world", lambda _, rank=rank: (rank, 2))
+        part = by_image(make(root), 2)
+        assert len(part) == 6  # one image is taken twice
+        shared |= part
+    assert shared.keys() == whole.keys()
+    assert all(torch.equal(shared[i], whole[i]) for i in whole)
