@@ -27,6 +27,7 @@ LOSSES = [
     SystemSoftmaxLoss(CLASSES),
     SystemSoftmaxLoss(CLASSES, scale=30.0, margin=0.2),
     InBatchSoftmaxLoss(CLASSES),
+    InBatchSoftmaxLoss(CLASSES, margin=0.3),
 ]
 
 
@@ -52,12 +53,13 @@ def dense(loss: ClassLoss, z: torch.Tensor, labels: torch.Tensor) -> torch.Tenso
         distance = (z - loss.norm * table[own]).norm(dim=-1)
         value = (torch.exp(torch.relu(distance - loss.radius)) - 1).mean()
         return value + loss.weight * cosine if isinstance(loss, CombinedLoss) else value
-    if isinstance(loss, SystemSoftmaxLoss):
+    if isinstance(loss, SystemSoftmaxLoss | InBatchSoftmaxLoss):
         margin = torch.zeros_like(cosines).scatter(1, own[:, None], loss.margin)
-        return cross_entropy(loss.scale * (cosines - margin), own)
-    if isinstance(loss, InBatchSoftmaxLoss):
+        logits = loss.scale * (cosines - margin)
+        if isinstance(loss, SystemSoftmaxLoss):
+            return cross_entropy(logits, own)
         present = own.unique()
-        return cross_entropy(loss.scale * cosines[:, present], torch.searchsorted(present, own))
+        return cross_entropy(logits[:, present], torch.searchsorted(present, own))
     return cosine
 
 
@@ -208,6 +210,7 @@ def test_bad_settings():
         (lambda: SystemSoftmaxLoss(CLASSES, scale=0), "'scale' must be positive"),
         (lambda: SystemSoftmaxLoss(CLASSES, margin=-0.1), "'margin' must not be negative"),
         (lambda: InBatchSoftmaxLoss(CLASSES, scale=-3), "'scale' must be positive"),
+        (lambda: InBatchSoftmaxLoss(CLASSES, margin=-1), "'margin' must not be negative"),
     ):
         with pytest.raises(ValueError, match=message):
             make()

@@ -89,3 +89,10 @@ def positive(name: str, value: float) -> float:
     if not 0 < value < math.inf:
         raise ValueError(f"Argument '{name}' must be positive and finite, not {value!r}.")
     return value
+
+
+def not_negative(name: str, value: float) -> float:
+    """The value of a setting that must not be negative, and be finite."""
+    if not 0 <= value < math.inf:
+        raise ValueError(f"Argument '{name}' must not be negative, and be finite, not {value!r}.")
+    return value

@@ -1,14 +1,12 @@
 """Softmax losses: over the whole vector system, or over the classes of the batch."""
 
-import math
-
 from torch import Tensor
 
 from rootspace.classes import ClassMap
 from rootspace.systems import Orbit
 
 from . import functional
-from ._base import ClassLoss, positive
+from ._base import ClassLoss, not_negative, positive
 
 MOST_STATES = 2**14
 """Of a partition function, beyond which a step of training takes many seconds."""
@@ -40,11 +38,7 @@ class SystemSoftmaxLoss(ClassLoss):
                 f"states, more than {MOST_STATES:,}; take InBatchSoftmaxLoss or CosineLoss."
             )
         self.scale = classes.system.scale_for(0.9) if scale is None else positive("scale", scale)
-        if not 0 <= margin < math.inf:
-            raise ValueError(
-                f"Argument 'margin' must not be negative, and be finite, not {margin!r}."
-            )
-        self.margin = margin
+        self.margin = not_negative("margin", margin)
         # Beside a margin the rounding of the vectors shows: see the function.
         self.exact_vectors = margin > 0
 
@@ -63,14 +57,16 @@ class InBatchSoftmaxLoss(ClassLoss):
     Args:
         classes: which class owns which vector.
         scale: inverse temperature.
+        margin: subtracted from the cosine of the own class (CosFace), 0 for none.
     """
 
-    def __init__(self, classes: ClassMap, scale: float = 16.0) -> None:
+    def __init__(self, classes: ClassMap, scale: float = 16.0, margin: float = 0.0) -> None:
         super().__init__(classes)
         self.scale = positive("scale", scale)
+        self.margin = not_negative("margin", margin)
 
     def compute(self, z: Tensor, vectors: Tensor, labels: Tensor) -> Tensor:
-        return functional.in_batch_softmax_loss(z, vectors, labels, self.scale)
+        return functional.in_batch_softmax_loss(z, vectors, labels, self.scale, self.margin)
 
     def extra_repr(self) -> str:
-        return f"{self.classes!r}, scale={self.scale:.4g}"
+        return f"{self.classes!r}, scale={self.scale:.4g}, margin={self.margin}"

@@ -89,7 +89,9 @@ def system_softmax_loss(
     return (torch.logaddexp(others, torch.full_like(others, -shift)) + shift).mean().to(z.dtype)
 
 
-def in_batch_softmax_loss(z: Tensor, vectors: Tensor, labels: Tensor, scale: float) -> Tensor:
+def in_batch_softmax_loss(
+    z: Tensor, vectors: Tensor, labels: Tensor, scale: float, margin: float = 0.0
+) -> Tensor:
     """Cross-entropy against the class vectors that occur in the batch.
 
     Args:
@@ -97,6 +99,7 @@ def in_batch_softmax_loss(z: Tensor, vectors: Tensor, labels: Tensor, scale: flo
         vectors: `[B, dim]` the vectors of their classes.
         labels: `[B]` class numbers; a class that occurs twice competes once.
         scale: inverse temperature.
+        margin: in cosine, taken from that of the own class (CosFace, arXiv 1801.09414).
 
     Returns:
         A scalar. O(B^2 * dim) time.
@@ -108,4 +111,5 @@ def in_batch_softmax_loss(z: Tensor, vectors: Tensor, labels: Tensor, scale: flo
     first = same.to(torch.uint8).argmax(dim=-1)
     repeated = first != torch.arange(len(labels), device=labels.device)
     logits = logits.masked_fill(repeated, -torch.inf)
+    logits = logits.scatter_add(1, first[:, None], torch.full_like(logits[:, :1], -scale * margin))
     return torch.nn.functional.cross_entropy(logits, first)
