@@ -35,8 +35,10 @@ LOSSES = [
 
 
 def ids(loss: ClassLoss) -> str:
-    return type(loss).__name__ + ("-margin" if getattr(loss, "margin", 0) else "") + (
-        f"-{loss.match}" if isinstance(loss, GaussianLoss) else ""
+    return (
+        type(loss).__name__
+        + ("-margin" if getattr(loss, "margin", 0) else "")
+        + (f"-{loss.match}" if isinstance(loss, GaussianLoss) else "")
     )
 
 
