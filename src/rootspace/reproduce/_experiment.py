@@ -163,7 +163,7 @@ class Figures:
     def _outcomes(self, part: str) -> Mapping[int, Outcome]:
         key = reference(self.experiment, part)
         if not self.outcomes.get(key):
-            why = self.reasons.get(key, "it has not been run yet")
+            why = self.reasons.get(key, "not yet")
             raise MissingFigure(why if key[0] == self.experiment else f"{part}: {why}")
         return self.outcomes[key]
 

@@ -235,7 +235,9 @@ def run_tasks(
             continue
         console.print(f"[{number}/{len(waiting)}] {task.label}{about}", markup=False)
         started = time.monotonic()
-        with Progress(*columns, console=console, transient=True) as progress:
+        with Progress(
+            *columns, console=console, transient=True, disable=not console.is_terminal
+        ) as progress:
             bar = progress.add_task(task.label, total=1.0)
             job = store.job(
                 task, settings, lambda share, p=progress, b=bar: p.update(b, completed=share)

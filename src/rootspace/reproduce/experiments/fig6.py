@@ -18,6 +18,7 @@ harder than ten.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypedDict
 
 from rootspace.systems import Circle
 
@@ -32,7 +33,14 @@ RADIUS = 5.0
 """Of the circle."""
 
 
-def circle(doublings: int) -> dict[str, Settings]:
+class OnCircle(TypedDict):
+    """Arguments of `settings`."""
+
+    classes: Settings
+    loss: Settings
+
+
+def circle(doublings: int) -> OnCircle:
     """Classes and loss on a circle of 4 * 2^doublings vectors."""
     system = Circle(doublings)
     return {

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from rootspace.classes import classifier_cost
 
-from .._experiment import Criterion, Experiment, Job, Outcome, Part, Row, Settings
+from .._experiment import Criterion, Experiment, Job, NotRun, Outcome, Part, Row, Scale, Settings
 from .._memory import largest_batch
 
 NUM_CLASSES = {"1k": 10**3, "10k": 10**4, "100k": 10**5, "1m": 10**6, "10m": 10**7}
@@ -61,7 +61,7 @@ def measure(job: Job) -> Outcome:
 
 def part(method: str, name: str, minutes: float) -> Part:
     own = {"method": method, "num_classes": NUM_CLASSES[name]}
-    both = {"desk": {**DESK, **own}, "paper": {**FULL, **own}}
+    both: dict[Scale, Settings | NotRun] = {"desk": {**DESK, **own}, "paper": {**FULL, **own}}
     return Part(f"{method}_{name}", both, measure, minutes)
 
 
