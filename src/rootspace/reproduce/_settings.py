@@ -81,7 +81,7 @@ TRAIN: dict[Scale, Settings] = {
         "weight_decay": 1e-5,
         "schedule": "constant",
         "warmup_steps": 0,
-        "precision": "32",
+        "precision": "bf16",
     },
 }
 

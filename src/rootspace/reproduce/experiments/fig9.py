@@ -64,8 +64,8 @@ EXPERIMENT = Experiment(
     "fig9",
     __doc__ or "",
     [
-        part("smallest", {scale: smallest(count) for scale, count in LABELS.items()}, 4),
-        part("large", dict.fromkeys(LABELS, LARGE), 5),
+        part("smallest", {scale: smallest(count) for scale, count in LABELS.items()}, 3.5),
+        part("large", dict.fromkeys(LABELS, LARGE), 4.0),
     ],
     [
         Row("smallest dimension", "training loss at the end", "faster", "Fig. 9", "smallest",

@@ -62,8 +62,8 @@ EXPERIMENT = Experiment(
     "sec6_5",
     __doc__ or "",
     [
-        training("means", student(BY_MEANS), minutes=2.8, needs=[TEACHER]),
-        training("codes", student(BY_CODES), minutes=2.8, needs=[TEACHER]),
+        training("means", student(BY_MEANS), minutes=2.2, needs=[TEACHER]),
+        training("codes", student(BY_CODES), minutes=2.2, needs=[TEACHER]),
     ],
     [
         Row("teacher's means", "training accuracy, %", "similar to the teacher", "Sec. 6.5",

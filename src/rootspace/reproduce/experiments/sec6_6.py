@@ -49,8 +49,8 @@ EXPERIMENT = Experiment(
     "sec6_6",
     __doc__ or "",
     [
-        training("roots", warmed(f"RootA({DIM})"), minutes=4.5, needs=[RANDOM]),
-        training("code", warmed(None), minutes=4.5, needs=[RANDOM]),
+        training("roots", warmed(f"RootA({DIM})"), minutes=4.0, needs=[RANDOM]),
+        training("code", warmed(None), minutes=4.0, needs=[RANDOM]),
     ],
     [
         Row("nearest roots of A_384", "test accuracy, %", "faster (proposed)", "Sec. 6.6", "roots",

@@ -64,9 +64,9 @@ EXPERIMENT = Experiment(
     "table4",
     __doc__ or "",
     [
-        training("ce", classifier, minutes=2.2, after=[save_means, means_picture]),
-        training("ceembs", matching(MEANS), minutes=2.2, needs=["ce"]),
-        training("mixed", matching(MIXED), minutes=2.2, needs=["ce"]),
+        training("ce", classifier, minutes=2.1, after=[save_means, means_picture]),
+        training("ceembs", matching(MEANS), minutes=2.1, needs=["ce"]),
+        training("mixed", matching(MIXED), minutes=2.1, needs=["ce"]),
     ],
     [
         Row("cross-entropy", COLUMN, 96, "Table 4, exp. 1", "ce", "train_accuracy", SAME),

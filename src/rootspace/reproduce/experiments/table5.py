@@ -39,7 +39,7 @@ def part(loss: str, dim: int) -> Part:
             classes={"system": f"RootA({dim})", "order": "natural"}, loss=LOSSES[loss],
         )  # fmt: skip
 
-    return training(f"{loss}_{dim}", make, minutes=2.0)
+    return training(f"{loss}_{dim}", make, minutes=1.5)
 
 
 BOTH_TRAIN = Criterion(

@@ -34,7 +34,7 @@ def part(system: str, augmented: bool) -> Part:
         )  # fmt: skip
 
     name = f"{system}_augmented" if augmented else system
-    return training(name, make, minutes=2.6 if augmented else 1.9)
+    return training(name, make, minutes=2.2 if augmented else 1.5)
 
 
 PLAIN = Criterion(

@@ -49,12 +49,12 @@ def roots(order: str, positive: bool = False) -> Settings:
 
 CEEMBS: Settings = {"assignment": "file", "system": "Table", "vectors": f"{{ce}}/{MEANS}"}
 PARTS: list[Part] = [
-    training("an", run(roots("natural")), minutes=3.8),
-    training("anp", run(roots("natural", positive=True)), minutes=3.8),
-    training("ce", run(None, loss="linear_ce", augmented=True), minutes=5.2, after=[save_means]),
-    training("ceembs", run(CEEMBS), minutes=3.8, needs=["ce"]),
-    training("anr", run(roots("shuffled")), minutes=3.8),
-    training("anr_augmented", run(roots("shuffled"), augmented=True), minutes=5.2),
+    training("an", run(roots("natural")), minutes=3.2),
+    training("anp", run(roots("natural", positive=True)), minutes=3.2),
+    training("ce", run(None, loss="linear_ce", augmented=True), minutes=4.9, after=[save_means]),
+    training("ceembs", run(CEEMBS), minutes=3.2, needs=["ce"]),
+    training("anr", run(roots("shuffled")), minutes=3.2),
+    training("anr_augmented", run(roots("shuffled"), augmented=True), minutes=4.9),
 ]
 
 
