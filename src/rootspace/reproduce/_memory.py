@@ -12,7 +12,7 @@ import torch
 
 from ._memory_search import LARGEST, MIB, is_wide
 
-SEARCH = "rootspace.reproduce._memory_search"
+SEARCH = "from rootspace.reproduce import _memory_search; _memory_search.main()"
 """Run in a process of its own, since a limit cannot be taken back, and which ends when memory does.
 """
 
@@ -32,7 +32,7 @@ def largest_batch(settings: Mapping[str, Any]) -> dict[str, float]:
     size = 0.0
     while is_wide(low, high):
         given = {**settings, "low": low, "high": high}
-        command = [sys.executable, "-m", SEARCH, json.dumps(given)]
+        command = [sys.executable, "-c", SEARCH, json.dumps(given)]
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         rows = [json.loads(line) for line in done.stdout.splitlines()]
         if not rows or done.returncode not in (0, -6, -9, -11):

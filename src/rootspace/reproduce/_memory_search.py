@@ -1,6 +1,6 @@
 """Trying batches under a limit of memory that this process puts itself under.
 
-`python -m rootspace.reproduce._memory_search '{...}'` prints a line of JSON for each trial.
+Prints a line of JSON for each trial.
 """
 
 from __future__ import annotations
@@ -132,5 +132,6 @@ def _say(**row: Any) -> None:
     print(json.dumps(row), flush=True)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Search with the settings of the command line, a JSON object."""
     search(json.loads(sys.argv[1]))
