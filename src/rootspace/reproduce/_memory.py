@@ -36,7 +36,8 @@ def largest_batch(settings: Mapping[str, Any]) -> dict[str, float]:
         done = subprocess.run(command, check=False, capture_output=True, text=True)
         rows = [json.loads(line) for line in done.stdout.splitlines()]
         if not rows or done.returncode not in (0, -6, -9, -11):
-            raise ValueError(f"the search for the largest batch failed: {done.stderr.strip()}")
+            lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+            raise ValueError(f"the search for the largest batch failed: {lines[-1]}")
         tried = None
         for row in rows:
             size = row.get("model_mib", size)
