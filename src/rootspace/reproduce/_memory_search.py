@@ -27,6 +27,9 @@ MIB = 2**20
 LARGEST = 2**16
 """Images of a batch that are tried, at most."""
 
+LEAP = 4
+"""From a batch that fits to the next, before one has not."""
+
 CLOSE = 0.03
 """Where to stop: relative distance between a batch that fits and one that does not."""
 
@@ -100,8 +103,8 @@ def search(settings: Mapping[str, Any]) -> None:
         fits = _trains(network, objective, optimizer, batch, settings)
         low, high = (batch, high) if fits else (low, batch)
         _say(fits=fits)
-        # Upwards by doubling, until a batch has not fitted.
-        batch = min(2 * batch, (low + high) // 2) if high > LARGEST else (low + high) // 2
+        # Upwards in leaps, until a batch has not fitted.
+        batch = min(LEAP * batch, (low + high) // 2) if high > LARGEST else (low + high) // 2
 
 
 def _trains(
