@@ -22,6 +22,17 @@ ROOMS = {
     "export": {"_extras", "systems", "classes"},
     "train": {"_extras", "_text_table", "systems", "classes", "losses", "models", "data", "report"},
     "continual": {"_extras", "systems", "classes", "data", "train"},
+    "reproduce": {
+        "_extras",
+        "_text_table",
+        "systems",
+        "classes",
+        "losses",
+        "models",
+        "data",
+        "report",
+        "train",
+    },
     "cli": {
         "_extras",
         "_text_table",
@@ -34,6 +45,7 @@ ROOMS = {
         "train",
         "export",
         "continual",
+        "reproduce",
     },
 }
 CORE = ("systems", "classes", "losses", "testing")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.distributions import Normal, kl_divergence
 from torch.nn.functional import cross_entropy, normalize
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -13,6 +14,7 @@ from rootspace.losses import (
     CombinedLoss,
     CosineLoss,
     DistanceLoss,
+    GaussianLoss,
     InBatchSoftmaxLoss,
     SystemSoftmaxLoss,
     functional,
@@ -24,6 +26,8 @@ LOSSES = [
     CosineLoss(CLASSES),
     DistanceLoss(CLASSES, radius=0.5, norm=3.0),
     CombinedLoss(CLASSES, weight=2.0),
+    GaussianLoss(CLASSES, std=0.1, weight=2.0),
+    GaussianLoss(CLASSES, std=0.1, match="kld"),
     SystemSoftmaxLoss(CLASSES),
     SystemSoftmaxLoss(CLASSES, scale=30.0, margin=0.2),
     InBatchSoftmaxLoss(CLASSES),
@@ -32,7 +36,11 @@ LOSSES = [
 
 
 def ids(loss: ClassLoss) -> str:
-    return type(loss).__name__ + ("-margin" if getattr(loss, "margin", 0) else "")
+    return (
+        type(loss).__name__
+        + ("-margin" if getattr(loss, "margin", 0) else "")
+        + (f"-{loss.match}" if isinstance(loss, GaussianLoss) else "")
+    )
 
 
 def batch(size: int = 20, dtype: torch.dtype = torch.float64):
@@ -53,6 +61,8 @@ def dense(loss: ClassLoss, z: torch.Tensor, labels: torch.Tensor) -> torch.Tenso
         distance = (z - loss.norm * table[own]).norm(dim=-1)
         value = (torch.exp(torch.relu(distance - loss.radius)) - 1).mean()
         return value + loss.weight * cosine if isinstance(loss, CombinedLoss) else value
+    if isinstance(loss, GaussianLoss):
+        return cosine + loss.weight * gaussian_term(loss, normalize(z, dim=-1), labels)
     if isinstance(loss, SystemSoftmaxLoss | InBatchSoftmaxLoss):
         margin = torch.zeros_like(cosines).scatter(1, own[:, None], loss.margin)
         logits = loss.scale * (cosines - margin)
@@ -61,6 +71,23 @@ def dense(loss: ClassLoss, z: torch.Tensor, labels: torch.Tensor) -> torch.Tenso
         present = own.unique()
         return cross_entropy(logits[:, present], torch.searchsorted(present, own))
     return cosine
+
+
+def gaussian_term(loss: GaussianLoss, unit: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Class by class; the divergence by torch's own distributions."""
+    terms = []
+    for label in labels.unique():
+        rows = unit[labels == label]
+        if len(rows) < 2:
+            continue
+        vector = loss.classes.vectors(label, dtype=unit.dtype)
+        mean, std = rows.mean(0), rows.std(0, correction=0)
+        if loss.match == "moments":
+            terms.append((mean - vector).square().sum() + (std - loss.std).square().sum())
+        else:
+            target = Normal(vector, torch.full_like(vector, loss.std))
+            terms.append(kl_divergence(Normal(mean, std), target).mean())
+    return torch.stack(terms).mean()
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=ids)
@@ -126,7 +153,9 @@ class Largest(TorchDispatchMode):
         return out
 
 
-@pytest.mark.parametrize("make", [CosineLoss, DistanceLoss, SystemSoftmaxLoss, InBatchSoftmaxLoss])
+@pytest.mark.parametrize(
+    "make", [CosineLoss, DistanceLoss, GaussianLoss, SystemSoftmaxLoss, InBatchSoftmaxLoss]
+)
 def test_memory_does_not_grow_with_the_classes(make):
     largest = []
     for num_classes in (1_000, 50_000_000):
@@ -146,6 +175,27 @@ def test_perfect_embeddings():
     assert float(DistanceLoss(CLASSES, norm=4)(4 * vectors, labels)) == 0
     probability = torch.exp(-SystemSoftmaxLoss(CLASSES)(vectors, labels))
     assert 0.85 < float(probability) < 0.95, "the default scale gives 0.9 on average"
+
+
+@pytest.mark.parametrize("match", ["moments", "kld"])
+def test_gaussian_term_of_few_images(match):
+    """Classes with one image add nothing, and equal images give finite gradients."""
+    loss, cosine = GaussianLoss(CLASSES, match=match), CosineLoss(CLASSES)
+    z = torch.randn(3, 12)
+    torch.testing.assert_close(loss(z, torch.tensor([1, 2, 3])), cosine(z, torch.tensor([1, 2, 3])))
+    same = z[:1].repeat(4, 1).requires_grad_()
+    loss(same, torch.tensor([5, 5, 5, 6])).backward()
+    assert same.grad is not None and bool(torch.isfinite(same.grad).all())
+
+
+def test_gaussian_term_is_nothing_on_its_target():
+    """Unit embeddings are not quite Gaussian; the smaller the deviation, the nearer they are."""
+    vector = CLASSES.vectors(torch.tensor([7]), dtype=torch.float64)
+    z = vector + 1e-4 * torch.randn(4000, 12, dtype=torch.float64)
+    labels = torch.full((4000,), 7)
+    assert float(functional.moments_loss(z, vector.expand_as(z), labels, 1e-4)) < 1e-7
+    assert float(functional.kld_loss(z, vector.expand_as(z), labels, 1e-4)) < 0.2
+    assert float(functional.kld_loss(z, vector.expand_as(z), labels, 1e-3)) > 1.5
 
 
 def test_far_embeddings_have_finite_distance_loss():
@@ -211,6 +261,8 @@ def test_bad_settings():
         (lambda: SystemSoftmaxLoss(CLASSES, margin=-0.1), "'margin' must not be negative"),
         (lambda: InBatchSoftmaxLoss(CLASSES, scale=-3), "'scale' must be positive"),
         (lambda: InBatchSoftmaxLoss(CLASSES, margin=-1), "'margin' must not be negative"),
+        (lambda: GaussianLoss(CLASSES, std=0), "'std' must be positive"),
+        (lambda: GaussianLoss(CLASSES, match="mean"), "'match' must be one of moments, kld"),
     ):
         with pytest.raises(ValueError, match=message):
             make()

@@ -14,6 +14,7 @@ COMMANDS = {
     "plan": "which vector system and dimension a number of classes needs",
     "train": "train a network on labelled images",
     "compare": "train several methods and seeds on the same data and compare them",
+    "reproduce": "the tables and figures of the paper, at a desk or at its own scale",
     "evaluate": "accuracy of a trained run on its test sets, or on others",
     "predict": "classes of image files",
     "classes": "names, aliases, retired classes and image counts of a trained run",

@@ -16,6 +16,7 @@ from ._decode import crop_to_square, read_image
 from ._errors import DataError
 from ._folders import class_folders, list_images
 from ._strings import Strings
+from ._subset import subset
 from ._unique import UniqueLabels
 from .cifar10 import CLASS_NAMES, SIZE, read_cifar10
 
@@ -47,6 +48,7 @@ class CINIC10(ImageData):
         cifar10_root: also test on CIFAR-10's 10,000 test images, test set "cifar10"; what `root` is
             to the data set `cifar10`.
         complete: False accepts a copy where images are missing.
+        num_classes: the first so many classes, of the test sets too. Default: all.
         batch_size: images a batch.
         num_workers: processes that load images beside the training process; 0 loads in it.
         seed: of the order of the training images.
@@ -69,6 +71,7 @@ class CINIC10(ImageData):
         test_splits: list[str] | None = None,
         cifar10_root: str | Path | None = None,
         complete: bool = True,
+        num_classes: int | None = None,
         *,
         batch_size: int = 256,
         num_workers: int = 0,
@@ -88,6 +91,7 @@ class CINIC10(ImageData):
         self.test_splits = ["test"] if test_splits is None else test_splits
         self.cifar10_root = None if cifar10_root is None else Path(cifar10_root).expanduser()
         self.complete = complete
+        self._num_classes = num_classes
         _check_splits("train_splits", self.train_splits, taken=[])
         _check_splits("test_splits", self.test_splits, taken=self.train_splits)
         if not self.train_splits:
@@ -108,7 +112,7 @@ class CINIC10(ImageData):
         if self.cifar10_root is not None:
             tests["cifar10"] = read_cifar10(self.cifar10_root, "cifar10_root")[1]
         mean, std = _STATISTICS
-        return Content(
+        content = Content(
             class_names=list(CLASS_NAMES),
             image_shape=(3, SIZE, SIZE),
             train=train,
@@ -116,6 +120,7 @@ class CINIC10(ImageData):
             mean=mean,
             std=std,
         )
+        return subset(content, self._num_classes, None)
 
     def _dataset(self, splits: list[str]) -> FileDataset:
         parts = [self._list(split) for split in splits]

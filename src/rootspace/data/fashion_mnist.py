@@ -15,6 +15,7 @@ from ._datasets import ArrayDataset
 from ._decode import crop_to_square, read_image
 from ._errors import DataError, check_at_least, check_labels
 from ._idx import read_idx
+from ._subset import subset
 from ._unique import UniqueLabels
 
 _CLASS_NAMES = [
@@ -43,6 +44,8 @@ class FashionMNIST(ImageData):
             of $ROOTSPACE_DATA/fashion-mnist, data/fashion-mnist, and where Debian's package
             dataset-fashion-mnist puts it.
         image_size: height and width in pixels, after padding.
+        num_classes: the first so many classes, of the test set too. Default: all.
+        images_per_class: the first so many training images of each class. Default: all.
         batch_size: images a batch.
         num_workers: processes that load images; 0 is fastest here, as the images are in memory.
         seed: of the order of the training images.
@@ -61,6 +64,8 @@ class FashionMNIST(ImageData):
         self,
         root: str | Path | None = None,
         image_size: int = 32,
+        num_classes: int | None = None,
+        images_per_class: int | None = None,
         *,
         batch_size: int = 256,
         num_workers: int = 0,
@@ -78,6 +83,7 @@ class FashionMNIST(ImageData):
         check_at_least("image_size", image_size, _PICTURE, "the pictures are padded, not scaled")
         self.root = None if root is None else Path(root).expanduser()
         self._size = image_size
+        self._subset = (num_classes, images_per_class)
 
     def _read(self) -> Content:
         root = _default_root() if self.root is None else self.root
@@ -85,7 +91,7 @@ class FashionMNIST(ImageData):
             raise DataError(f"The Fashion-MNIST folder '{root}' does not exist: {_HELP}.")
         train, test = (self._dataset(root, part) for part in ("train", "t10k"))
         mean, std = channel_statistics(train.images)
-        return Content(
+        content = Content(
             class_names=list(_CLASS_NAMES),
             image_shape=(1, self._size, self._size),
             train=train,
@@ -93,6 +99,7 @@ class FashionMNIST(ImageData):
             mean=mean,
             std=std,
         )
+        return subset(content, *self._subset)
 
     def _dataset(self, root: Path, part: str) -> ArrayDataset:
         images_path = _find(root, f"{part}-images-idx3-ubyte")

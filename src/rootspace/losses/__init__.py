@@ -5,5 +5,6 @@ from ._base import ClassLoss as ClassLoss
 from ._cosine import CosineLoss as CosineLoss
 from ._distance import CombinedLoss as CombinedLoss
 from ._distance import DistanceLoss as DistanceLoss
+from ._gaussian import GaussianLoss as GaussianLoss
 from ._softmax import InBatchSoftmaxLoss as InBatchSoftmaxLoss
 from ._softmax import SystemSoftmaxLoss as SystemSoftmaxLoss

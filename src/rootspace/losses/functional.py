@@ -15,6 +15,11 @@ LARGEST_EXCESS = 40.0
 """From here on log(exp(x) - 1) is x to rounding."""
 
 
+LEAST_VARIANCE = 1e-12
+"""Of a coordinate of unit embeddings within a class: below it the square root and the logarithm
+have no useful gradient, as where two images of a batch are the same."""
+
+
 def cosine(z: Tensor, vectors: Tensor) -> Tensor:
     """Cosine similarity, eq. (9).
 
@@ -113,3 +118,64 @@ def in_batch_softmax_loss(
     logits = logits.masked_fill(repeated, -torch.inf)
     logits = logits.scatter_add(1, first[:, None], torch.full_like(logits[:, :1], -scale * margin))
     return torch.nn.functional.cross_entropy(logits, first)
+
+
+def moments_loss(z: Tensor, vectors: Tensor, labels: Tensor, std: float) -> Tensor:
+    """How far means and standard deviations within classes are from those of a target Gaussian.
+
+    For the classes with at least two rows in the batch the mean, over classes, of
+    |m - v|^2 + |s - std|^2, with m and s the mean and the (biased) standard deviation of each
+    coordinate of the unit embeddings of the class.
+
+    Args:
+        z: `[B, dim]` embeddings.
+        vectors: `[B, dim]` the unit vectors v of their classes.
+        labels: `[B]` class numbers.
+        std: of the target, of each coordinate.
+
+    Returns:
+        A scalar, 0 where no class has two rows.
+    """
+    offset, variance, share = _within_classes(z, vectors, labels)
+    spread = (variance.sqrt() - std).square().sum(-1)
+    return (share * (offset.square().sum(-1) + spread)).sum()
+
+
+def kld_loss(z: Tensor, vectors: Tensor, labels: Tensor, std: float) -> Tensor:
+    """Kullback-Leibler divergence of the embeddings of a class from a target Gaussian.
+
+    For the classes with at least two rows in the batch the mean, over classes and coordinates, of
+    KL(N(m, s^2) || N(v, std^2)) = (s^2 + (m - v)^2) / (2 std^2) - 1/2 - log(s / std), with m and s
+    as in `moments_loss`.
+
+    Args:
+        z: `[B, dim]` embeddings.
+        vectors: `[B, dim]` the unit vectors v of their classes.
+        labels: `[B]` class numbers.
+        std: of the target, of each coordinate.
+
+    Returns:
+        A scalar in nats, 0 where no class has two rows.
+    """
+    offset, variance, share = _within_classes(z, vectors, labels)
+    ratio = variance / std**2
+    divergence = 0.5 * (ratio + (offset / std).square() - 1 - ratio.log())
+    return (share * divergence.mean(-1)).sum()
+
+
+def _within_classes(z: Tensor, vectors: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean offset from its vector and variance of each row's class, and the row's share in a mean.
+
+    Returns:
+        `[B, dim]`, `[B, dim]`, and `[B]` that sums up to 1 / (number of classes with two rows or
+        more) for each of these, and is 0 for other rows.
+    """
+    norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
+    offsets = z / norm.clamp_min(torch.finfo(z.dtype).tiny) - vectors
+    same = (labels[:, None] == labels).to(z.dtype)
+    count = same.sum(-1)
+    offset = same @ offsets / count[:, None]
+    variance = same @ (offsets - offset).square() / count[:, None]
+    share = torch.where(count > 1, 1 / count, 0)
+    share = share / share.sum().clamp_min(1)  # the sum is the number of such classes
+    return offset, variance.clamp_min(LEAST_VARIANCE), share

@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 from rootspace.report._curves import curve_figures
+from rootspace.report._document import document
 from rootspace.report._figures import (
     DASHES,
     Figure,
@@ -40,10 +41,6 @@ from rootspace.report._text import (
 
 _CARDS_AT_FIRST = 24
 _CARDS = 96
-_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "img-src data: blob:; font-src data:"
-)
 
 
 def write_report(
@@ -113,44 +110,14 @@ def _page(runs: Sequence[Run], left_out: Sequence[str]) -> str:
         "memory": ("Memory and parameters", _memory(runs)),
         "setup": ("Configuration and environment", _setup(run)),
     }
-    body = "".join(
-        f'<section id="{key}" aria-labelledby="{key}-title"><h2 id="{key}-title">{title}</h2>'
-        f"{content}</section>"
-        for key, (title, content) in sections.items()
+    script = resources.files("rootspace.report").joinpath("page.js").read_text("utf-8")
+    return document(
+        title=run.name,
+        kicker=f"rootspace {run.version}" if run.version else "rootspace",
+        summary=_summary(runs),
+        sections=sections,
+        scripts=[plotly_source(), f"\n{script}"],
     )
-    links = "".join(f'<a href="#{key}">{title}</a>' for key, (title, _) in sections.items())
-    assets = resources.files("rootspace.report")
-    style, script = (assets.joinpath(f"page.{kind}").read_text("utf-8") for kind in ("css", "js"))
-    version = f" {escape(run.version)}" if run.version else ""
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{escape(run.name)} – rootspace</title>
-<style>
-{style}</style>
-</head>
-<body>
-<header>
-<p class="kicker">rootspace{version}</p>
-<h1><bdi>{escape(run.name)}</bdi></h1>
-<p class="summary">{_summary(runs)}</p>
-<nav aria-label="Sections">{links}</nav>
-</header>
-<main>
-{body}
-</main>
-<noscript><p class="note">The figures need JavaScript.</p></noscript>
-<footer>This file is complete in itself: it opens offline and fetches nothing.</footer>
-<script>{plotly_source()}</script>
-<script>
-{script}</script>
-</body>
-</html>
-"""
 
 
 def _summary(runs: Sequence[Run]) -> str:

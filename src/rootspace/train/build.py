@@ -12,8 +12,8 @@ from rootspace.losses import ClassLoss
 from rootspace.models import Encoder, TimmBackbone
 from rootspace.systems import RootA, VectorSystem, system_from
 
-from .class_vectors import open_array
-from .config import ClassesConfig
+from .class_vectors import open_array, read_table
+from .config import TABLE, ClassesConfig
 from .objectives import LEARNED_LOSSES, VECTOR_LOSSES, Objective, VectorObjective
 
 
@@ -31,7 +31,7 @@ def build_system(config: ClassesConfig, num_classes: int, dim: int | None) -> Ve
         ValueError: unknown system, wrong dimension, or too few vectors.
     """
     if config.system is not None:
-        system = system_from(config.system)
+        system = _named_system(config)
         if dim is not None and system.dim != dim:
             raise ValueError(
                 f"Arguments 'classes.system' and 'model.dim' disagree: {config.system} has "
@@ -51,6 +51,14 @@ def build_system(config: ClassesConfig, num_classes: int, dim: int | None) -> Ve
             break
         system = RootA(dim, interpolations=interpolations)
     return system
+
+
+def _named_system(config: ClassesConfig) -> VectorSystem:
+    assert config.system is not None
+    if config.system == TABLE:
+        assert config.vectors is not None
+        return read_table(config.vectors)
+    return system_from(config.system)
 
 
 def build_network(

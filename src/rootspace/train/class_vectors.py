@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rootspace.systems import Table
+
 SETTING = "Argument 'classes.vectors'"
 
 
@@ -30,6 +32,19 @@ def open_array(path: str | Path) -> np.ndarray:
         )
         raise ValueError(f"{SETTING}: {path} must hold floats of shape [classes, dim], not {what}.")
     return array
+
+
+def read_table(path: str | Path) -> Table:
+    """The rows of a .npy file as a vector system.
+
+    Raises:
+        ValueError: it is missing, holds something else, or two rows have one direction.
+    """
+    array = open_array(path)
+    try:
+        return Table(torch.from_numpy(array))
+    except ValueError as error:
+        raise ValueError(f"{SETTING}: {path}: {error}") from error
 
 
 def read_vectors(path: str | Path, dim: int, names: Sequence[str]) -> Tensor:

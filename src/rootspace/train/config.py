@@ -8,6 +8,9 @@ from typing import Literal
 WARMUP_SHARE = 0.4
 """Of the epochs of a run."""
 
+TABLE = "Table"
+"""As `classes.system`: the vectors of the file that `classes.vectors` names."""
+
 
 @dataclass
 class RunConfig:
@@ -19,11 +22,14 @@ class RunConfig:
             `baselines/` of the run folder, for example `[normalized_softmax, linear_ce]`.
         class_means: also report the accuracy by the nearest mean embedding of the training images
             of a class, which takes another pass over them.
+        init: run folder whose network to begin with instead of new weights; of the same model,
+            dimension and image shape, on any classes. Its input statistics come along.
     """
 
     dir: str = "runs/default"
     baselines: list[str] = field(default_factory=list)
     class_means: bool = False
+    init: str | None = None
 
 
 @dataclass
@@ -31,9 +37,10 @@ class ClassesConfig:
     """Which vectors the classes own.
 
     Attributes:
-        system: a vector system such as `RootA(384, interpolations=1)`. By default, for `random`,
-            `RootA(n)` with n the embedding dimension if given, else the smallest that holds the
-            classes; for the others the code that `rootspace.classes.code_for` names.
+        system: a vector system such as `RootA(384, interpolations=1)`, or with `file` the word
+            `Table` for the vectors of the file themselves (CEembs, Sec. 4.3). By default, for
+            `random`, `RootA(n)` with n the embedding dimension if given, else the smallest that
+            holds the classes; for the others the code that `rootspace.classes.code_for` names.
         order: `shuffled` (A_nr) or `natural` (A_n).
         seed: of the shuffle, and of the rotation before an assignment.
         assignment: `random` gives classes vectors by `order` (the paper's way). The others give
@@ -73,6 +80,11 @@ class ClassesConfig:
                     f"Argument 'classes.{name}' needs 'classes.assignment' = '{assignment}', not "
                     f"'{self.assignment}'."
                 )
+        if self.system == TABLE and self.assignment != "file":
+            raise ValueError(
+                f"Argument 'classes.system' = '{TABLE}' needs 'classes.assignment' = 'file', not "
+                f"'{self.assignment}'."
+            )
 
 
 def default_loss(assignment: str) -> str:

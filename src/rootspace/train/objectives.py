@@ -19,6 +19,7 @@ from rootspace.losses import (
     CombinedLoss,
     CosineLoss,
     DistanceLoss,
+    GaussianLoss,
     InBatchSoftmaxLoss,
     SystemSoftmaxLoss,
 )
@@ -318,6 +319,7 @@ VECTOR_LOSSES: dict[str, type[ClassLoss]] = {
     "cosine": CosineLoss,
     "distance": DistanceLoss,
     "combined": CombinedLoss,
+    "gaussian": GaussianLoss,
     "system_softmax": SystemSoftmaxLoss,
     "in_batch_softmax": InBatchSoftmaxLoss,
 }

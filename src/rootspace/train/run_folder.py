@@ -125,6 +125,37 @@ class TrainedRun:
         return self.objective.predict(self.embed(images), k)
 
 
+def read_network(folder: str | Path, embedder: Embedder) -> Embedder:
+    """A network with the weights of a finished run.
+
+    Args:
+        folder: of that run.
+        embedder: of the same shape; its weights and input statistics are replaced.
+
+    Raises:
+        ValueError: the folder does not hold a finished run, or one of another network.
+    """
+    folder = Path(folder)
+    try:
+        read_classes(folder)
+        state = load_file(folder / WEIGHTS)
+        embedder.load_state_dict(
+            {
+                name.removeprefix("embedder."): value
+                for name, value in state.items()
+                if name.startswith("embedder.")
+            }
+        )
+    except (OSError, ValueError) as error:
+        raise ValueError(f"Argument 'run.init': {error}") from error
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ValueError(
+            f"Argument 'run.init': the network of {folder} is another one: {reason}"
+        ) from error
+    return embedder
+
+
 def make_data(config: Mapping[str, Any]) -> ImageData:
     """The data module that the `data` section of a config describes; reads no files yet."""
     arguments = {key: value for key, value in config.items() if key != "name"}

@@ -1,0 +1,110 @@
+"""What is measured on a finished run, beyond its own figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from rootspace.data import ImageData
+from rootspace.train import TrainedRun, read_run
+from rootspace.train.assignment import embed_means
+from rootspace.train.run_folder import make_data
+
+from ._experiment import Job, Outcome
+from ._pictures import draw_space
+
+MEANS, MIXED = "means.npy", "mixed.npy"
+"""Files of mean embeddings that other parts take as targets."""
+
+SHOWN = 3000
+"""Embeddings in a picture, at most."""
+
+
+def save_means(job: Job) -> Outcome:
+    """CEembs: mean embeddings of the classes, as `means.npy` and, labels mixed, `mixed.npy`.
+
+    Values: `pair_distance`, the mean cosine distance between two classes' means, and
+    `nearest_distance`, the mean one to the nearest other class's.
+    """
+    trained, data = _open(job)
+    means = embed_means(trained.embedder, data).means()
+    mixed = means[torch.from_numpy(np.random.default_rng(job.seed).permutation(len(means)))]
+    for name, vectors in ((MEANS, means), (MIXED, mixed)):
+        np.save(job.folder / name, vectors.numpy())
+    return Outcome(distances(means))
+
+
+def distances(means: Tensor) -> dict[str, float]:
+    """`[C, dim]` -> `pair_distance` and `nearest_distance` of their directions, as above."""
+    unit = normalize(means.double(), dim=-1)
+    cosine = unit @ unit.T
+    count = len(unit)
+    others = (cosine.sum() - cosine.diagonal().sum()) / (count * (count - 1))
+    nearest = cosine.fill_diagonal_(-2).max(dim=-1).values.mean()
+    return {"pair_distance": 1 - float(others), "nearest_distance": 1 - float(nearest)}
+
+
+def class_groups(old: int) -> Callable[[Job], Outcome]:
+    """A measure: accuracy on training images of the first `old` classes and of the others.
+
+    Values: `old_accuracy` and, where there are others, `new_accuracy`, in percent, of the network
+    in evaluation mode. A prediction may be any of the run's classes.
+
+    Args:
+        old: number of old classes.
+    """
+
+    def measure(job: Job) -> Outcome:
+        trained, data = _open(job)
+        right, seen = torch.zeros(2), torch.zeros(2)
+        for images, labels in data.means_dataloader():
+            hit = trained.predict(images).label[:, 0].cpu() == labels
+            group = (labels >= old).long()
+            right.index_add_(0, group, hit.float())
+            seen.index_add_(0, group, torch.ones(len(labels)))
+        share = (100 * right / seen).tolist()
+        values = {"old_accuracy": share[0]}
+        if seen[1] > 0:
+            values["new_accuracy"] = share[1]
+        return Outcome(values)
+
+    return measure
+
+
+def space_picture(job: Job) -> Outcome:
+    """A picture of training embeddings in 2 or 3 dimensions, with the class vectors."""
+    trained, data = _open(job)
+    embeddings, labels = [], []
+    for images, some in data.means_dataloader():
+        embeddings.append(trained.embed(images).float().cpu())
+        labels.append(some)
+    z, y = torch.cat(embeddings), torch.cat(labels)
+    rows = torch.linspace(0, len(z) - 1, min(SHOWN, len(z))).long()
+    path = draw_space(job.picture("space"), z[rows].numpy(), y[rows].numpy(), data.num_classes)
+    return Outcome(pictures=[relative(path, job.out)])
+
+
+def means_picture(job: Job) -> Outcome:
+    """A picture of the mean embeddings that `save_means` has saved, as directions."""
+    means = torch.from_numpy(np.load(job.folder / MEANS))
+    unit = normalize(means, dim=-1).numpy()
+    path = draw_space(job.picture("means"), unit, np.arange(len(unit)), len(unit), large=True)
+    return Outcome(pictures=[relative(path, job.out)])
+
+
+def relative(path: Path, out: Path) -> str:
+    return path.relative_to(out).as_posix()
+
+
+def _open(job: Job) -> tuple[TrainedRun, ImageData]:
+    """The run and its data, set up."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    trained = read_run(job.folder, device)
+    data = make_data(trained.config["data"])
+    data.setup()
+    return trained, data
