@@ -51,12 +51,18 @@ from .replay import carry, link_or_copy, remember
 FIXED = ("model", "classes")
 """Sections of a config that an extension takes over as they are."""
 
+LOWER_RATE = 0.1
+"""Learning rate of an extension, relative to that of the run; measured (docs/continual.md)."""
+
 OF_LOADING = ("batch_size", "num_workers", "seed", "augment")
 """Settings of the new data that hold for all images of the extended run."""
 
 
 def base_config(run: Path) -> dict[str, Any]:
     """The settings of a run from which those of an extension start.
+
+    The learning rate is a tenth of that from scratch, which would undo what the run has learned
+    before it has learned again; a further extension keeps that of the one before.
 
     Args:
         run: folder of the run; the data settings are those of its last extension, if it has one.
@@ -68,7 +74,12 @@ def base_config(run: Path) -> dict[str, Any]:
     files.read_classes(run)
     if not (run / files.METRICS).is_file():
         raise ValueError(f"{run} is not a finished run. {files.resume_hint(run)}")
-    data = config["data"]
+    data, training = config["data"], config["train"]
+    if files.PARENT not in config:
+        rate = training["lr"]
+        rate = read_run(run).embedder.network.default_lr if rate is None else rate
+        assert isinstance(rate, float)
+        training["lr"] = LOWER_RATE * rate
     if data["name"] == Grown.name:
         config["data"] = {key: value for key, value in data["new"].items() if key != "same"}
     return {
@@ -244,9 +255,7 @@ def prepare(
     os.replace(temporary, start)
 
 
-def grown_classes(
-    classes: ClassMap, data: Grown, embed: Callable[[Tensor], Tensor]
-) -> ClassMap:
+def grown_classes(classes: ClassMap, data: Grown, embed: Callable[[Tensor], Tensor]) -> ClassMap:
     """The class map with the classes that the data add; the old ones keep their vectors.
 
     Args:
@@ -340,10 +349,8 @@ def conclude_memory(
     }
 
 
-def _old_memory(
-    run: Path, folder: Path, trained: TrainedRun, config: Mapping[str, Any]
-) -> None:
-    """The memory to train with: that of the run, or chosen from the run's data where it has none."""
+def _old_memory(run: Path, folder: Path, trained: TrainedRun, config: Mapping[str, Any]) -> None:
+    """The memory to train with: the run's, or one chosen from its data where it has none."""
     memory = settings_from(MemoryConfig, config["memory"])
     shape = (trained.in_channels, trained.image_size, trained.image_size)
     old, new = None, None

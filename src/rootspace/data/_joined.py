@@ -26,19 +26,16 @@ class JoinedImages(LabelledImages):
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         places = np.asarray(indices)
         owner = np.searchsorted(self._ends, places, side="right")
-        batch: Tensor | None = None
-        for number in np.unique(owner).tolist():
-            of_part = np.flatnonzero(owner == number)
-            rows = places[of_part] - self._begin(number)
-            images, _ = self.parts[number].__getitems__(rows.tolist())
-            if len(of_part) == len(places):
-                batch = images
-                break
-            if batch is None:
-                batch = images.new_empty((len(places), *images.shape[1:]))
-            batch[torch.from_numpy(of_part)] = images
-        assert batch is not None, "a batch has images"
-        return batch, self.labels[torch.from_numpy(places)]
+        numbers = np.unique(owner).tolist()
+        found = []
+        for number in numbers:
+            rows = places[owner == number] - self._begin(number)
+            found.append(self.parts[number].__getitems__(rows.tolist())[0])
+        images = found[0]
+        if len(found) > 1:  # sorted by part: put them back into their order
+            place = np.argsort(np.argsort(owner, kind="stable"))
+            images = torch.cat(found)[torch.from_numpy(place)]
+        return images, self.labels[torch.from_numpy(places)]
 
     def original(self, index: int) -> Tensor:
         part, row = self._place(index)

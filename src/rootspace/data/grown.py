@@ -63,9 +63,7 @@ class Grown(ImageData):
         seed: int = 0,
         augment: Augmentation = "none",
     ) -> None:
-        super().__init__(
-            batch_size=batch_size, num_workers=num_workers, seed=seed, augment=augment
-        )
+        super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed, augment=augment)
         self._memory = memory
         self._old = [None if part is None else Part(part, "old") for part in old or []]
         self._new = Part(new, "new")
