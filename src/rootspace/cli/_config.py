@@ -32,9 +32,6 @@ from rootspace.train import (
 
 DEFAULT_NAMES = {"data": "characters", "model": "encoder"}
 
-SECTIONS = ("run", "data", "model", "classes", "loss", "warmup", "train", "memory")
-"""Of a config, as far as settings on the command line can change them."""
-
 OF_OTHERS = ("compare", "memory", "parent")
 """Sections of a file that mean nothing here: how `rootspace compare` varies a recipe, and what
 `rootspace extend` notes in the config of a run."""
@@ -61,7 +58,8 @@ def parse(
         ValueError: naming the setting that cannot be.
     """
     jsonargparse = require("jsonargparse", extra="train", purpose="`rootspace train`")
-    base = {section: (base or {})[section] for section in SECTIONS if section in (base or {})}
+    ignored = [section for section in OF_OTHERS if not (memory and section == "memory")]
+    base = {section: content for section, content in (base or {}).items() if section not in ignored}
     layers = [_flat(base), _flat(_read_configs(arguments)), _options(arguments)]
     given: dict[str, Any] = {}
     for layer in layers:
@@ -99,7 +97,6 @@ def parse(
     parser.add_class_arguments(TrainConfig, "train")
     if memory:
         parser.add_class_arguments(MemoryConfig, "memory")
-    ignored = [section for section in OF_OTHERS if not (memory and section == "memory")]
     for section in ignored:
         parser.add_argument(f"--{section}", type=dict | None, default=None, help=argparse.SUPPRESS)
     try:
