@@ -236,7 +236,7 @@ def prepare(
     temporary.mkdir(parents=True)
     trained = read_run(run, device)
     assert isinstance(trained.objective, VectorObjective)
-    _old_memory(run, temporary / files.REPLAY, trained, config)
+    old_memory(run, temporary / files.REPLAY, trained, config)
     memory = {"memory": str(temporary / files.REPLAY)}
     data = files.make_data({**config["data"], **memory})
     data.setup()
@@ -349,7 +349,7 @@ def conclude_memory(
     }
 
 
-def _old_memory(run: Path, folder: Path, trained: TrainedRun, config: Mapping[str, Any]) -> None:
+def old_memory(run: Path, folder: Path, trained: TrainedRun, config: Mapping[str, Any]) -> None:
     """The memory to train with: the run's, or one chosen from its data where it has none."""
     memory = settings_from(MemoryConfig, config["memory"])
     shape = (trained.in_channels, trained.image_size, trained.image_size)
