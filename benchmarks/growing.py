@@ -178,7 +178,8 @@ def extend_learned(
 @torch.no_grad()
 def new_means(trained: TrainedRun, data: Grown) -> torch.Tensor:
     """`[new classes, dim]` directions of the mean unit embeddings of the new classes."""
-    total = torch.zeros(data.num_classes - data.num_old, trained.embedder.network.dim)  # pyright: ignore
+    dim: int = trained.embedder.network.dim  # pyright: ignore[reportAssignmentType]
+    total = torch.zeros(data.num_classes - data.num_old, dim)
     for images, labels in data.means_dataloader():
         new = labels >= data.num_old
         if bool(new.any()):
@@ -229,7 +230,7 @@ def grow(out: Path, name: str, size: Size, rate: float, seed: int) -> list[Row]:
     if not (run / files.METRICS).exists():
         train_first(run, size, characters[0], method.learned, seed)
     found = list(rows_of(run, None, 0))[-1:]
-    lr = rate * read_run(run).embedder.network.default_lr  # pyright: ignore
+    lr = rate * float(read_run(run).embedder.network.default_lr)  # pyright: ignore[reportArgumentType]
     for step, some in enumerate(characters[1:], 1):
         folder = out / f"{name}_{rate}_{seed}_{step}"
         saved = out / f"{folder.name}.json"

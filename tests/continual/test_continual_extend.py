@@ -17,6 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from rootspace.cli import main
+from rootspace.cli._config import parse
 from rootspace.continual import ClassRegistry
 from rootspace.continual.extension import LOWER_RATE, base_config, parts_of
 from rootspace.continual.of_run import REGISTRY, class_map
@@ -166,6 +167,13 @@ def test_its_config_names_its_parent(trained_code: Path, extended: Path):
     assert base_config(extended)["train"]["lr"] == config["train"]["lr"], "not lowered again"
 
 
+def test_its_config_is_one_of_train_too(extended: Path):
+    config = parse([f"--config={extended / 'config.yaml'}"], prog="rootspace train")
+    written = read_config(extended)
+    assert set(written) - set(config) == {"memory", "parent"}
+    assert config["data"] == written["data"] and config["train"] == written["train"]
+
+
 def test_training_goes_on_as_it_was(extended: Path):
     config = read_config(extended)
     parts = parts_of(read_run(extended / "start"), config)
@@ -177,16 +185,14 @@ def test_training_goes_on_as_it_was(extended: Path):
     assert type(parts.objective) is AssignedObjective and not parts.objective.due(2, 2)
 
 
-def test_formula(trained_formula: Path, tmp_path: Path):
-    folder = extend(
-        trained_formula,
-        tmp_path / "run",
-        "--data.num_classes=2",
-        "--data.seed=1",
-        "--train.epochs=1",
-        "--memory.policy=reservoir",
-        "--memory.size=90",
-    )
+def test_formula_by_a_config_file(trained_formula: Path, tmp_path: Path):
+    settings = {
+        "data": {"num_classes": 2, "seed": 1},
+        "train": {"epochs": 1, "label_noise": 0.1},
+        "memory": {"policy": "reservoir", "size": 90},
+    }
+    (tmp_path / "more.yaml").write_text(yaml.safe_dump(settings))
+    folder = extend(trained_formula, tmp_path / "run", f"--config={tmp_path / 'more.yaml'}")
     check_grown(trained_formula, folder, 42)
     assert len(StoredImages(folder / "replay")) == 90
 

@@ -130,6 +130,21 @@ def kill(process: BaseProcess, moment: float | Path) -> None:
         process.join()
 
 
+def test_stopped_on_ctrl_c(code_run: Path, tmp_path: Path):
+    assert main(["classes", str(code_run), "list"]) == 0
+    folder = tmp_path / "new"
+    process, reports = start(code_run, folder)
+    while not (folder / "checkpoints/last.ckpt").exists():
+        assert process.exitcode is None
+        time.sleep(0.0005)
+    os.kill(process.pid or 0, signal.SIGINT)
+    assert reports.recv() == 130
+    process.join()
+    check_unfinished(folder)
+    finish(code_run, folder)
+    assert (folder / "metrics.json").exists() and len(StoredImages(folder / "replay")) == 100
+
+
 @pytest.mark.slow
 def test_killed_at_any_moment(code_run: Path, tmp_path: Path):
     assert main(["classes", str(code_run), "retire", "3", "--by_label"]) == 0

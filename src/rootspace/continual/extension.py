@@ -82,6 +82,7 @@ def base_config(run: Path) -> dict[str, Any]:
         training["lr"] = LOWER_RATE * rate
     if data["name"] == Grown.name:
         config["data"] = {key: value for key, value in data["new"].items() if key != "same"}
+    config["data"]["unique_labels"] = None  # numbers of images would name their classes
     return {
         "run": {"dir": "runs/default", "baselines": [], "class_means": False},
         **{key: config[key] for key in ("data", "model", "classes", "loss", "warmup", "train")},
@@ -171,7 +172,10 @@ def planned(run: Path, config: Mapping[str, Any], console: Console) -> dict[str,
             f"({base['loss']['name']}), whose shape would change."
         )
     if config["data"].get("unique_labels") is not None:
-        raise ValueError("Argument 'data.unique_labels' must be left out to extend a run.")
+        raise ValueError(
+            "Argument 'data.unique_labels' must be left out to extend a run, not "
+            f"{config['data']['unique_labels']!r}: classes are told apart by their names."
+        )
     new = files.make_data(config["data"])
     new.setup()
     _check_shape(trained, new)
