@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,10 @@ from rootspace.cli import main
 from rootspace.cli._config import parse
 from rootspace.continual import ClassRegistry
 from rootspace.continual.extension import LOWER_RATE, base_config, parts_of
+from rootspace.continual.extension import extend as extend_run
 from rootspace.continual.of_run import REGISTRY, class_map
-from rootspace.data import StoredImages
+from rootspace.data import Characters, RelabelledImages, StoredImages
+from rootspace.data._base import Content
 from rootspace.train import AssignedObjective, WarmupObjective, read_run
 from rootspace.train.run_folder import make_data, read_config
 
@@ -210,7 +213,9 @@ def test_a_second_extension_needs_the_memory_only(extended: Path, tmp_path: Path
         "--train.epochs=1",
         "--memory.policy=herding",
     ]
+    before = contents(run)
     folder = extend(run, tmp_path / "next", *settings)
+    assert contents(run) == before, "its memory was carried, not changed"
     assert "Old test sets are left out" in capsys.readouterr().err
     check_grown(run, folder, 70)
     assert list(json.loads((folder / "metrics.json").read_text())["test"]) == [
@@ -277,6 +282,35 @@ def test_classes_that_exist_get_more_images(code_run: Path, tmp_path: Path, caps
         assert last.command.startswith("rootspace extend") and last.source == "image_folder"
     answers = output(capsys, "predict", folder, folder / "samples", "--top=40", "--format=csv")
     assert "new" in answers and "third" in answers and f",{names[7]}," not in answers
+
+
+def test_a_new_class_needs_an_image(trained_code: Path, tmp_path: Path, monkeypatch):
+    config = base_config(trained_code)
+    config["data"] |= {"num_classes": 20, "seed": 1}
+    config["run"]["dir"] = str(tmp_path / "new")
+    read = Characters._read
+
+    def without_the_last(self: Characters) -> Content:
+        content = read(self)
+        if len(content.class_names) != 20:
+            return content
+        rows = (content.train.labels < 19).nonzero()[:, 0]
+        some = RelabelledImages(content.train, content.train.labels[rows], rows)
+        return replace(content, train=some)
+
+    monkeypatch.setattr(Characters, "_read", without_the_last)
+    with pytest.raises(ValueError, match="a training image of every new class"):
+        extend_run(trained_code, config)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_registry_with_more_classes(formula_run: Path, tmp_path: Path, capsys):
+    output(capsys, "classes", formula_run, "list")
+    with ClassRegistry(formula_run / REGISTRY) as registry:
+        registry.add(["one more"], [41])
+    arguments = ["extend", formula_run, f"--run.dir={tmp_path / 'new'}", *NEW]
+    assert "40 classes of the run at most, not 41" in error(capsys, *arguments)
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def base_config(run: Path) -> dict[str, Any]:
     if files.PARENT not in config:
         rate = training["lr"]
         rate = read_run(run).embedder.network.default_lr if rate is None else rate
-        assert isinstance(rate, float)
+        assert isinstance(rate, int | float)
         training["lr"] = LOWER_RATE * rate
     if data["name"] == Grown.name:
         config["data"] = {key: value for key, value in data["new"].items() if key != "same"}
@@ -181,6 +181,13 @@ def planned(run: Path, config: Mapping[str, Any], console: Console) -> dict[str,
     _check_shape(trained, new)
     found = known_labels(run, trained.names, list(new.class_names))
     count = sum(label is None for label in found)
+    images = torch.bincount(new.train_dataset.labels, minlength=new.num_classes).tolist()
+    for name, label, number in zip(new.class_names, found, images, strict=True):
+        if label is None and not number:
+            raise ValueError(
+                f"Argument 'data' must bring a training image of every new class: {name!r} has "
+                "none."
+            )
     classes = trained.objective.classes
     if len(trained.names) + count > classes.capacity:
         raise ValueError(

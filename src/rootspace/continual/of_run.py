@@ -139,12 +139,20 @@ def known_labels(folder: Path, names: Sequence[str], wanted: Sequence[str]) -> l
         folder: of the run.
         names: of its classes, as it was trained.
         wanted: the names.
+
+    Raises:
+        ValueError: the registry has classes that the run lacks.
     """
     number = {name: label for label, name in enumerate(names)}
     found = [number.get(name) for name in wanted]
     if not is_registry(folder / REGISTRY):
         return found
     with ClassRegistry(folder / REGISTRY) as registry, registry.snapshot():
+        if len(registry) > len(names):
+            raise ValueError(
+                f"{registry.path} must have the {len(names)} classes of the run at most, not "
+                f"{len(registry)}: it was copied from another run."
+            )
         return [
             label if owner is None else owner
             for label, owner in zip(found, map(registry.find, wanted), strict=True)
