@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from rootspace._extras import require
+from rootspace.continual import MemoryConfig
 from rootspace.data import DATASETS
 from rootspace.models import Encoder, TimmBackbone
 from rootspace.train import (
@@ -31,6 +32,10 @@ from rootspace.train import (
 
 DEFAULT_NAMES = {"data": "characters", "model": "encoder"}
 
+OF_OTHERS = ("compare", "memory", "parent")
+"""Sections of a file that mean nothing here: how `rootspace compare` varies a recipe, and what
+`rootspace extend` notes in the config of a run."""
+
 
 def parse(
     arguments: list[str],
@@ -38,6 +43,7 @@ def parse(
     *,
     prog: str,
     resumable: bool = False,
+    memory: bool = False,
 ) -> dict[str, Any]:
     """Sections `run`, `data`, `model`, `classes`, `loss`, `warmup`, `train`, complete and checked.
 
@@ -46,12 +52,15 @@ def parse(
         base: settings below those of the file and the command line.
         prog: name of the command, for --help.
         resumable: also take --resume, which comes back under that key.
+        memory: also take the section `memory`, of `rootspace extend`.
 
     Raises:
         ValueError: naming the setting that cannot be.
     """
     jsonargparse = require("jsonargparse", extra="train", purpose="`rootspace train`")
-    layers = [_flat(base or {}), _flat(_read_configs(arguments)), _options(arguments)]
+    ignored = [section for section in OF_OTHERS if not (memory and section == "memory")]
+    base = {section: content for section, content in (base or {}).items() if section not in ignored}
+    layers = [_flat(base), _flat(_read_configs(arguments)), _options(arguments)]
     given: dict[str, Any] = {}
     for layer in layers:
         given |= layer
@@ -86,8 +95,10 @@ def parse(
     _add_named(parser, "loss", names["loss"], losses, {"classes", "dim", "num_classes"})
     parser.add_class_arguments(WarmupConfig, "warmup")
     parser.add_class_arguments(TrainConfig, "train")
-    # A recipe may say how `rootspace compare` varies it; for a single run that means nothing.
-    parser.add_argument("--compare", type=dict | None, default=None, help=argparse.SUPPRESS)
+    if memory:
+        parser.add_class_arguments(MemoryConfig, "memory")
+    for section in ignored:
+        parser.add_argument(f"--{section}", type=dict | None, default=None, help=argparse.SUPPRESS)
     try:
         if base:
             parser.set_defaults(_flat(base))
@@ -97,7 +108,8 @@ def parse(
         raise ValueError(f"{error}; see `{prog} --help`") from error
     settings = config.as_dict()
     settings.pop("config", None)
-    settings.pop("compare")
+    for section in ignored:
+        settings.pop(section)
     return settings
 
 
@@ -118,6 +130,12 @@ def _add_named(
     parser.add_argument(f"--{section}.name", type=str, default=name, help=f"one of {choices}")
     accepted = set(inspect.signature(kind).parameters)
     parser.add_class_arguments(kind, section, skip=skip & accepted)
+
+
+def option(arguments: list[str], key: str) -> str | None:
+    """A setting of the command line, else of its `--config` file, before anything is checked."""
+    given = _flat(_read_configs(arguments)) | _options(arguments)
+    return None if given.get(key) is None else str(given[key])
 
 
 def _read_configs(arguments: list[str]) -> dict[str, Any]:

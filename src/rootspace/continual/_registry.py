@@ -151,6 +151,11 @@ class ClassRegistry:
         """`repr` of the vector system, None for a learned head."""
         return self._store.value("SELECT value FROM about WHERE key = 'system'")
 
+    def find(self, name: str) -> int | None:
+        """The label of the class with this name or alias; None if there is none."""
+        row = self._store.row("SELECT label FROM names WHERE name = ?", (check_text(name),))
+        return None if row is None else row[0]
+
     def label(self, which: int | str) -> int:
         """The label of a class.
 
@@ -161,12 +166,12 @@ class ClassRegistry:
             ValueError: there is no such class.
         """
         if isinstance(which, str):
-            row = self._store.row("SELECT label FROM names WHERE name = ?", (check_text(which),))
-            if row is None:
+            found = self.find(which)
+            if found is None:
                 raise ValueError(
                     f"Argument 'which' must be the name or an alias of a class, not {which!r}."
                 )
-            return row[0]
+            return found
         label, number = check_whole(which, "which"), len(self)
         if not 0 <= label < number:
             raise ValueError(f"Argument 'which' must be a label in [0, {number}), not {label}.")
@@ -234,6 +239,18 @@ class ClassRegistry:
     def snapshot(self) -> AbstractContextManager[None]:
         """What is read inside belongs to one generation; writers wait meanwhile."""
         return self._store.reading()
+
+    def backup(self, path: str | os.PathLike[str]) -> None:
+        """Copy the registry, as it is at one moment, into a file that has no tables yet.
+
+        Args:
+            path: of the copy, whole only when this returns.
+        """
+        copy = Store(Path(path), "rwc", self._store.timeout)
+        try:
+            self._store.copy_to(copy)
+        finally:
+            copy.close()
 
     # ---------------------------------------------------------------- writing
 

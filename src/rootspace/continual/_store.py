@@ -49,6 +49,11 @@ class Store:
     def close(self) -> None:
         self.connection.close()
 
+    def copy_to(self, other: Store) -> None:
+        """All of it, in one state, into an empty file."""
+        with translated(self.path, self.timeout):
+            self.connection.backup(other.connection)
+
     def version(self) -> int:
         """The version of the tables, 0 where there are none yet.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -82,6 +83,89 @@ def open_registry(folder: Path, classes: ClassMap | None, names: Sequence[str]) 
         registry.close()
         raise
     return registry
+
+
+def carry_registry(
+    source: Path,
+    folder: Path,
+    classes: ClassMap,
+    names: Sequence[str],
+    images: Mapping[int, int],
+    *,
+    command: str = "",
+    data: str = "",
+) -> None:
+    """The registry of a run, for a run that extends it: a copy with the classes that came.
+
+    The copy appears when it is complete; `source` is not changed. Nothing happens where that run
+    has no registry, or `folder` has one.
+
+    Args:
+        source: folder of the run that is extended.
+        folder: of the other run.
+        classes: its class map.
+        names: of its classes.
+        images: label -> how many images came, of old and new classes.
+        command: that extends the run, for the history.
+        data: that the images are from, likewise.
+
+    Raises:
+        ValueError: the registry belongs to other vectors, or a new name is in use.
+    """
+    if not is_registry(source / REGISTRY) or (folder / REGISTRY).exists():
+        return
+    copy = folder / f"{REGISTRY}.tmp"
+    copy.unlink(missing_ok=True)  # of a process that was killed here
+    ClassRegistry(source / REGISTRY).backup(copy)
+    with ClassRegistry(copy) as registry:
+        _check_vectors(registry, classes, len(names))
+        first = len(registry)
+        with registry.change(command=command, source=data):
+            counts = [images.get(label, 0) for label in range(first, len(names))]
+            if counts:
+                registry.add(names[first:], _vector_ids(classes, first), counts)
+            more = {label: n for label, n in images.items() if label < first}
+            if more:
+                registry.count_images(more)
+    os.replace(copy, folder / REGISTRY)
+
+
+def known_labels(folder: Path, names: Sequence[str], wanted: Sequence[str]) -> list[int | None]:
+    """Which classes of a run these names belong to, None for new ones.
+
+    Names and aliases of its registry come first, then the names that it was trained with.
+
+    Args:
+        folder: of the run.
+        names: of its classes, as it was trained.
+        wanted: the names.
+
+    Raises:
+        ValueError: the registry has classes that the run lacks.
+    """
+    number = {name: label for label, name in enumerate(names)}
+    found = [number.get(name) for name in wanted]
+    if not is_registry(folder / REGISTRY):
+        return found
+    with ClassRegistry(folder / REGISTRY) as registry, registry.snapshot():
+        if len(registry) > len(names):
+            raise ValueError(
+                f"{registry.path} must have the {len(names)} classes of the run at most, not "
+                f"{len(registry)}: it was copied from another run."
+            )
+        return [
+            label if owner is None else owner
+            for label, owner in zip(found, map(registry.find, wanted), strict=True)
+        ]
+
+
+def is_registry(path: Path) -> bool:
+    """Whether there is a registry, not merely what a crash in its creation left."""
+    try:
+        ClassRegistry(path).close()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def training_images(folder: Path, names: Sequence[str]) -> list[int]:

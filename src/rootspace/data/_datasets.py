@@ -52,26 +52,33 @@ class LabelledImages(Dataset[tuple[Tensor, int]], abc.ABC):
 
 
 class RelabelledImages(LabelledImages):
-    """Images of another data set under other labels.
+    """Images of another data set, or some of them, under other labels.
 
     Args:
         images: the other data set.
-        labels: int64 [N], one for each of its images.
+        labels: int64 [N], one for each image.
+        rows: int64 [N], which of its images; all in their order if None.
     """
 
-    def __init__(self, images: LabelledImages, labels: Tensor) -> None:
+    def __init__(self, images: LabelledImages, labels: Tensor, rows: Tensor | None = None) -> None:
         super().__init__(labels)
         self.images = images
+        self.rows = rows
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        images, _ = self.images.__getitems__(indices)
-        return images, self.labels[torch.as_tensor(indices)]
+        places = torch.as_tensor(indices)
+        rows = indices if self.rows is None else self.rows[places].tolist()
+        images, _ = self.images.__getitems__(rows)
+        return images, self.labels[places]
 
     def original(self, index: int) -> Tensor:
-        return self.images.original(index)
+        return self.images.original(self._row(index))
 
     def name(self, index: int) -> str | None:
-        return self.images.name(index)
+        return self.images.name(self._row(index))
+
+    def _row(self, index: int) -> int:
+        return index if self.rows is None else int(self.rows[index])
 
 
 class ArrayDataset(LabelledImages):

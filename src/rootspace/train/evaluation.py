@@ -120,12 +120,17 @@ def save_samples(data: ImageData, folder: Path) -> None:
 
 
 def _first_images(data: ImageData, wanted: set[int]) -> dict[int, Tensor]:
-    """One training image of each wanted class."""
-    labels = data.train_dataset.labels
+    """One image of each wanted class: from training, or a test set where it has none there."""
+    sets = [data.train_dataset, *data.test_datasets.values()]
     found = {}
     for label in wanted:
-        rows = (labels == label).nonzero()[:, 0]
-        found[label] = data.train_dataset[int(rows[0])][0]
+        # An old class of an extended run may have no image at all any more: a blank one.
+        found[label] = torch.zeros(data.content.image_shape, dtype=torch.uint8)
+        for images in sets:
+            rows = (images.labels == label).nonzero()[:, 0]
+            if len(rows):
+                found[label] = images[int(rows[0])][0]
+                break
     return found
 
 

@@ -6,7 +6,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -60,13 +60,17 @@ def train(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any]:
         ValueError: settings or data that cannot work; nothing has been written then.
         StoppedByUser: on Ctrl-C, after the state was saved.
     """
-    run = _from(RunConfig, config["run"])
-    settings = _from(TrainConfig, config["train"])
+    run = settings_from(RunConfig, config["run"])
+    settings = settings_from(TrainConfig, config["train"])
     folder = Path(run.dir)
     console = Console(stderr=True)
     check_folder(folder, resume)
+    if resume and files.PARENT in files.read_config(folder):
+        raise ValueError(
+            f"Argument 'run.dir': {folder} extends another run. {files.resume_hint(folder)}"
+        )
     _check_losses(config, run)
-    _from(ClassesConfig, config["classes"])
+    settings_from(ClassesConfig, config["classes"])
     data = files.make_data(config["data"])
     data.setup()
     if settings.label_noise:
@@ -74,12 +78,12 @@ def train(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any]:
     console.print(data.describe(), highlight=False, markup=False, soft_wrap=True)
     parts = build_parts(config, data)  # before anything is written: settings may not fit the data
     folder.mkdir(parents=True, exist_ok=True)
-    metrics = _train_one(config, settings, folder, data, parts, console, resume)
+    metrics = train_parts(config, settings, folder, data, parts, console, resume)
     for name in run.baselines:
         baseline = baseline_config(config, name, parts.dim)
         baseline_folder = folder / files.BASELINES / name
         baseline_folder.mkdir(parents=True, exist_ok=True)
-        _train_one(
+        train_parts(
             baseline,
             settings,
             baseline_folder,
@@ -88,12 +92,16 @@ def train(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any]:
             console,
             resume and (baseline_folder / files.CONFIG).exists(),
         )
-    if not metrics:  # a helper process of a distributed run
-        return metrics
-    report = write_report(folder)
-    console.print(summary(folder, run.baselines), highlight=False, markup=False, soft_wrap=True)
-    console.print(f"Report: {report}", highlight=False, markup=False, soft_wrap=True)
+    if metrics:  # else a helper process of a distributed run
+        conclude(folder, run.baselines, console)
     return metrics
+
+
+def conclude(folder: Path, baselines: list[str], console: Console) -> None:
+    """Write the report of a finished run and print its final figures."""
+    report = write_report(folder)
+    console.print(summary(folder, baselines), highlight=False, markup=False, soft_wrap=True)
+    console.print(f"Report: {report}", highlight=False, markup=False, soft_wrap=True)
 
 
 def check_folder(folder: Path, resume: bool) -> None:
@@ -157,8 +165,8 @@ def build_parts(config: Mapping[str, Any], data: ImageData) -> Parts:
     """Everything that a run trains, from its settings and its data."""
     torch.manual_seed(config["train"]["seed"])
     dim = config["model"].get("dim")
-    settings, loss = _from(ClassesConfig, config["classes"]), config["loss"]
-    warmup = _from(WarmupConfig, config["warmup"])
+    settings, loss = settings_from(ClassesConfig, config["classes"]), config["loss"]
+    warmup = settings_from(WarmupConfig, config["warmup"])
     system = None
     if loss["name"] in VECTOR_LOSSES:
         system = build_system(settings, data.num_classes, dim)
@@ -190,7 +198,7 @@ def build_parts(config: Mapping[str, Any], data: ImageData) -> Parts:
     return Parts(embedder, objective, assigner)
 
 
-def _train_one(
+def train_parts(
     config: Mapping[str, Any],
     settings: TrainConfig,
     folder: Path,
@@ -198,7 +206,27 @@ def _train_one(
     parts: Parts,
     console: Console,
     resume: bool,
+    finish: Callable[[LSCModule], dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
+    """Train what `parts` holds and write its folder; the metrics, which make it complete, last.
+
+    Args:
+        config: to be kept with the run.
+        settings: of the training.
+        folder: of the run, which exists.
+        data: set up.
+        parts: to train.
+        console: to print to.
+        resume: go on from the last checkpoint, if there is one.
+        finish: called with the trained module before the metrics are written, which take up what it
+            returns; after a crash it may be called again.
+
+    Returns:
+        The content of `metrics.json`; nothing in a helper process of a distributed run.
+
+    Raises:
+        StoppedByUser: on Ctrl-C, after the state was saved.
+    """
     if resume and (folder / files.METRICS).exists():
         console.print(f"{folder} is complete.", highlight=False, markup=False)
         return yaml.safe_load((folder / files.METRICS).read_text(encoding="utf-8"))
@@ -239,6 +267,8 @@ def _train_one(
     save_samples(data, folder / files.SAMPLES)
     metrics = _metrics(config, parts, data, history, tests, peak, str(trainer.strategy.root_device))
     metrics["assignment"] = module.assignment
+    if finish is not None:
+        metrics |= finish(module)
     files.write_json(folder / files.METRICS, metrics)
     return metrics
 
@@ -345,7 +375,7 @@ def _check_losses(config: Mapping[str, Any], run: RunConfig) -> None:
             raise ValueError(f"Unknown loss {name!r}; expected one of {', '.join(known)}.")
 
 
-def _from(cls: Any, section: Mapping[str, Any]) -> Any:
+def settings_from(cls: Any, section: Mapping[str, Any]) -> Any:
     """A settings object from a section of a config, which may hold no other keys."""
     unknown = set(section) - {f.name for f in fields(cls)}
     if unknown:

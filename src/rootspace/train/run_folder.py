@@ -27,6 +27,9 @@ METRICS, HISTORY, EVALUATION = "metrics.json", "metrics.csv", "evaluation.npz"
 CHECKPOINTS, BASELINES, SAMPLES = "checkpoints", "baselines", "samples"
 LAST = f"{CHECKPOINTS}/last.ckpt"
 
+# Of runs that `rootspace extend` wrote: what they began from, and what they remember.
+PARENT, START, REPLAY = "parent", "start", "replay"
+
 
 def write_json(path: Path, content: Any) -> None:
     """Write all or nothing."""
@@ -173,7 +176,18 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"{folder} is not a run folder: {CONFIG} is missing. Train one with "
             "`rootspace train --config FILE --run.dir DIR`."
         )
-    return yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    if (folder / START / REPLAY).is_dir():  # wherever the folder has been moved to
+        config["data"]["memory"] = str(folder / START / REPLAY)
+    return config
+
+
+def resume_hint(folder: Path) -> str:
+    """How to continue a run that is not finished."""
+    parent = read_config(folder).get(PARENT)
+    if parent is None:
+        return f"Continue it with `rootspace train --resume --run.dir {folder}`."
+    return f"Continue it with `rootspace extend {parent['run']} --resume --run.dir {folder}`."
 
 
 def read_classes(folder: Path) -> tuple[ClassMap | None, list[str]]:
@@ -185,8 +199,7 @@ def read_classes(folder: Path) -> tuple[ClassMap | None, list[str]]:
     for name in (CLASSES, WEIGHTS):
         if not (folder / name).is_file():
             raise ValueError(
-                f"{folder} is not a finished run: {name} is missing. Continue it with "
-                f"`rootspace train --resume --run.dir {folder}`."
+                f"{folder} is not a finished run: {name} is missing. {resume_hint(folder)}"
             )
     content = json.loads((folder / CLASSES).read_text(encoding="utf-8"))
     classes = ClassMap.load(folder / CLASSES) if content["system"] else None

@@ -1,0 +1,300 @@
+"""Classes added in steps to twice the number: what becomes of the old ones (Fig. 7, Fig. 10b).
+
+    python benchmarks/growing.py [--quick] [--out runs/growing] [--only METHOD ...] [--seeds 0 1 2]
+
+Characters in the fonts of matplotlib: a run on the first classes, then steps of `rootspace extend`
+that bring a quarter of their number each. Against it learned heads whose weight matrix grows by
+rows, on the same data, batches, epochs and, with the policy `balanced`, the very same memory; and
+training without a memory. Each method is trained at several learning rates, relative to that from
+scratch. Old classes are those from before a step; they are read among all classes after every
+epoch, and before the first. Runs that are complete are not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch.nn.functional import normalize
+
+from rootspace.cli import main as rootspace
+from rootspace.continual import MemoryConfig
+from rootspace.continual.extension import base_config, conclude_memory, old_memory
+from rootspace.data import Characters, Grown
+from rootspace.train import NormalizedSoftmax, TrainConfig, TrainedRun, read_run
+from rootspace.train import run_folder as files
+from rootspace.train.run import Parts, settings_from, train_parts
+from rootspace.train.scoring import score
+
+Row = dict[str, Any]
+STEPS = 4
+
+
+@dataclass
+class Method:
+    """How a run is extended.
+
+    Attributes:
+        learned: a normalised softmax with a row of weights a class, instead of LSC.
+        imprinted: new rows are the mean embeddings of their classes (arXiv 1712.07136), not random.
+        memory: whether old images are repeated.
+    """
+
+    learned: bool = False
+    imprinted: bool = False
+    memory: bool = True
+
+
+METHODS = {
+    "lsc": Method(),
+    "learned_imprinted": Method(learned=True, imprinted=True),
+    "learned": Method(learned=True),
+    "lsc_no_memory": Method(memory=False),
+    "learned_no_memory": Method(learned=True, memory=False),
+}
+
+
+@dataclass
+class Size:
+    """How much is trained."""
+
+    classes: int = 1000
+    memory: int = 2000
+    image_size: int = 32
+    width: int = 16
+    batch_size: int = 256
+    epochs: int = 7
+    step_epochs: int = 4
+    rates: tuple[float, ...] = (0.03, 0.1, 0.3)
+
+
+QUICK = Size(40, 60, 16, 4, 64, 3, 1, (0.1,))
+
+
+def characters_of_steps(size: Size, seed: int) -> list[str]:
+    """Disjoint ranges for the first run and each step, of characters that all look different."""
+    data = Characters(image_size=size.image_size)
+    data.setup()
+    number = size.classes // STEPS
+    names = np.random.default_rng(seed).permutation(data.class_names)
+    names = names[: size.classes + STEPS * number]
+    parts = np.split(names, range(size.classes, len(names), number))
+    return [",".join(f"U+{ord(name):04X}" for name in part) for part in parts]
+
+
+def train_first(folder: Path, size: Size, characters: str, learned: bool, seed: int) -> None:
+    loss = ["--loss.name=normalized_softmax", "--model.dim=256"] if learned else []
+    succeed(
+        "train",
+        f"--run.dir={folder}",
+        f"--data.ranges={characters}",
+        f"--data.image_size={size.image_size}",
+        f"--data.batch_size={size.batch_size}",
+        f"--model.width={size.width}",
+        f"--train.epochs={size.epochs}",
+        f"--train.seed={seed}",
+        *loss,
+    )
+
+
+def succeed(*arguments: str) -> None:
+    if rootspace(arguments):
+        raise SystemExit(f"This failed: rootspace {' '.join(arguments)[:300]}")
+
+
+def extend_lsc(run: Path, folder: Path, size: Size, characters: str, memory: int, lr: float) -> Row:
+    """A step of `rootspace extend`; accuracies before its training."""
+    succeed(
+        *("extend", str(run), f"--run.dir={folder}", f"--data.ranges={characters}"),
+        *(f"--memory.size={memory}", f"--train.epochs={size.step_epochs}", f"--train.lr={lr}"),
+    )
+    data = files.make_data(files.read_config(folder)["data"])
+    data.setup()
+    return score(read_run(folder / files.START), data)
+
+
+def extend_learned(
+    run: Path, folder: Path, size: Size, characters: str, memory: int, lr: float, imprinted: bool
+) -> Row:
+    """The same step for a learned head, which gets a row for each new class."""
+    base, own = base_config(run), files.read_config(run)["data"]
+    config = {
+        **base,
+        "run": {**base["run"], "dir": str(folder)},
+        "train": {**base["train"], "epochs": size.step_epochs, "lr": lr},
+        "memory": {"size": memory, "policy": "balanced"},
+        files.PARENT: {"run": str(run), "weights": ""},
+        "data": {
+            "name": Grown.name,
+            "memory": str(folder / files.START / files.REPLAY),
+            "new": {**base["data"], "ranges": characters},
+            "old": [*own["old"], own["new"]] if own["name"] == Grown.name else [own],
+            "batch_size": size.batch_size,
+        },
+    }
+    settings = settings_from(TrainConfig, config["train"])
+    trained = read_run(run)
+    old_memory(run, folder / files.START / files.REPLAY, trained, config)
+    data = files.make_data(config["data"])
+    data.setup()
+    assert isinstance(data, Grown)
+    torch.manual_seed(settings.seed)
+    arguments = {key: value for key, value in config["loss"].items() if key != "name"}
+    dim: int = trained.embedder.network.dim  # pyright: ignore[reportAssignmentType]
+    head, old = NormalizedSoftmax(dim, data.num_classes, **arguments), trained.objective
+    assert isinstance(old, NormalizedSoftmax)
+    with torch.no_grad():
+        head.weight[: data.num_old] = old.weight
+        if imprinted:
+            new = new_means(trained, data)
+            head.weight[data.num_old :] = new * old.weight.norm(dim=-1).mean()
+    shape = (data.in_channels, data.image_size)
+    begun = TrainedRun(folder, config, trained.embedder, head, list(data.class_names), *shape)
+    before = score(begun, data)
+    kept = settings_from(MemoryConfig, config["memory"])
+    train_parts(
+        config,
+        settings,
+        folder,
+        data,
+        Parts(trained.embedder.train(), head.train(), None),
+        Console(stderr=True),
+        False,
+        lambda module: conclude_memory(folder, data, kept, settings.seed, module.embedder),
+    )
+    return before
+
+
+@torch.no_grad()
+def new_means(trained: TrainedRun, data: Grown) -> torch.Tensor:
+    """`[new classes, dim]` directions of the mean unit embeddings of the new classes."""
+    dim: int = trained.embedder.network.dim  # pyright: ignore[reportAssignmentType]
+    total = torch.zeros(data.num_classes - data.num_old, dim)
+    for images, labels in data.means_dataloader():
+        new = labels >= data.num_old
+        if bool(new.any()):
+            z = normalize(trained.embed(images[new]).float(), dim=-1)
+            total.index_add_(0, labels[new] - data.num_old, z)
+    return normalize(total, dim=-1)
+
+
+def rows_of(folder: Path, before: Row | None, step: int) -> Iterator[Row]:
+    """Accuracy of the classes of the first run, of all old ones, new ones and all, by epoch."""
+    images = {name: test["images"] for name, test in metrics_of(folder)["test"].items()}
+    epochs = [] if before is None else [{name: test["accuracy"] for name, test in before.items()}]
+    text = (folder / files.HISTORY).read_text(encoding="utf-8").splitlines()
+    for line in csv.DictReader(text):
+        values = {name: line[f"test/{name}/accuracy"] for name in images}
+        epochs.append({name: float(value) for name, value in values.items() if value != ""})
+    for epoch, accuracy in enumerate(epochs, 0 if before else 1):
+        if not accuracy:  # the warm-up
+            continue
+        groups = {
+            "first": [name for name in images if step_of(name) == 0],
+            "old": [name for name in images if step_of(name) < step],
+            "new": [name for name in images if step_of(name) == step],
+            "all": list(images),
+        }
+        yield {"step": step, "epoch": epoch} | {
+            group: sum(accuracy[n] * images[n] for n in names) / sum(images[n] for n in names)
+            for group, names in groups.items()
+            if names
+        }
+
+
+def step_of(test: str) -> int:
+    """A test set's step, by the end of its name."""
+    _, plus, step = test.rpartition("+")
+    return int(step) if plus else 0
+
+
+def metrics_of(folder: Path) -> Row:
+    return json.loads((folder / files.METRICS).read_text(encoding="utf-8"))
+
+
+def grow(out: Path, name: str, size: Size, rate: float, seed: int) -> list[Row]:
+    """All steps of a method at a learning rate."""
+    method, characters = METHODS[name], characters_of_steps(size, seed)
+    kind = "learned" if method.learned else "lsc"
+    run = out / f"first_{kind}_{seed}"
+    if not (run / files.METRICS).exists():
+        train_first(run, size, characters[0], method.learned, seed)
+    found = list(rows_of(run, None, 0))[-1:]
+    lr = rate * float(read_run(run).embedder.network.default_lr)  # pyright: ignore[reportArgumentType]
+    for step, some in enumerate(characters[1:], 1):
+        folder = out / f"{name}_{rate}_{seed}_{step}"
+        saved = out / f"{folder.name}.json"
+        if not saved.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed here
+            memory = size.memory if method.memory else 0
+            if method.learned:
+                before = extend_learned(run, folder, size, some, memory, lr, method.imprinted)
+            else:
+                before = extend_lsc(run, folder, size, some, memory, lr)
+            saved.write_text(json.dumps(before), encoding="utf-8")
+        before = json.loads(saved.read_text(encoding="utf-8"))
+        found += rows_of(folder, before, step)
+        run = folder
+    return [{"method": name, "rate": rate, "seed": seed, **row} for row in found]
+
+
+def report(rows: Sequence[Row]) -> str:
+    """A line a method and rate: old classes after each step and at their lowest, the end; %."""
+    last = max(row["step"] for row in rows)
+    header = ["method", "rate", "before", *(f"step {s}" for s in range(1, last + 1))]
+    lines = [[*header, "lowest", "first classes", "all classes"]]
+    for key in dict.fromkeys((row["method"], row["rate"]) for row in rows):
+        own = [row for row in rows if (row["method"], row["rate"]) == key]
+        ends = [final(own, step) for step in range(last + 1)]
+        olds = [[row["old"] for row in end] for end in ends[1:]]
+        lowest = [
+            min(row["old"] for row in own if row["seed"] == seed and row["step"])
+            for seed in {row["seed"] for row in own}
+        ]
+        values = [[row["all"] for row in ends[0]], *olds, lowest]
+        values += [[row[group] for row in ends[-1]] for group in ("first", "all")]
+        lines.append([key[0], f"{key[1]:g}", *(f"{100 * np.mean(v):.1f}" for v in values)])
+    lines.insert(1, ["---"] * len(lines[0]))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def final(rows: Sequence[Row], step: int) -> list[Row]:
+    """The last epoch of a step, for each seed."""
+    return list({row["seed"]: row for row in rows if row["step"] == step}.values())
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/growing"))
+    parser.add_argument("--quick", action="store_true", help="every method once, under a minute")
+    parser.add_argument("--only", nargs="+", choices=list(METHODS), metavar="METHOD")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--rates", type=float, nargs="+", help="learning rates, 1 as from scratch")
+    parser.add_argument("--memory", type=int, help="images of old classes to repeat")
+    options = parser.parse_args(arguments)
+    size = QUICK if options.quick else Size()
+    size.memory = size.memory if options.memory is None else options.memory
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
+    for seed in options.seeds:
+        for name in options.only or METHODS:
+            for rate in options.rates or size.rates:
+                rows += grow(options.out, name, size, rate, seed)
+    (options.out / "growing.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    text = report(rows)
+    (options.out / "growing.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

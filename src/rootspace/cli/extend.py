@@ -1,0 +1,68 @@
+"""`rootspace extend`: add the classes of new data to a trained run, in a new run folder.
+
+The run itself is only read: it answers as before while the extension trains. Settings are those of
+the run unless they are given; `--data.*` describe the new data. Classes that the run has already,
+by name or alias, get more images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rootspace.continual.extension import base_config, extend
+from rootspace.train import StoppedByUser
+
+from ._arguments import Parser
+from ._config import option, parse
+
+PROG = "rootspace extend"
+
+
+def run(arguments: list[str]) -> int:
+    parser = Parser(
+        prog=PROG,
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="Settings of `rootspace train`: --config, --run.dir, --data.*, --loss.*, --warmup.* "
+        "and --train.*; beside them\n--memory.size, most images of old classes to keep for "
+        "training (2000), and\n--memory.policy, which: balanced, herding or reservoir.",
+    )
+    parser.add_argument("run", type=Path, help="run folder that `rootspace train` wrote")
+    parser.add_argument("--resume", action="store_true", help="continue the extension in --run.dir")
+    options, rest = parser.parse_known_args(arguments)
+    folder = option(rest, "run.dir")
+    if folder is None:
+        raise ValueError("Argument '--run.dir' must name the folder of the extended run.")
+    config = _resumed(rest, folder) if options.resume else _settings(options.run, rest)
+    try:
+        command = shlex.join([*PROG.split(), *arguments])
+        extend(options.run, config, resume=options.resume, command=command)
+    except StoppedByUser:
+        print(
+            f"Stopped. Continue with: {PROG} {options.run} --resume --run.dir {folder}",
+            file=sys.stderr,
+        )
+        return 130
+    return 0
+
+
+def _resumed(rest: list[str], folder: str) -> dict[str, Any]:
+    others = [key for key in rest if key.startswith("--") and key.split("=")[0] != "--run.dir"]
+    if others:
+        raise ValueError(
+            f"Argument '--resume' takes no other settings than --run.dir, not {' '.join(others)}: "
+            f"those in {folder} hold."
+        )
+    return {"run": {"dir": folder}}
+
+
+def _settings(folder: Path, rest: list[str]) -> Mapping[str, Any]:
+    base = base_config(folder)
+    if option(rest, "data.name") not in (None, base["data"]["name"]):
+        base["data"] = {}  # of another kind: its settings begin anew
+    return parse(rest, base, prog=f"{PROG} RUN", memory=True)

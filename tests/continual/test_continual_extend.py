@@ -1,0 +1,378 @@
+"""`rootspace extend`: classes added to a trained run, which itself stays as it was."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import shutil
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+from safetensors.torch import load_file
+
+from rootspace.cli import main
+from rootspace.cli._config import parse
+from rootspace.continual import ClassRegistry
+from rootspace.continual.extension import LOWER_RATE, base_config, parts_of
+from rootspace.continual.extension import extend as extend_run
+from rootspace.continual.of_run import REGISTRY, class_map
+from rootspace.data import Characters, RelabelledImages, StoredImages
+from rootspace.data._base import Content
+from rootspace.train import AssignedObjective, WarmupObjective, read_run
+from rootspace.train.run_folder import make_data, read_config
+
+NEW = ["--data.num_classes=20", "--data.seed=1", "--train.epochs=2"]
+TESTS = ["DejaVuSansMono-BoldOblique", "DejaVuSerif-Italic"]
+
+
+def extend(run: Path, folder: Path, *settings: str) -> Path:
+    assert main(["extend", str(run), f"--run.dir={folder}", *settings]) == 0
+    return folder
+
+
+def error(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert main([str(a) for a in arguments]) == 2
+    return capsys.readouterr().err
+
+
+def output(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert main([str(a) for a in arguments]) == 0
+    return capsys.readouterr().out
+
+
+def contents(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(f.relative_to(folder)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+
+
+def history(folder: Path) -> list[dict[str, str]]:
+    text = (folder / "metrics.csv").read_text(encoding="utf-8")
+    return list(csv.DictReader(text.splitlines()))
+
+
+def check_grown(run: Path, folder: Path, count: int) -> None:
+    """Old names and vectors to the bit, the network's shape, `count` classes in all."""
+    before, after = read_run(run), read_run(folder)
+    number = len(before.names)
+    assert after.names[:number] == before.names and len(set(after.names)) == count
+    old, new = class_map(before), class_map(after)
+    assert old is not None and new is not None and new.num_classes == count
+    labels = torch.arange(number)
+    assert torch.equal(old.vectors(labels), new.vectors(labels))
+    assert old.vector_ids(labels) == new.vector_ids(labels)
+    assert len(set(new.vector_ids(torch.arange(count)))) == count
+    weights, grown = (load_file(f / "model.safetensors") for f in (run, folder))
+    assert {k: v.shape for k, v in weights.items()} == {k: v.shape for k, v in grown.items()}
+    assert any(not torch.equal(weights[k], grown[k]) for k in weights), "it was trained"
+
+
+@pytest.fixture(scope="module")
+def extended(trained_code: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Vectors chosen from the data: 40 classes and 20 new ones."""
+    before = contents(trained_code)
+    folder = extend(
+        trained_code, tmp_path_factory.mktemp("grown") / "run", *NEW, "--memory.size=150"
+    )
+    assert contents(trained_code) == before
+    return folder
+
+
+def test_old_classes_keep_names_vectors_and_the_network_its_shape(
+    trained_code: Path, extended: Path
+):
+    check_grown(trained_code, extended, 60)
+    start = read_run(extended / "start")
+    before = load_file(trained_code / "model.safetensors")
+    after = load_file(extended / "start/model.safetensors")
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    classes, final = class_map(start), class_map(read_run(extended))
+    assert classes is not None and final is not None
+    labels = torch.arange(60)
+    assert torch.equal(classes.vectors(labels), final.vectors(labels)), "none moved in training"
+
+
+def test_new_vectors_are_near_the_means_of_their_images(extended: Path):
+    trained, data = read_run(extended / "start"), make_data(read_config(extended)["data"])
+    data.setup()
+    images, labels = data.train_dataset.__getitems__(range(150, len(data.train_dataset)))
+    z = trained.embed(images)
+    means = torch.stack([z[labels == label].mean(dim=0) for label in range(40, 60)])
+    classes = class_map(trained)
+    assert classes is not None
+    near = torch.nn.functional.cosine_similarity(means, classes.vectors(torch.arange(40, 60)))
+    assert float(near.mean()) > 0.9
+
+
+def test_old_and_new_test_sets_are_evaluated_after_each_epoch(extended: Path):
+    rows = history(extended)
+    names = [*TESTS, *(f"{name}+1" for name in TESTS)]
+    assert len(rows) == 2
+    for row in rows:
+        assert [key for key in row if key.startswith("test/")] == [
+            f"test/{name}/accuracy" for name in names
+        ]
+        assert all(0 <= float(row[f"test/{name}/accuracy"]) <= 1 for name in names)
+    metrics = json.loads((extended / "metrics.json").read_text())
+    assert {name: test["images"] for name, test in metrics["test"].items()} == dict(
+        zip(names, (40, 40, 20, 20), strict=True)
+    )
+
+
+def test_memory_holds_its_bound(extended: Path):
+    used, kept = StoredImages(extended / "start/replay"), StoredImages(extended / "replay")
+    assert len(used) == len(kept) == 150
+    assert sorted(Counter(used.labels.tolist()).values()) == [3] * 10 + [4] * 30
+    assert sorted(Counter(kept.labels.tolist()).values()) == [2] * 30 + [3] * 30
+    # What is kept of old classes was in the memory, and labels are right: as RUN's data have them.
+    data = make_data(read_config(extended)["data"]["old"][0])
+    data.setup()
+    images, labels = data.train_dataset.__getitems__(range(len(data.train_dataset)))
+    there = {(int(c), x.numpy().tobytes()) for x, c in zip(images, labels, strict=True)}
+    for memory in (used, kept):
+        images, labels = memory.__getitems__(range(150))
+        old = {(int(c), x.numpy().tobytes()) for x, c in zip(images, labels, strict=True) if c < 40}
+        assert old <= there
+        there = old
+    assert kept.class_names == read_run(extended).names
+
+
+def test_it_is_a_run_for_every_command(extended: Path, tmp_path: Path, capsys):
+    metrics = json.loads((extended / "metrics.json").read_text())
+    assert metrics["num_classes"] == 60 and metrics["old_classes"] == 40
+    assert (metrics["replayed_images"], metrics["remembered_images"]) == (150, 150)
+    assert json.loads(output(capsys, "evaluate", extended, "--json")) == metrics["test"]
+    samples = extended / "samples"
+    rows = json.loads(output(capsys, "predict", extended, samples, "--top=2", "--format=json"))
+    assert len(rows) == 12 and all(len(row["answers"]) == 2 for row in rows)
+    output(capsys, "embed", extended, samples, f"--out={tmp_path / 'z.parquet'}")
+    output(capsys, "export", extended, f"--out={tmp_path / 'model.onnx'}")
+    output(capsys, "report", extended)
+    copy = shutil.copytree(extended, tmp_path / "copy")
+    assert output(capsys, "classes", copy, "list", "--limit=100").count("\n") == 62
+    assert json.loads(output(capsys, "evaluate", copy, "--json")) == metrics["test"]
+
+
+def test_its_config_names_its_parent(trained_code: Path, extended: Path):
+    config, before = read_config(extended), read_config(trained_code)
+    assert config["parent"]["run"] == str(trained_code)
+    assert config["train"]["lr"] == pytest.approx(LOWER_RATE * before["train"]["lr"])
+    assert config["warmup"] == {**before["warmup"], "reassign": "never"}
+    for section in ("model", "classes", "loss"):
+        assert config[section] == before[section]
+    assert base_config(extended)["train"]["lr"] == config["train"]["lr"], "not lowered again"
+
+
+def test_its_config_is_one_of_train_too(extended: Path):
+    config = parse([f"--config={extended / 'config.yaml'}"], prog="rootspace train")
+    written = read_config(extended)
+    assert set(written) - set(config) == {"memory", "parent"}
+    assert config["data"] == written["data"] and config["train"] == written["train"]
+
+
+def test_training_goes_on_as_it_was(extended: Path):
+    config = read_config(extended)
+    parts = parts_of(read_run(extended / "start"), config)
+    assert isinstance(parts.objective, WarmupObjective) and parts.objective.ready
+    assert parts.objective.config.weight and not parts.objective.due(2, 2)
+    assert parts.embedder.training and parts.objective.training
+    config["classes"]["assignment"] = "file"
+    parts = parts_of(read_run(extended / "start"), config)
+    assert type(parts.objective) is AssignedObjective and not parts.objective.due(2, 2)
+
+
+def test_formula_by_a_config_file(trained_formula: Path, tmp_path: Path):
+    settings = {
+        "data": {"num_classes": 2, "seed": 1},
+        "train": {"epochs": 1, "label_noise": 0.1},
+        "memory": {"policy": "reservoir", "size": 90},
+    }
+    (tmp_path / "more.yaml").write_text(yaml.safe_dump(settings))
+    folder = extend(trained_formula, tmp_path / "run", f"--config={tmp_path / 'more.yaml'}")
+    check_grown(trained_formula, folder, 42)
+    assert len(StoredImages(folder / "replay")) == 90
+
+
+def test_a_second_extension_needs_the_memory_only(extended: Path, tmp_path: Path, capsys):
+    run = shutil.copytree(extended, tmp_path / "run")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["data"]["old"][0]["test_fonts"] = ["NoSuchFont"]
+    config["data"]["new"]["test_fonts"] = ["NoSuchFont"]
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    settings = [
+        "--data.num_classes=10",
+        "--data.seed=2",
+        "--data.test_fonts=null",
+        "--train.epochs=1",
+        "--memory.policy=herding",
+    ]
+    before = contents(run)
+    folder = extend(run, tmp_path / "next", *settings)
+    assert contents(run) == before, "its memory was carried, not changed"
+    assert "Old test sets are left out" in capsys.readouterr().err
+    check_grown(run, folder, 70)
+    assert list(json.loads((folder / "metrics.json").read_text())["test"]) == [
+        f"{name}+2" for name in TESTS
+    ]
+    used = StoredImages(folder / "start/replay")
+    assert used.labels.tolist() == StoredImages(run / "replay").labels.tolist()
+    kept = StoredImages(folder / "replay")  # size 150 is that of the run before
+    assert sorted(Counter(kept.labels.tolist()).values()) == [2] * 60 + [3] * 10
+
+
+def test_without_memory_when_the_data_are_gone(code_run: Path, tmp_path: Path, capsys):
+    config = (code_run / "config.yaml").read_text()
+    (code_run / "config.yaml").write_text(config.replace("test_fonts: null", "test_fonts: [None]"))
+    arguments = [
+        "extend",
+        code_run,
+        f"--run.dir={tmp_path / 'new'}",
+        *NEW,
+        "--data.test_fonts=null",
+    ]
+    message = error(capsys, *arguments)
+    assert "'memory.size' must be 0, not 2000" in message and "no replay memory" in message
+    assert not (tmp_path / "new").exists()
+    assert main([str(a) for a in [*arguments, "--memory.size=0"]]) == 0
+    check_grown(code_run, tmp_path / "new", 60)
+    assert len(StoredImages(tmp_path / "new/replay")) == 0
+    assert json.loads((tmp_path / "new/metrics.json").read_text())["replayed_images"] == 0
+
+
+def test_classes_that_exist_get_more_images(code_run: Path, tmp_path: Path, capsys):
+    names = read_run(code_run).names
+    output(capsys, "classes", code_run, "rename", names[3], "third")
+    output(capsys, "classes", code_run, "alias", names[5], "fifth")
+    output(capsys, "classes", code_run, "retire", names[7])
+    before = contents(code_run)
+    for name in ("third", "fifth", names[1], names[3], "new"):
+        for split, count in (("train", 4), ("val", 1)):
+            (tmp_path / "images" / split / name).mkdir(parents=True)
+            for i in range(count):
+                noise = np.random.default_rng(i).integers(0, 255, (16, 16), dtype=np.uint8)
+                Image.fromarray(noise).save(tmp_path / "images" / split / name / f"{i}.png")
+    data = [
+        "--data.name=image_folder",
+        f"--data.root={tmp_path / 'images'}",
+        "--data.image_size=16",
+        "--data.grayscale=true",
+        "--data.batch_size=32",
+    ]
+    folder = extend(code_run, tmp_path / "new", *data, "--train.epochs=1", "--memory.size=80")
+    assert contents(code_run) == before
+    check_grown(code_run, folder, 41)
+    config = read_config(folder)["data"]["new"]
+    assert config["same"] == {"third": names[3], "fifth": names[5]}
+    grown = make_data(read_config(folder)["data"])
+    grown.setup()
+    counts = torch.bincount(grown.train_dataset.labels[80:]).tolist()
+    assert {label: n for label, n in enumerate(counts) if n} == {1: 4, 3: 8, 5: 4, 40: 4}
+    with ClassRegistry(folder / REGISTRY) as registry:
+        assert registry.retired().tolist() == [7] and len(registry) == 41
+        assert registry.entry("new").label == 40 and registry.entry("new").images == 4
+        assert registry.entry("third").images == 10 + 8 and registry.entry("fifth").images == 14
+        last = registry.history()[-1]
+        assert last.command.startswith("rootspace extend") and last.source == "image_folder"
+    answers = output(capsys, "predict", folder, folder / "samples", "--top=40", "--format=csv")
+    assert "new" in answers and "third" in answers and f",{names[7]}," not in answers
+
+
+def test_a_new_class_needs_an_image(trained_code: Path, tmp_path: Path, monkeypatch):
+    config = base_config(trained_code)
+    config["data"] |= {"num_classes": 20, "seed": 1}
+    config["run"]["dir"] = str(tmp_path / "new")
+    read = Characters._read
+
+    def without_the_last(self: Characters) -> Content:
+        content = read(self)
+        if len(content.class_names) != 20:
+            return content
+        rows = (content.train.labels < 19).nonzero()[:, 0]
+        some = RelabelledImages(content.train, content.train.labels[rows], rows)
+        return replace(content, train=some)
+
+    monkeypatch.setattr(Characters, "_read", without_the_last)
+    with pytest.raises(ValueError, match="a training image of every new class"):
+        extend_run(trained_code, config)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_registry_with_more_classes(formula_run: Path, tmp_path: Path, capsys):
+    output(capsys, "classes", formula_run, "list")
+    with ClassRegistry(formula_run / REGISTRY) as registry:
+        registry.add(["one more"], [41])
+    arguments = ["extend", formula_run, f"--run.dir={tmp_path / 'new'}", *NEW]
+    assert "40 classes of the run at most, not 41" in error(capsys, *arguments)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["--model.width=8"], "'model.width' must stay 4"),
+        (["--classes.seed=1"], "'classes.seed' must stay 0"),
+        (["--loss.name=in_batch_softmax"], "'loss.name' must stay 'cosine'"),
+        (["--run.class_means=true"], "'run.class_means' must be left out"),
+        (["--run.baselines=[linear_ce]"], "'run.baselines' must be left out"),
+        (["--data.image_size=24"], "'data.image_size': the run takes images of 1 x 16 x 16"),
+        (["--data.unique_labels=all"], "'data.unique_labels' must be left out"),
+        (["--data.num_classes=1"], "'num_classes' must be at least 2"),
+        (["--data.name=pictures"], "'data.name' must be one of"),
+        (["--memory.size=-1"], "'memory.size' must be at least 0, not -1"),
+        (["--memory.policy=newest"], "newest"),
+        (["--train.epochs=0"], "'train.epochs' must be at least 1"),
+        (["--train.lr=-1"], "'train.lr' must be positive"),
+        (["--resume"], "is not a run folder"),
+        (["--resume", "--train.epochs=3"], "'--resume' takes no other settings"),
+    ],
+)
+def test_bad_settings(trained_code: Path, tmp_path: Path, capsys, settings, message: str):
+    folder = tmp_path / "new"
+    given = [f"--run.dir={folder}", *([] if "--resume" in settings else NEW), *settings]
+    assert message in error(capsys, "extend", trained_code, *given)
+    assert not folder.exists()
+
+
+def test_bad_folders(trained_code: Path, trained_formula: Path, extended: Path, tmp_path, capsys):
+    new = f"--run.dir={tmp_path / 'new'}"
+    assert "--run.dir" in error(capsys, "extend", trained_code, *NEW)
+    assert "is not a run folder" in error(capsys, "extend", tmp_path, new)
+    assert "must lie outside" in error(
+        capsys, "extend", trained_code, *NEW, f"--run.dir={trained_code / 'more'}"
+    )
+    assert "must be new or empty" in error(
+        capsys, "extend", trained_code, *NEW, f"--run.dir={extended}"
+    )
+    learned = trained_code / "baselines/normalized_softmax"
+    assert "has a learned head (normalized_softmax)" in error(capsys, "extend", learned, *NEW, new)
+    message = error(capsys, "extend", trained_formula, *NEW, new)
+    assert "at most 2 new classes, not 20" in message and "RootA(6)" in message
+    assert "extends no run" in error(
+        capsys, "extend", trained_code, "--resume", f"--run.dir={trained_formula}"
+    )
+    assert not (tmp_path / "new").exists()
+    part = shutil.copytree(extended, tmp_path / "part")
+    shutil.rmtree(part / "start")
+    for name in ("metrics.json", "model.safetensors"):
+        (part / name).unlink()
+    resume = ["--resume", f"--run.dir={part}"]
+    assert "must be the run that" in error(capsys, "extend", trained_formula, *resume)
+    assert f"rootspace extend {trained_code} --resume" in error(capsys, "evaluate", part)
+    assert "extends another run" in error(capsys, "train", *resume)
+    assert "is not a finished run" in error(capsys, "extend", part, *NEW, new)
+
+
+def test_resuming_a_finished_extension_changes_nothing(trained_code: Path, extended: Path):
+    before = contents(extended)
+    extend(trained_code, extended, "--resume")
+    after = contents(extended)
+    assert {k: v for k, v in before.items() if k != "report.html"} == {
+        k: v for k, v in after.items() if k != "report.html"
+    }
