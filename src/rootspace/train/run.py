@@ -174,7 +174,7 @@ def build_parts(config: Mapping[str, Any], data: ImageData) -> Parts:
     dim = CODE_DIM if dim is None else dim
     network = build_network(config["model"], dim, data.in_channels, data.image_size)
     embedder, assigner = Embedder(network, data.mean, data.std), None
-    if init := _from(RunConfig, config["run"]).init:
+    if init := settings_from(RunConfig, config["run"]).init:
         embedder = files.read_network(init, embedder)
     if system is not None and settings.assignment != "random":
         assigner = make_assigner(settings, system, embedder, data)
