@@ -45,7 +45,7 @@ def test_init(first: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--run.init=nowhere"], "'run.init': nowhere is not a finished run"),
+        (["--run.init=nowhere"], "'run.init': nowhere is not a run folder"),
         (["--classes.system=RootA(6)"], "the network of"),
         (["--classes.system=RootA(5)", "--model.width=5"], "is another one: size mismatch"),
     ],
