@@ -360,6 +360,13 @@ def number(value: float | None, missing: str = "") -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
+def figure(row: Row | None, column: str) -> str:
+    """A value of a row; its status where it could not be measured."""
+    if row is None:
+        return ""
+    return number(row[column]) if row["status"] == "ok" else row["status"]
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]

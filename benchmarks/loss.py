@@ -314,9 +314,9 @@ def report(results: Results, batch: int) -> str:
         if not any(cells):
             continue
         times.append([name, *(_ratio(cell) for cell in cells)])
-        memory.append([name, *(_figure(cell, "mb") for cell in cells)])
+        memory.append([name, *(_common.figure(cell, "mb") for cell in cells)])
         if system is None:
-            updates.append([name, *(_figure(cell, "update_ms") for cell in cells)])
+            updates.append([name, *(_common.figure(cell, "update_ms") for cell in cells)])
     parts = [
         f"### Batch {batch}",
         f"Forward and backward, ms (and as a multiple of {REFERENCE} in the same process, "
@@ -330,14 +330,8 @@ def report(results: Results, batch: int) -> str:
     return "\n\n".join(parts)
 
 
-def _figure(row: Row | None, column: str) -> str:
-    if row is None:
-        return ""
-    return number(row[column]) if row["status"] == "ok" else row["status"]
-
-
 def _ratio(row: Row | None) -> str:
-    text = _figure(row, "ms")
+    text = _common.figure(row, "ms")
     if row is None or row["reference_ms"] is None:
         return text
     return f"{text} ({number(row['ms'] / row['reference_ms'])}x)"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import _common
 import torch
-from _common import Cell, Results, Row, Settings, number
+from _common import Cell, Results, Row, Settings
 from torch import nn
 
 from rootspace.classes import ClassMap, code_for
@@ -101,7 +101,7 @@ def report(results: Results) -> str:
     for method in METHODS:
         rows = [results.find(method=method, classes=count) for count in counts]
         times.append([method, *(_ratio(row) for row in rows)])
-        memory.append([method, *(_text(row, "mb") for row in rows)])
+        memory.append([method, *(_common.figure(row, "mb") for row in rows)])
     header = ["method", *(f"{count:,}" for count in counts)]
     return "\n\n".join(
         [
@@ -113,14 +113,8 @@ def report(results: Results) -> str:
     )
 
 
-def _text(row: Row | None, column: str) -> str:
-    if row is None:
-        return ""
-    return number(row[column]) if row["status"] == "ok" else row["status"]
-
-
 def _ratio(row: Row | None) -> str:
-    text = _text(row, "ms")
+    text = _common.figure(row, "ms")
     if row is None or row["status"] != "ok":
         return text
     return f"{text} ({row['ms'] / row['reference_ms']:.2f}x)"

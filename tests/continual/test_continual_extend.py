@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from commands import error, output
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -35,16 +36,6 @@ TESTS = ["DejaVuSansMono-BoldOblique", "DejaVuSerif-Italic"]
 def extend(run: Path, folder: Path, *settings: str) -> Path:
     assert main(["extend", str(run), f"--run.dir={folder}", *settings]) == 0
     return folder
-
-
-def error(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    assert main([str(a) for a in arguments]) == 2
-    return capsys.readouterr().err
-
-
-def output(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    assert main([str(a) for a in arguments]) == 0
-    return capsys.readouterr().out
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import error, output
 
 from rootspace.classes import ClassMap
 from rootspace.cli import main
@@ -17,16 +18,6 @@ from rootspace.continual import ClassRegistry
 from rootspace.continual.of_run import REGISTRY, class_map, create_registry, open_registry
 from rootspace.systems import Orbit
 from rootspace.train import read_run
-
-
-def output(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    assert main([str(a) for a in arguments]) == 0
-    return capsys.readouterr().out
-
-
-def error(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    assert main([str(a) for a in arguments]) == 2
-    return capsys.readouterr().err
 
 
 def predicted(capsys: pytest.CaptureFixture[str], folder: Path, *more: str) -> list[list[str]]:

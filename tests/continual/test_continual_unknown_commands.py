@@ -7,23 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import error, output
 from PIL import Image
 
-from rootspace.cli import main
 from rootspace.continual import Rejector
 from rootspace.continual.of_run import REJECTOR, class_map
 from rootspace.data import Characters
 from rootspace.train import read_run
-
-
-def output(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    assert main([str(a) for a in arguments]) == 0
-    return capsys.readouterr().out
-
-
-def error(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    assert main([str(a) for a in arguments]) == 2
-    return capsys.readouterr().err
 
 
 @pytest.fixture(scope="session")

@@ -40,8 +40,8 @@ from rootspace.data import (
 )
 from rootspace.train import Embedder, LSCModule, TrainConfig, TrainedRun, WarmupConfig, read_run
 from rootspace.train import run_folder as files
-from rootspace.train.build import build_loss
-from rootspace.train.objectives import AssignedObjective, VectorObjective, WarmupObjective
+from rootspace.train.build import build_assigned_objective, build_loss
+from rootspace.train.objectives import VectorObjective
 from rootspace.train.run import Parts, check_folder, conclude, settings_from, train_parts
 
 from ._memory_config import MemoryConfig
@@ -298,19 +298,12 @@ def parts_of(trained: TrainedRun, config: Mapping[str, Any]) -> Parts:
         config: of the extension.
     """
     assert isinstance(trained.objective, VectorObjective)
-    classes = trained.objective.classes
-
-    def make_loss(some: ClassMap) -> Any:
-        return build_loss(config["loss"], some)
-
-    assignment = config["classes"]["assignment"]
-    if assignment == "warmup":
-        objective = WarmupObjective(make_loss, settings_from(WarmupConfig, config["warmup"]), 0)
-        objective.settle(classes)
-    elif assignment == "random":
-        objective = VectorObjective(make_loss(classes))
+    classes, assignment = trained.objective.classes, config["classes"]["assignment"]
+    if assignment == "random":
+        objective = VectorObjective(build_loss(config["loss"], classes))
     else:
-        objective = AssignedObjective(make_loss)
+        warmup = settings_from(WarmupConfig, config["warmup"])
+        objective = build_assigned_objective(config["loss"], assignment, warmup, 0)
         objective.settle(classes)
     return Parts(trained.embedder.train(), objective.train(), None)
 

@@ -1,7 +1,8 @@
-"""Millions of short strings in two arrays."""
+"""Sequences of strings that are no lists: made when asked for, or millions in two arrays."""
 
 from __future__ import annotations
 
+import abc
 from array import array
 from collections.abc import Iterable, Sequence
 from typing import overload
@@ -9,7 +10,23 @@ from typing import overload
 import numpy as np
 
 
-class Strings(Sequence[str]):
+class LazyStrings(Sequence[str], abc.ABC):
+    """Strings that are made when they are asked for. Subclasses have a length and `_at`."""
+
+    @abc.abstractmethod
+    def _at(self, place: int) -> str:
+        """The string at a place in [0, len(self))."""
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[str]: ...
+    def __getitem__(self, index: int | slice) -> str | list[str]:
+        places = range(len(self))[index]
+        return [self._at(i) for i in places] if isinstance(places, range) else self._at(places)
+
+
+class Strings(LazyStrings):
     """An immutable sequence of strings in a few bytes more than their letters.
 
     A list of them costs about 60 bytes more each, and worker processes copy it: reading a Python
@@ -47,14 +64,6 @@ class Strings(Sequence[str]):
 
     def __len__(self) -> int:
         return len(self.ends)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        places = range(len(self))[index]
-        return [self._at(i) for i in places] if isinstance(places, range) else self._at(places)
 
     def _at(self, place: int) -> str:
         start = int(self.ends[place - 1]) if place else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias, overload
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ._datasets import Batch, LabelledImages
 from ._errors import DataError
+from ._strings import LazyStrings
 
 UniqueLabels: TypeAlias = int | Literal["all"] | None
 """How many images become classes of their own; None leaves the classes as they are."""
@@ -41,7 +42,7 @@ class UniqueImages(LabelledImages):
         return self.images.name(int(self.rows[index]))
 
 
-class ImageNames(Sequence[str]):
+class ImageNames(LazyStrings):
     """Label -> name for `UniqueImages`, made when it is asked for.
 
     Where the image comes from; for one without a name its class and its place in the data set, as
@@ -59,17 +60,9 @@ class ImageNames(Sequence[str]):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        places = range(len(self))[index]
-        return [self._at(i) for i in places] if isinstance(places, range) else self._at(places)
-
-    def _at(self, label: int) -> str:
-        row = int(self.dataset.rows[label])
-        own = self.dataset.name(label)
+    def _at(self, place: int) -> str:
+        row = int(self.dataset.rows[place])
+        own = self.dataset.name(place)
         return (
             f"{self.class_names[int(self.dataset.images.labels[row])]} #{row}"
             if own is None

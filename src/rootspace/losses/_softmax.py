@@ -37,7 +37,7 @@ class SystemSoftmaxLoss(ClassLoss):
                 f"Argument 'classes': the softmax over all of {system!r} has {system.num_states:,} "
                 f"states, more than {MOST_STATES:,}; take InBatchSoftmaxLoss or CosineLoss."
             )
-        self.scale = classes.system.scale_for(0.9) if scale is None else positive("scale", scale)
+        self.scale = system.scale_for(0.9) if scale is None else positive("scale", scale)
         self.margin = not_negative("margin", margin)
         # Beside a margin the rounding of the vectors shows: see the function.
         self.exact_vectors = margin > 0

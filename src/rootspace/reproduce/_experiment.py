@@ -213,6 +213,14 @@ class Row:
     digits: int = 1
 
 
+def training_accuracy(
+    where: str, setting: str, paper: float | str, part: str, criterion: Criterion
+) -> Row:
+    """The row of a table that gives the accuracy on the training images, in %."""
+    column = "training accuracy, %"
+    return Row(setting, column, paper, where, part, "train_accuracy", criterion)
+
+
 @dataclass(frozen=True)
 class Chart:
     """Curves over epochs to draw: part -> its label."""

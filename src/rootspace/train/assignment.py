@@ -7,6 +7,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from rootspace.classes import Assignment, ClassMeans, assign
 from rootspace.data import ImageData
@@ -176,14 +177,21 @@ def read_teacher(folder: str, data: ImageData, device: torch.device) -> TrainedR
 
 
 @torch.no_grad()
-def embed_means(embedder: Embedder, data: ImageData) -> ClassMeans:
-    """Mean embedding of the training images of each class, over all processes; one pass."""
+def embed_means(embedder: Embedder, data: ImageData, unit: bool = False) -> ClassMeans:
+    """Mean embedding of the training images of each class, over all processes; one pass.
+
+    Args:
+        embedder: in evaluation mode during the pass.
+        data: set up.
+        unit: of the embeddings scaled to unit length.
+    """
     device = embedder.mean.device
     means = ClassMeans(data.num_classes, embedder.network.dim)  # pyright: ignore[reportArgumentType]
     training = embedder.training
     embedder.eval()
     for images, labels in data.means_dataloader():
-        means.add(embedder(images.to(device)), labels)
+        z = embedder(images.to(device))
+        means.add(normalize(z.float(), dim=-1) if unit else z, labels)
     embedder.train(training)
     means.reduce(device)
     return means

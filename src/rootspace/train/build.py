@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -13,8 +14,15 @@ from rootspace.models import Encoder, TimmBackbone
 from rootspace.systems import RootA, VectorSystem, system_from
 
 from .class_vectors import open_array, read_table
-from .config import TABLE, ClassesConfig
-from .objectives import LEARNED_LOSSES, VECTOR_LOSSES, Objective, VectorObjective
+from .config import TABLE, ClassesConfig, WarmupConfig
+from .objectives import (
+    LEARNED_LOSSES,
+    VECTOR_LOSSES,
+    AssignedObjective,
+    Objective,
+    VectorObjective,
+    WarmupObjective,
+)
 
 
 def build_system(config: ClassesConfig, num_classes: int, dim: int | None) -> VectorSystem:
@@ -93,6 +101,23 @@ def build_loss(config: Mapping[str, Any], classes: ClassMap) -> ClassLoss:
     """
     arguments = {key: value for key, value in config.items() if key != "name"}
     return VECTOR_LOSSES[config["name"]](classes, **arguments)
+
+
+def build_assigned_objective(
+    config: Mapping[str, Any], assignment: str, warmup: WarmupConfig, epochs: int
+) -> AssignedObjective:
+    """The loss that `loss.name` names, for classes that get their vectors from the data.
+
+    Args:
+        config: `name` and the arguments of that loss.
+        assignment: of `ClassesConfig`, not `random`.
+        warmup: settings of the warm-up, for the assignment `warmup`.
+        epochs: of the warm-up, 0 where it is over.
+    """
+    make_loss = partial(build_loss, config)
+    if assignment == "warmup":
+        return WarmupObjective(make_loss, warmup, epochs)
+    return AssignedObjective(make_loss)
 
 
 def build_objective(

@@ -10,29 +10,22 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from rootspace.classes import ClassMeans
 from rootspace.data import ImageData
 
+from .assignment import embed_means
 from .module import LSCModule
 
 SHOWN_CLASSES, SHOWN_VECTORS, SHOWN_EMBEDDINGS, SHOWN_CONFUSIONS, SAMPLES = 24, 2000, 2000, 24, 12
 
 
-@torch.no_grad()
 def class_means(module: LSCModule, data: ImageData) -> Tensor:
     """`[num_classes, dim]` directions of the mean unit embeddings of the training images.
 
     Args:
-        module: trained; put into evaluation mode here.
+        module: trained.
         data: set up.
     """
-    module.eval()
-    dim: int = module.embedder.network.dim  # pyright: ignore[reportAssignmentType]
-    means = ClassMeans(data.num_classes, dim)
-    for images, labels in data.means_dataloader():
-        z = module.embedder(images.to(module.device))
-        means.add(torch.nn.functional.normalize(z.float(), dim=-1), labels)
-    means.reduce(module.device)
+    means = embed_means(module.embedder, data, unit=True)
     return torch.nn.functional.normalize(means.means(), dim=-1)
 
 

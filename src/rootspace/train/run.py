@@ -26,7 +26,13 @@ from rootspace.report import write_report
 
 from . import run_folder as files
 from .assignment import Assigner, make_assigner
-from .build import build_loss, build_network, build_objective, build_system
+from .build import (
+    build_assigned_objective,
+    build_loss,
+    build_network,
+    build_objective,
+    build_system,
+)
 from .callbacks import Checkpoints, Display, History, StoppedByUser
 from .config import ClassesConfig, RunConfig, TrainConfig, WarmupConfig
 from .embedder import Embedder
@@ -36,7 +42,6 @@ from .module import LSCModule
 from .objectives import (
     LEARNED_LOSSES,
     VECTOR_LOSSES,
-    AssignedObjective,
     Objective,
     VectorObjective,
     WarmupObjective,
@@ -182,14 +187,10 @@ def build_parts(config: Mapping[str, Any], data: ImageData) -> Parts:
         build_loss(loss, ClassMap.assigned(system, system.quantize(torch.ones(1, system.dim))))
     if system is None:
         objective = build_objective(loss, None, dim, data.num_classes)
-    elif settings.assignment == "warmup":
-        objective = WarmupObjective(
-            lambda classes: build_loss(loss, classes),
-            warmup,
-            warmup.epochs_of(config["train"]["epochs"]),
-        )
     elif settings.assignment != "random":
-        objective = AssignedObjective(lambda classes: build_loss(loss, classes))
+        first = settings.assignment == "warmup"
+        epochs = warmup.epochs_of(config["train"]["epochs"]) if first else 0
+        objective = build_assigned_objective(loss, settings.assignment, warmup, epochs)
     else:
         classes = ClassMap(
             system, data.num_classes, settings.order, settings.seed, data.class_names
@@ -258,9 +259,10 @@ def train_parts(
             raise
     module.assign_if_due(settings.epochs)  # of a run that was killed between that and its figures
     peak = peak_megabytes(trainer.strategy.root_device)
+    # Each process of a distributed run takes its part of the means.
+    means = class_means(module, data) if config["run"]["class_means"] else None
     if not trainer.is_global_zero:
         return {}
-    means = class_means(module, data) if config["run"]["class_means"] else None
     tests, arrays = evaluate(module, data, means)
     files.write_model(folder, parts.embedder, parts.objective, shape, data.class_names)
     files.write_arrays(folder / files.EVALUATION, arrays)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 
-from .._experiment import Chart, Criterion, Experiment, Row, Scale, Settings
+from .._experiment import Chart, Criterion, Experiment, Scale, Settings, training_accuracy
 from .._measures import MEANS, MIXED, means_picture, save_means
 from .._settings import settings
 from .._training import training
@@ -58,8 +58,6 @@ SLOWER = Criterion(
         < statistics.mean(f.curve("ceembs", "train_accuracy"))
     ),
 )
-COLUMN = "training accuracy, %"
-
 EXPERIMENT = Experiment(
     "table4",
     __doc__ or "",
@@ -69,10 +67,10 @@ EXPERIMENT = Experiment(
         training("mixed", matching(MIXED), minutes=2.1, needs=["ce"]),
     ],
     [
-        Row("cross-entropy", COLUMN, 96, "Table 4, exp. 1", "ce", "train_accuracy", SAME),
-        Row("CEembs", COLUMN, 95, "Table 4, exp. 2", "ceembs", "train_accuracy", SAME),
-        Row("CEembs, mixed", COLUMN, 95, "Table 4, exp. 3", "mixed", "train_accuracy", MIXED_SAME),
-        Row("CEembs, mixed: slower", COLUMN, "", "Fig. 5", "mixed", "train_accuracy", SLOWER),
+        training_accuracy("Table 4, exp. 1", "cross-entropy", 96, "ce", SAME),
+        training_accuracy("Table 4, exp. 2", "CEembs", 95, "ceembs", SAME),
+        training_accuracy("Table 4, exp. 3", "CEembs, mixed", 95, "mixed", MIXED_SAME),
+        training_accuracy("Fig. 5", "CEembs, mixed: slower", "", "mixed", SLOWER),
     ],
     seeds=2,
     charts=[

@@ -19,7 +19,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .._experiment import Chart, Criterion, Experiment, Part, Row, Scale, Settings
+from .._experiment import (
+    Chart,
+    Criterion,
+    Experiment,
+    Part,
+    Row,
+    Scale,
+    Settings,
+    training_accuracy,
+)
 from .._settings import settings
 from .._training import training
 
@@ -58,10 +67,9 @@ BETWEEN = Criterion(
 
 def _row(number: int, loss: str, dim: int, paper: float, criterion: Criterion) -> Row:
     words = {"dist": "distance (6)", "cos": "cosine (11)", "both": "distance + cosine"}
-    return Row(
-        f"{words[loss]}, {dim} dimensions", "training accuracy, %", paper,
-        f"Table 5, exp. {number}", f"{loss}_{dim}", "train_accuracy", criterion,
-    )  # fmt: skip
+    setting = f"{words[loss]}, {dim} dimensions"
+    where = f"Table 5, exp. {number}"
+    return training_accuracy(where, setting, paper, f"{loss}_{dim}", criterion)
 
 
 EXPERIMENT = Experiment(

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .._experiment import Chart, Criterion, Experiment, Part, Row, Scale, Settings
+from .._experiment import Chart, Criterion, Experiment, Part, Scale, Settings, training_accuracy
 from .._settings import settings
 from .._training import training
 
@@ -47,22 +47,15 @@ AUGMENTED = Criterion(
 )
 
 
-def _row(number: int, setting: str, paper: float | str, part: str, criterion: Criterion) -> Row:
-    return Row(
-        setting, "training accuracy, %", paper, f"Table 6, exp. {number}", part, "train_accuracy",
-        criterion,
-    )  # fmt: skip
-
-
 EXPERIMENT = Experiment(
     "table6",
     __doc__ or "",
     [part(system, augmented) for augmented in (False, True) for system in SYSTEMS],
     [
-        _row(1, "A_n", 98, "an", PLAIN),
-        _row(2, "A_n, augmentation", "-", "an_augmented", AUGMENTED),
-        _row(3, "A_np", 98, "anp", PLAIN),
-        _row(4, "A_np, augmentation", 94, "anp_augmented", AUGMENTED),
+        training_accuracy("Table 6, exp. 1", "A_n", 98, "an", PLAIN),
+        training_accuracy("Table 6, exp. 2", "A_n, augmentation", "-", "an_augmented", AUGMENTED),
+        training_accuracy("Table 6, exp. 3", "A_np", 98, "anp", PLAIN),
+        training_accuracy("Table 6, exp. 4", "A_np, augmentation", 94, "anp_augmented", AUGMENTED),
     ],
     charts=[
         Chart(

@@ -19,7 +19,16 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping
 
-from .._experiment import Chart, Criterion, Experiment, Part, Row, Scale, Settings
+from .._experiment import (
+    Chart,
+    Criterion,
+    Experiment,
+    Part,
+    Row,
+    Scale,
+    Settings,
+    training_accuracy,
+)
 from .._measures import MEANS, save_means
 from .._settings import settings
 from .._training import training
@@ -84,24 +93,18 @@ SLOWER = Criterion(
 )
 
 
-def _row(number: int, setting: str, paper: float | str, part: str, criterion: Criterion) -> Row:
-    return Row(
-        setting, "training accuracy, %", paper, f"Table 7, exp. {number}", part, "train_accuracy",
-        criterion,
-    )  # fmt: skip
-
-
 EXPERIMENT = Experiment(
     "table7",
     __doc__ or "",
     PARTS,
     [
-        _row(1, "A_n", "-", "an", AN_FAILS),
-        _row(2, "A_np", "-", "anp", ANP_FAILS),
-        _row(3, "cross-entropy, augmentation", 89, "ce", CEEMBS_TRAIN),
-        _row(4, "CEembs", 89, "ceembs", CEEMBS_TRAIN),
-        _row(5, "A_nr", 87.9, "anr", ANR_TRAINS),
-        _row(6, "A_nr, augmentation", 84.6, "anr_augmented", ANR_BEARS),
+        training_accuracy("Table 7, exp. 1", "A_n", "-", "an", AN_FAILS),
+        training_accuracy("Table 7, exp. 2", "A_np", "-", "anp", ANP_FAILS),
+        training_accuracy("Table 7, exp. 3", "cross-entropy, augmentation", 89, "ce", CEEMBS_TRAIN),
+        training_accuracy("Table 7, exp. 4", "CEembs", 89, "ceembs", CEEMBS_TRAIN),
+        training_accuracy("Table 7, exp. 5", "A_nr", 87.9, "anr", ANR_TRAINS),
+        training_accuracy("Table 7, exp. 6", "A_nr, augmentation", 84.6, "anr_augmented",
+            ANR_BEARS),
         Row("CEembs", "training loss at the end", "", "Fig. 8", "ceembs", "train_loss", SLOWER,
             digits=4),
         Row("A_nr", "training loss at the end", "", "Fig. 8", "anr", "train_loss", SLOWER,
