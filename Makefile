@@ -30,6 +30,7 @@ benchmark: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -e '.[benchmark]'
 	$(BIN)/python benchmarks/loss.py --out $(OUT)
 	$(BIN)/python benchmarks/decode.py --out $(OUT)
+	$(BIN)/python benchmarks/training.py --threads 1 --out $(OUT)
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rootspace needs Python 3.11 or newer: make PYTHON=python3.11")'
