@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rootspace._extras import require
-from rootspace.data import LabelledImages
+from rootspace.data import FileDataset, LabelledImages, RelabelledImages
 
 SETTING = "Argument 'teacher.embeddings'"
 BATCH = 4096
@@ -136,15 +136,15 @@ def open_embeddings(path: Path, images: LabelledImages) -> EmbeddingsFile:
 def rows_by_path(path: Path, names: Sequence[str], images: LabelledImages) -> Tensor:
     """`[len(names)]` numbers of training images, -1 where a path is none.
 
-    Paths may lie below any folder: what stands before the names of the images is found.
+    Paths may lie below any folder: what stands before the names of the images is found. Where
+    several folders hold such names, as train/a/1.png and test/a/1.png, it is that of the data.
 
     Raises:
-        ValueError: a training image has no row.
+        ValueError: a training image has no row, or paths of several other folders fit.
     """
     number = {images.name(row): row for row in range(len(images))}
-    first, missing = str(images.name(0)), None
-    # A path that ends as an image's name need not be that image: train/a/1.png, test/a/1.png.
-    for prefix in {name.removesuffix(first) for name in names if name.endswith(first)}:
+    first, missing, fitting = str(images.name(0)), 0, dict[str, Tensor]()
+    for prefix in dict.fromkeys(name.removesuffix(first) for name in names if name.endswith(first)):
         found = torch.tensor(
             [
                 number.get(name.removeprefix(prefix), -1) if name.startswith(prefix) else -1
@@ -153,9 +153,26 @@ def rows_by_path(path: Path, names: Sequence[str], images: LabelledImages) -> Te
         )
         seen = torch.bincount(found[found >= 0], minlength=len(images))
         if bool((seen == 1).all()):
-            return found
-        missing = int((seen != 1).nonzero()[0, 0])
-    raise ValueError(
-        f"{SETTING}: {path} must hold one row for each of the {len(images)} training images; "
-        f"{images.name(missing or 0)!r} has another number of them."
-    )
+            fitting[prefix] = found
+        else:
+            missing = int((seen != 1).nonzero()[0, 0])
+    if not fitting:
+        raise ValueError(
+            f"{SETTING}: {path} must hold one row for each of the {len(images)} training images; "
+            f"{images.name(missing)!r} has another number of them."
+        )
+    root = _root(images)
+    own = [prefix for prefix in fitting if root is not None and Path(prefix).resolve() == root]
+    if not own and len(fitting) > 1:
+        raise ValueError(
+            f"{SETTING}: {path} must hold the training images once; paths below "
+            f"{' and '.join(map(repr, fitting))} fit all of them."
+        )
+    return fitting[own[0] if own else next(iter(fitting))]
+
+
+def _root(images: LabelledImages) -> Path | None:
+    """The folder that the names of images are relative to, where they are files."""
+    while isinstance(images, RelabelledImages):
+        images = images.images
+    return images.root.resolve() if isinstance(images, FileDataset) else None
