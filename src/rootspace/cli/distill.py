@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from rootspace.distill import TeacherConfig
 from rootspace.distill.distillation import distill
@@ -21,6 +22,15 @@ from ._arguments import Parser
 from ._config import option, parse, resumed
 
 PROG = "rootspace distill"
+
+NEGATIVES = 4096
+"""Default of `loss.negatives`, measured: docs/distillation.md."""
+
+
+def _base(arguments: list[str]) -> dict[str, Any]:
+    """Defaults of a student: a softmax over as many classes as a step bears."""
+    loss = option(arguments, "loss.name")
+    return {"loss": {"negatives": NEGATIVES}} if loss in (None, "in_batch_softmax") else {}
 
 
 def run(arguments: list[str]) -> int:
@@ -39,7 +49,7 @@ def run(arguments: list[str]) -> int:
             raise ValueError("Argument '--run.dir' must name the folder of the run to resume.")
         config = resumed(rest, folder)
     else:
-        config = parse(rest, prog=PROG, more={"teacher": TeacherConfig})
+        config = parse(rest, _base(rest), prog=PROG, more={"teacher": TeacherConfig})
         folder = config["run"]["dir"]
     try:
         distill(config, resume=options.resume)
