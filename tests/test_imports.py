@@ -22,6 +22,7 @@ ROOMS = {
     "export": {"_extras", "systems", "classes"},
     "train": {"_extras", "_text_table", "systems", "classes", "losses", "models", "data", "report"},
     "continual": {"_extras", "systems", "classes", "data", "train"},
+    "distill": {"_extras", "systems", "classes", "models", "data", "train"},
     "reproduce": {
         "_extras",
         "_text_table",
@@ -45,6 +46,7 @@ ROOMS = {
         "train",
         "export",
         "continual",
+        "distill",
         "reproduce",
     },
 }

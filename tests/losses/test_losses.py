@@ -284,3 +284,26 @@ def test_equation_7_up_to_the_tangent():
     assert values[1] == pytest.approx(torch.expm1(torch.tensor(2.0).double()).item())
     top = torch.exp(torch.tensor(20.0).double()).item()
     assert values[2] == pytest.approx(top - 1 + 9 * top)
+
+
+@pytest.mark.parametrize("negatives", [1, 12, 40, 99])
+def test_in_batch_softmax_with_further_negatives(negatives: int):
+    """The dense softmax over the classes of the batch and those that were drawn."""
+    classes = ClassMap(RootA(8), 40)
+    loss = InBatchSoftmaxLoss(classes, scale=5.0, margin=0.2, negatives=negatives)
+    z, labels = torch.randn(6, 8, dtype=torch.float64), torch.tensor([3, 3, 7, 39, 0, 12])
+    torch.manual_seed(1)
+    found = loss(z, labels)
+    torch.manual_seed(1)
+    drawn = torch.arange(40) if negatives >= 40 else torch.randint(40, (negatives,))
+    competing = sorted({*drawn.tolist(), *labels.tolist()})
+    logits = (
+        5
+        * torch.nn.functional.normalize(z, dim=-1)
+        @ classes.vectors(torch.tensor(competing), dtype=z.dtype).T
+    )
+    place = torch.tensor([competing.index(label) for label in labels.tolist()])
+    logits[torch.arange(6), place] -= 5 * 0.2
+    torch.testing.assert_close(found, torch.nn.functional.cross_entropy(logits, place))
+    with pytest.raises(ValueError, match="'negatives' must not be negative, not -1"):
+        InBatchSoftmaxLoss(classes, negatives=-1)

@@ -17,7 +17,6 @@ from typing import Any
 import yaml
 
 from rootspace._extras import require
-from rootspace.continual import MemoryConfig
 from rootspace.data import DATASETS
 from rootspace.models import Encoder, TimmBackbone
 from rootspace.train import (
@@ -32,9 +31,9 @@ from rootspace.train import (
 
 DEFAULT_NAMES = {"data": "characters", "model": "encoder"}
 
-OF_OTHERS = ("compare", "memory", "parent")
+OF_OTHERS = ("compare", "memory", "parent", "teacher")
 """Sections of a file that mean nothing here: how `rootspace compare` varies a recipe, and what
-`rootspace extend` notes in the config of a run."""
+`rootspace extend` and `rootspace distill` note in the config of a run."""
 
 
 def parse(
@@ -43,7 +42,7 @@ def parse(
     *,
     prog: str,
     resumable: bool = False,
-    memory: bool = False,
+    more: Mapping[str, type] | None = None,
 ) -> dict[str, Any]:
     """Sections `run`, `data`, `model`, `classes`, `loss`, `warmup`, `train`, complete and checked.
 
@@ -52,13 +51,14 @@ def parse(
         base: settings below those of the file and the command line.
         prog: name of the command, for --help.
         resumable: also take --resume, which comes back under that key.
-        memory: also take the section `memory`, of `rootspace extend`.
+        more: sections that this command has besides, and the settings of each.
 
     Raises:
         ValueError: naming the setting that cannot be.
     """
     jsonargparse = require("jsonargparse", extra="train", purpose="`rootspace train`")
-    ignored = [section for section in OF_OTHERS if not (memory and section == "memory")]
+    more = more or {}
+    ignored = [section for section in OF_OTHERS if section not in more]
     base = {section: content for section, content in (base or {}).items() if section not in ignored}
     layers = [_flat(base), _flat(_read_configs(arguments)), _options(arguments)]
     given: dict[str, Any] = {}
@@ -95,8 +95,8 @@ def parse(
     _add_named(parser, "loss", names["loss"], losses, {"classes", "dim", "num_classes"})
     parser.add_class_arguments(WarmupConfig, "warmup")
     parser.add_class_arguments(TrainConfig, "train")
-    if memory:
-        parser.add_class_arguments(MemoryConfig, "memory")
+    for section, kind in more.items():
+        parser.add_class_arguments(kind, section)
     for section in ignored:
         parser.add_argument(f"--{section}", type=dict | None, default=None, help=argparse.SUPPRESS)
     try:
@@ -136,6 +136,21 @@ def option(arguments: list[str], key: str) -> str | None:
     """A setting of the command line, else of its `--config` file, before anything is checked."""
     given = _flat(_read_configs(arguments)) | _options(arguments)
     return None if given.get(key) is None else str(given[key])
+
+
+def resumed(arguments: list[str], folder: str) -> dict[str, Any]:
+    """All that a command needs to know to continue a run whose settings hold.
+
+    Raises:
+        ValueError: other settings are given.
+    """
+    others = [key for key in arguments if key.startswith("--") and key.split("=")[0] != "--run.dir"]
+    if others:
+        raise ValueError(
+            f"Argument '--resume' takes no other settings than --run.dir, not {' '.join(others)}: "
+            f"those in {folder} hold."
+        )
+    return {"run": {"dir": folder}}
 
 
 def _read_configs(arguments: list[str]) -> dict[str, Any]:

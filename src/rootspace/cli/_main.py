@@ -14,6 +14,7 @@ COMMANDS = {
     "plan": "which vector system and dimension a number of classes needs",
     "train": "train a network on labelled images",
     "extend": "add classes to a trained run, in a new run folder",
+    "distill": "train a small network towards the embeddings of a larger one",
     "compare": "train several methods and seeds on the same data and compare them",
     "reproduce": "the tables and figures of the paper, at a desk or at its own scale",
     "evaluate": "accuracy of a trained run on its test sets, or on others",

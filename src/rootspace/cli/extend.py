@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rootspace.continual import MemoryConfig
 from rootspace.continual.extension import base_config, extend
 from rootspace.train import StoppedByUser
 
 from ._arguments import Parser
-from ._config import option, parse
+from ._config import option, parse, resumed
 
 PROG = "rootspace extend"
 
@@ -38,7 +39,7 @@ def run(arguments: list[str]) -> int:
     folder = option(rest, "run.dir")
     if folder is None:
         raise ValueError("Argument '--run.dir' must name the folder of the extended run.")
-    config = _resumed(rest, folder) if options.resume else _settings(options.run, rest)
+    config = resumed(rest, folder) if options.resume else _settings(options.run, rest)
     try:
         command = shlex.join([*PROG.split(), *arguments])
         extend(options.run, config, resume=options.resume, command=command)
@@ -51,18 +52,8 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _resumed(rest: list[str], folder: str) -> dict[str, Any]:
-    others = [key for key in rest if key.startswith("--") and key.split("=")[0] != "--run.dir"]
-    if others:
-        raise ValueError(
-            f"Argument '--resume' takes no other settings than --run.dir, not {' '.join(others)}: "
-            f"those in {folder} hold."
-        )
-    return {"run": {"dir": folder}}
-
-
 def _settings(folder: Path, rest: list[str]) -> Mapping[str, Any]:
     base = base_config(folder)
     if option(rest, "data.name") not in (None, base["data"]["name"]):
         base["data"] = {}  # of another kind: its settings begin anew
-    return parse(rest, base, prog=f"{PROG} RUN", memory=True)
+    return parse(rest, base, prog=f"{PROG} RUN", more={"memory": MemoryConfig})

@@ -42,7 +42,14 @@ from rootspace.train import Embedder, LSCModule, TrainConfig, TrainedRun, Warmup
 from rootspace.train import run_folder as files
 from rootspace.train.build import build_assigned_objective, build_loss
 from rootspace.train.objectives import VectorObjective
-from rootspace.train.run import Parts, check_folder, conclude, settings_from, train_parts
+from rootspace.train.run import (
+    Parts,
+    check_folder,
+    conclude,
+    device_of,
+    settings_from,
+    train_parts,
+)
 
 from ._memory_config import MemoryConfig
 from .of_run import REGISTRY, carry_registry, is_registry, known_labels
@@ -133,7 +140,7 @@ def extend(
         )
     start = folder / files.START
     if not start.exists():
-        prepare(run, start, config, _device(settings), command)
+        prepare(run, start, config, device_of(settings), command)
     data = files.make_data(files.read_config(folder)["data"])
     data.setup()
     assert isinstance(data, Grown)
@@ -453,9 +460,3 @@ def _check_parent(run: Path, folder: Path, config: Mapping[str, Any]) -> None:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _device(settings: TrainConfig) -> torch.device:
-    """For embeddings before the trainer chooses its own."""
-    usable = settings.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return torch.device("cuda" if usable else "cpu")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._aimed import AimedImages
 from ._augment import AugmentedImages
 from ._base import ImageData
 from ._datasets import (
@@ -35,6 +36,7 @@ __all__ = [
     "CIFAR10",
     "CINIC10",
     "DATASETS",
+    "AimedImages",
     "ArrayDataset",
     "AugmentedImages",
     "Batch",

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import get_args
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor
 
+from ._aimed import AimedImages
 from ._augment import Augmentation, AugmentedImages, light1
 from ._datasets import LabelledImages, RelabelledImages, as_is
 from ._errors import DataError, check_at_least
@@ -89,6 +91,8 @@ class ImageData(L.LightningDataModule, abc.ABC):
         differ in it too."""
         self.per_class = 1
         """Images of a class that follow one another in training; a warm-up needs two."""
+        self.targets: np.ndarray | None = None
+        """`[training images, dim]`, of which training batches bring their rows as a third part."""
         self._content: Content | None = None
 
     @abc.abstractmethod
@@ -128,6 +132,36 @@ class ImageData(L.LightningDataModule, abc.ABC):
         shift = torch.randint(1, self.num_classes, (len(wrong),), generator=generator)
         labels[wrong] = (labels[wrong] + shift) % self.num_classes
         self._content = replace(self.content, train=RelabelledImages(train, labels))
+
+    def number_as(self, names: Sequence[str]) -> None:
+        """Give the classes the numbers that they have among other names; after `setup`.
+
+        Args:
+            names: of all classes from now on, some of which may have no image.
+
+        Raises:
+            ValueError: a class of the data is not among them.
+        """
+        if list(names) == list(self.class_names):
+            return
+        number = {name: label for label, name in enumerate(names)}
+        unknown = [name for name in self.class_names if name not in number]
+        if unknown:
+            raise ValueError(
+                f"{len(unknown)} of the {self.num_classes} classes are not among these "
+                f"{len(names)}, such as {unknown[0]!r}."
+            )
+        new = torch.tensor([number[name] for name in self.class_names])
+        train, *tests = (
+            RelabelledImages(images, new[images.labels])
+            for images in (self.train_dataset, *self.test_datasets.values())
+        )
+        self._content = replace(
+            self.content,
+            class_names=list(names),
+            train=train,
+            tests=dict(zip(self.test_datasets, tests, strict=True)),
+        )
 
     def _with_unique_labels(self, content: Content) -> Content:
         """The same content, or its training images as classes of their own."""
@@ -182,10 +216,12 @@ class ImageData(L.LightningDataModule, abc.ABC):
 
     def train_dataloader(self) -> EpochLoader:
         """All training images, augmented, in an order that is a function of (seed, epoch)."""
-        if self.augment == "none":
-            return self._loader(self.train_dataset, shuffle=True)
-        draw = partial(light1, size=self.image_size)
-        images = AugmentedImages(self.train_dataset, draw, self.order_seed)
+        images = self.train_dataset
+        if self.augment != "none":
+            draw = partial(light1, size=self.image_size)
+            images = AugmentedImages(images, draw, self.order_seed)
+        if self.targets is not None:
+            images = AimedImages(images, self.targets)
         return self._loader(images, shuffle=True)
 
     def val_dataloader(self) -> list[EpochLoader]:
@@ -215,7 +251,7 @@ class ImageData(L.LightningDataModule, abc.ABC):
             sharded=sharded,
             labels=dataset.labels,
             per_class=self.per_class if shuffle else 1,
-            count_on=isinstance(dataset, AugmentedImages),
+            count_on=shuffle and self.augment != "none",
         )
         return EpochLoader(
             dataset,

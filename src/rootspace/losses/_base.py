@@ -48,13 +48,22 @@ class ClassLoss(nn.Module, abc.ABC):
             A scalar.
         """
 
-    def forward(self, embeddings: Tensor, labels: Tensor, indices_tuple: None = None) -> Tensor:
+    def forward(
+        self,
+        embeddings: Tensor,
+        labels: Tensor,
+        indices_tuple: None = None,
+        *,
+        targets: Tensor | None = None,
+    ) -> Tensor:
         """The loss of a batch, a scalar in at least float32.
 
         Args:
             embeddings: `[B, dim]` of any float dtype.
             labels: `[B]` integers in [0, num_classes).
             indices_tuple: there for trainers that pass one; must be None, as no pairs are formed.
+            targets: `[B, dim]` of any length but zero, to take the place of the class vectors:
+                what a teacher made of each image.
 
         Raises:
             ValueError: wrong shapes, zero, NaN or infinite embeddings, pairs from a miner.
@@ -71,13 +80,22 @@ class ClassLoss(nn.Module, abc.ABC):
                 "Arguments 'embeddings' and 'labels' must have shapes [B, dim] and [B] with B > 0, "
                 f"not {tuple(embeddings.shape)} and {tuple(labels.shape)}."
             )
+        if targets is not None and targets.shape != embeddings.shape:
+            raise ValueError(
+                f"Argument 'targets' must have shape {tuple(embeddings.shape)}, not "
+                f"{tuple(targets.shape)}."
+            )
         z, _ = directed_rows(embeddings, "embeddings")
         if self.uses_length:
             z = embeddings.to(z.dtype)  # as long as they are, however long that is
         # A half precision network must not round the loss: leave autocast for it.
         exact = self.exact_vectors and z.device.type != "mps"
         with torch.autocast(z.device.type, enabled=False):
-            vectors = self.classes.vectors(labels, dtype=torch.float64 if exact else z.dtype)
+            dtype = torch.float64 if exact else z.dtype
+            if targets is None:
+                vectors = self.classes.vectors(labels, dtype=dtype)
+            else:
+                vectors = torch.nn.functional.normalize(targets.to(dtype), dim=-1)
             return self.compute(z, vectors, labels)
 
     def extra_repr(self) -> str:

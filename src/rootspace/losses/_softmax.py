@@ -1,5 +1,6 @@
 """Softmax losses: over the whole vector system, or over the classes of the batch."""
 
+import torch
 from torch import Tensor
 
 from rootspace.classes import ClassMap
@@ -58,15 +59,37 @@ class InBatchSoftmaxLoss(ClassLoss):
         classes: which class owns which vector.
         scale: inverse temperature.
         margin: subtracted from the cosine of the own class (CosFace), 0 for none.
+        negatives: so many further classes compete, drawn at random in each step by torch's global
+            generator on the CPU; all of them where there are no more, which is a softmax over all
+            classes. O(negatives * dim) memory, whatever the number of classes.
     """
 
-    def __init__(self, classes: ClassMap, scale: float = 16.0, margin: float = 0.0) -> None:
+    def __init__(
+        self, classes: ClassMap, scale: float = 16.0, margin: float = 0.0, negatives: int = 0
+    ) -> None:
         super().__init__(classes)
+        if negatives < 0:
+            raise ValueError(f"Argument 'negatives' must not be negative, not {negatives}.")
+        self.negatives = negatives
         self.scale = positive("scale", scale)
         self.margin = not_negative("margin", margin)
 
     def compute(self, z: Tensor, vectors: Tensor, labels: Tensor) -> Tensor:
-        return functional.in_batch_softmax_loss(z, vectors, labels, self.scale, self.margin)
+        others = None
+        if self.negatives:
+            drawn = self._draw().to(labels.device)
+            others = self.classes.vectors(drawn, dtype=z.dtype), drawn
+        return functional.in_batch_softmax_loss(z, vectors, labels, self.scale, self.margin, others)
+
+    def _draw(self) -> Tensor:
+        """Numbers of different classes, on the CPU."""
+        count = self.classes.num_classes
+        if count <= self.negatives:
+            return torch.arange(count)
+        return torch.randint(count, (self.negatives,)).unique()
 
     def extra_repr(self) -> str:
-        return f"{self.classes!r}, scale={self.scale:.4g}, margin={self.margin}"
+        return (
+            f"{self.classes!r}, scale={self.scale:.4g}, margin={self.margin}, "
+            f"negatives={self.negatives}"
+        )

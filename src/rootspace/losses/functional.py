@@ -95,9 +95,14 @@ def system_softmax_loss(
 
 
 def in_batch_softmax_loss(
-    z: Tensor, vectors: Tensor, labels: Tensor, scale: float, margin: float = 0.0
+    z: Tensor,
+    vectors: Tensor,
+    labels: Tensor,
+    scale: float,
+    margin: float = 0.0,
+    others: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Cross-entropy against the class vectors that occur in the batch.
+    """Cross-entropy against the class vectors that occur in the batch, and others if given.
 
     Args:
         z: `[B, dim]` embeddings.
@@ -105,18 +110,25 @@ def in_batch_softmax_loss(
         labels: `[B]` class numbers; a class that occurs twice competes once.
         scale: inverse temperature.
         margin: in cosine, taken from that of the own class (CosFace, arXiv 1801.09414).
+        others: `[K, dim]` vectors of further classes and their `[K]` different numbers; a class
+            that occurs in the batch competes once all the same.
 
     Returns:
-        A scalar. O(B^2 * dim) time.
+        A scalar. O(B * (B + K) * dim) time.
     """
     norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
-    logits = scale * (z / norm.clamp_min(torch.finfo(z.dtype).tiny)) @ vectors.T
+    unit = z / norm.clamp_min(torch.finfo(z.dtype).tiny)
+    logits = scale * unit @ vectors.T
     same = labels[:, None] == labels
     # Of each class the first row of the batch is its column; the others are left out.
     first = same.to(torch.uint8).argmax(dim=-1)
     repeated = first != torch.arange(len(labels), device=labels.device)
     logits = logits.masked_fill(repeated, -torch.inf)
     logits = logits.scatter_add(1, first[:, None], torch.full_like(logits[:, :1], -scale * margin))
+    if others is not None:
+        known = torch.isin(others[1], labels)
+        further = (scale * unit @ others[0].T).masked_fill(known, -torch.inf)
+        logits = torch.cat([logits, further], dim=-1)
     return torch.nn.functional.cross_entropy(logits, first)
 
 

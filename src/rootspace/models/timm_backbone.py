@@ -15,7 +15,7 @@ class TimmBackbone(nn.Module):
 
     Args:
         name: of the model in timm.
-        dim: of the embedding.
+        dim: of the embedding; None for the features as they are.
         in_channels: of the images.
         image_size: of the images, for models that are built for one size.
         pretrained: load timm's weights (needs network access or a local hub cache).
@@ -33,7 +33,7 @@ class TimmBackbone(nn.Module):
     def __init__(
         self,
         name: str,
-        dim: int,
+        dim: int | None,
         in_channels: int = 3,
         image_size: int | None = None,
         pretrained: bool = False,
@@ -54,8 +54,9 @@ class TimmBackbone(nn.Module):
             self.backbone = timm.create_model(name, **arguments)
         # Some families widen their features once more before the classifier.
         features = getattr(self.backbone, "head_hidden_size", None) or self.backbone.num_features
-        self.projection = nn.Identity() if features == dim else nn.Linear(features, dim)
-        self.dim = dim
+        self.dim: int = features if dim is None else dim
+        same = features == self.dim
+        self.projection = nn.Identity() if same else nn.Linear(features, self.dim)
 
     @property
     def head(self) -> nn.Linear | None:

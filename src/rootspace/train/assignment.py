@@ -111,9 +111,8 @@ def assign_from_teacher(
 ) -> Assignment:
     """Give each class the vector nearest to the mean of another run's embeddings.
 
-    They are centred and rotated at random; where the dimensions differ that is an isometry into
-    the larger space, or a random projection onto the smaller. The teacher is in memory during this
-    one pass only.
+    They are centred and rotated at random, as `random_isometry` does where the dimensions differ.
+    The teacher is in memory during this one pass only.
 
     Args:
         embedder: to be trained; it is not changed.
@@ -130,7 +129,7 @@ def assign_from_teacher(
     means = embed_means(teacher.embedder, data)
     del teacher
     center = means.center()
-    rotation = random_rotation(max(system.dim, len(center)), seed)[: system.dim, : len(center)]
+    rotation = random_isometry(system.dim, len(center), seed)
     return assign(system, means.means(center, rotation), data.class_names)
 
 
@@ -157,8 +156,16 @@ def assign_from_file(
     return assign(system, read_vectors(path, system.dim, data.class_names), data.class_names)
 
 
-def read_teacher(folder: str, data: ImageData, device: torch.device) -> TrainedRun:
+def read_teacher(
+    folder: str, data: ImageData, device: torch.device, setting: str = "classes.teacher"
+) -> TrainedRun:
     """A finished run on images of the same shape as the data's.
+
+    Args:
+        folder: of the run.
+        data: set up.
+        device: for the network.
+        setting: that named the folder, for the message.
 
     Raises:
         ValueError: naming the setting.
@@ -166,11 +173,11 @@ def read_teacher(folder: str, data: ImageData, device: torch.device) -> TrainedR
     try:
         teacher = read_run(folder, device)
     except (OSError, ValueError) as error:
-        raise ValueError(f"Argument 'classes.teacher': {error}") from error
+        raise ValueError(f"Argument '{setting}': {error}") from error
     wanted = (teacher.in_channels, teacher.image_size)
     if wanted != (data.in_channels, data.image_size):
         raise ValueError(
-            f"Argument 'classes.teacher': {folder} was trained on images of {wanted[0]} channels "
+            f"Argument '{setting}': {folder} was trained on images of {wanted[0]} channels "
             f"and {wanted[1]} pixels, the data have {data.in_channels} and {data.image_size}."
         )
     return teacher
@@ -204,6 +211,17 @@ def random_rotation(dim: int, seed: int | None) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     q, r = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=torch.float64))
     return (q * r.diagonal().sign()).float()
+
+
+def random_isometry(dim: int, old_dim: int, seed: int | None) -> Tensor:
+    """`[dim, old_dim]`: an isometry into the larger space, or a projection onto the smaller.
+
+    Args:
+        dim: of the new embeddings.
+        old_dim: of those to be turned.
+        seed: None for the first coordinates as they are.
+    """
+    return random_rotation(max(dim, old_dim), seed)[:dim, :old_dim]
 
 
 @torch.no_grad()

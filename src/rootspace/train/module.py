@@ -154,15 +154,15 @@ class LSCModule(L.LightningModule):
         # Dropout then depends on the step alone, and a resumed run repeats an unbroken one.
         torch.manual_seed(self.config.seed * 1_000_003 + self.global_step)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
-        images, labels = batch
+    def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
+        images, labels, *targets = batch  # each image's own ones, where the data have some
         embeddings = self.embedder(images)
         if not bool(torch.isfinite(embeddings.detach().sum())):
             raise ValueError(
                 f"Training diverged at step {self.global_step}: the embeddings are not finite. "
                 "Try a smaller train.lr, train.warmup_steps or train.gradient_clip."
             )
-        loss = self.objective(embeddings, labels)
+        loss = self.objective(embeddings, labels, *targets)
         right = None
         if self.objective.ready and (self.objective.quick or batch_idx % SEARCH_EVERY == 0):
             with torch.no_grad():

@@ -92,8 +92,9 @@ class VectorObjective(Objective):
     def quick(self) -> bool:
         return self.classes.closed_form
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        return self.loss(embeddings, labels)
+    def forward(self, embeddings: Tensor, labels: Tensor, targets: Tensor | None = None) -> Tensor:
+        """The loss; `[B, dim]` targets take the place of the class vectors in it."""
+        return self.loss(embeddings, labels, targets=targets)
 
     def predict(self, embeddings: Tensor, k: int = 1) -> Prediction:
         return self.classes.predict(embeddings, k)
@@ -158,14 +159,15 @@ class WarmupObjective(AssignedObjective):
         reassign = self.config.reassign
         return reassign == "epochs" or (reassign == "end" and done == epochs)
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, embeddings: Tensor, labels: Tensor, targets: Tensor | None = None) -> Tensor:
         if self.settled is not None and not self.config.weight:
-            return self.settled(embeddings, labels)
+            return self.settled(embeddings, labels, targets=targets)
         with torch.autocast(embeddings.device.type, enabled=False):
             contrastive = self.contrastive(embeddings.float(), labels)
         if self.settled is None:
             return contrastive
-        return self.settled(embeddings, labels) + self.config.weight * contrastive
+        loss = self.settled(embeddings, labels, targets=targets)
+        return loss + self.config.weight * contrastive
 
 
 class LearnedObjective(Objective):

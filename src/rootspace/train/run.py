@@ -70,10 +70,9 @@ def train(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any]:
     folder = Path(run.dir)
     console = Console(stderr=True)
     check_folder(folder, resume)
-    if resume and files.PARENT in files.read_config(folder):
-        raise ValueError(
-            f"Argument 'run.dir': {folder} extends another run. {files.resume_hint(folder)}"
-        )
+    for section, what in ((files.PARENT, "extends another run"), (files.TEACHER, "has a teacher")):
+        if resume and section in files.read_config(folder):
+            raise ValueError(f"Argument 'run.dir': {folder} {what}. {files.resume_hint(folder)}")
     _check_losses(config, run)
     settings_from(ClassesConfig, config["classes"])
     data = files.make_data(config["data"])
@@ -375,6 +374,12 @@ def _check_losses(config: Mapping[str, Any], run: RunConfig) -> None:
     for name in [config["loss"]["name"], *run.baselines]:
         if name not in known:
             raise ValueError(f"Unknown loss {name!r}; expected one of {', '.join(known)}.")
+
+
+def device_of(settings: TrainConfig) -> torch.device:
+    """For embeddings before the trainer chooses its own."""
+    usable = settings.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return torch.device("cuda" if usable else "cpu")
 
 
 def settings_from(cls: Any, section: Mapping[str, Any]) -> Any:

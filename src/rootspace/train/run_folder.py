@@ -30,6 +30,9 @@ LAST = f"{CHECKPOINTS}/last.ckpt"
 # Of runs that `rootspace extend` wrote: what they began from, and what they remember.
 PARENT, START, REPLAY = "parent", "start", "replay"
 
+# Of runs that `rootspace distill` wrote: whom they learned from, and what.
+TEACHER, TARGETS = "teacher", "targets"
+
 
 def write_json(path: Path, content: Any) -> None:
     """Write all or nothing."""
@@ -184,7 +187,10 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def resume_hint(folder: Path) -> str:
     """How to continue a run that is not finished."""
-    parent = read_config(folder).get(PARENT)
+    config = read_config(folder)
+    parent = config.get(PARENT)
+    if TEACHER in config:
+        return f"Continue it with `rootspace distill --resume --run.dir {folder}`."
     if parent is None:
         return f"Continue it with `rootspace train --resume --run.dir {folder}`."
     return f"Continue it with `rootspace extend {parent['run']} --resume --run.dir {folder}`."

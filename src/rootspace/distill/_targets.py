@@ -1,0 +1,133 @@
+"""The one pass of the teacher, and the files that it leaves for the student.
+
+    vectors.npy    [classes, dim]: means of the teacher's embeddings, or its own class vectors
+    images.npy     [images, dim]: its embedding of each training image, for the targets `images`
+    classes.json   the classes of the teacher, for the targets `own`
+
+Both arrays are float32 and written in blocks; the folder appears when it is complete.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+
+from rootspace.classes import ClassMap, ClassMeans
+from rootspace.train.assignment import random_isometry
+
+from ._teachers import Teacher
+
+VECTORS, IMAGES, CLASSES = "vectors.npy", "images.npy", "classes.json"
+RAW = "raw.npy"
+BLOCK = 2**14
+"""Rows that are worked on together."""
+
+
+def take_targets(
+    folder: Path,
+    teacher: Teacher,
+    labels: Tensor,
+    num_classes: int,
+    dim: int,
+    seed: int | None,
+    console: Console,
+    *,
+    images: bool,
+) -> None:
+    """Embed every training image once and write what the student needs.
+
+    O(num_classes * dim) memory up to the limit of `ClassMeans`, beyond it and for the images in
+    files; nothing grows on the device.
+
+    Args:
+        folder: to write.
+        teacher: whose embeddings to take.
+        labels: `[N]` of the training images.
+        num_classes: each with an image.
+        dim: of the student.
+        seed: of the rotation before classes get codes, or onto another dimension; None for none.
+        console: for the progress.
+        images: whether to keep the embedding of each image.
+
+    Raises:
+        ValueError: an embedding is not finite.
+    """
+    with appearing(folder) as temporary:
+        means = ClassMeans(num_classes, teacher.dim, temporary)
+        raw = _array(temporary / RAW, len(labels), teacher.dim) if images else None
+        hidden = not console.is_terminal
+        for embeddings, rows in track(
+            teacher.batches(),
+            "The teacher's embeddings",
+            teacher.num_batches,
+            console=console,
+            transient=True,
+            disable=hidden,
+        ):
+            z = embeddings.float().cpu()
+            finite = torch.isfinite(z).all(dim=1)
+            if not bool(finite.all()):
+                raise ValueError(
+                    f"The teacher's embedding of training image {int(rows[~finite][0])} is not "
+                    "finite."
+                )
+            means.add(z, labels[rows])
+            if raw is not None:
+                raw[rows.numpy()] = z.numpy()
+        center, rotation = means.center(), random_isometry(dim, teacher.dim, seed)
+        _save(temporary / VECTORS, means.means(center, rotation))
+        if raw is not None:
+            turned = _array(temporary / IMAGES, len(labels), dim)
+            for start in range(0, len(raw), BLOCK):
+                part = torch.from_numpy(raw[start : start + BLOCK])
+                turned[start : start + BLOCK] = ((part - center) @ rotation.T).numpy()
+            turned.flush()
+            (temporary / RAW).unlink()
+
+
+def take_own(folder: Path, classes: ClassMap, names: list[str]) -> None:
+    """Write the classes of a teacher and, where they were chosen from data, their vectors.
+
+    Args:
+        folder: to write.
+        classes: of the teacher.
+        names: of its classes.
+    """
+    classes.names = names
+    with appearing(folder) as temporary:
+        classes.save(temporary / CLASSES)
+        if classes.order == "assigned":
+            vectors = _array(temporary / VECTORS, classes.num_classes, classes.dim)
+            for part in torch.arange(classes.num_classes).split(BLOCK):
+                vectors[part.numpy()] = classes.vectors(part, dtype=torch.float32).numpy()
+            vectors.flush()
+
+
+@contextmanager
+def appearing(folder: Path) -> Iterator[Path]:
+    """A folder to write into that takes its name when all went well."""
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed here
+    temporary.mkdir(parents=True)
+    yield temporary
+    os.replace(temporary, folder)
+
+
+def _array(path: Path, rows: int, dim: int) -> np.memmap:
+    return np.lib.format.open_memmap(path, "w+", np.float32, (rows, dim))
+
+
+def _save(path: Path, values: Tensor) -> None:
+    array = _array(path, *values.shape)
+    for start in range(0, len(values), BLOCK):
+        array[start : start + BLOCK] = values[start : start + BLOCK].numpy()
+    array.flush()

@@ -1,0 +1,152 @@
+"""Where a teacher's embeddings of the training images come from: a network, or a file."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from rootspace._extras import require
+from rootspace.data import ImageData
+from rootspace.models import TimmBackbone
+from rootspace.train import Embedder, TrainConfig
+from rootspace.train.assignment import read_teacher
+
+from ._config import PRETRAINED, TeacherConfig
+from ._embeddings_file import open_embeddings
+
+AUTOCAST = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
+
+
+class Teacher(abc.ABC):
+    """Embeddings of the training images, each once.
+
+    Attributes:
+        dim: of the embeddings.
+        num_batches: how many batches there are.
+    """
+
+    dim: int
+    num_batches: int
+
+    @abc.abstractmethod
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """`[B, dim]` embeddings on any device, and the `[B]` numbers of their training images."""
+
+
+class NetworkTeacher(Teacher):
+    """A network that embeds the training images in their order, as they are.
+
+    Args:
+        embedder: put into evaluation mode.
+        data: set up.
+        precision: of `TrainConfig`.
+    """
+
+    def __init__(self, embedder: Embedder, data: ImageData, precision: str) -> None:
+        self.embedder = embedder.eval()
+        self.loader = data.means_dataloader()
+        self.dtype = AUTOCAST[precision]
+        self.dim = embedder.network.dim  # pyright: ignore[reportAttributeAccessIssue]
+        self.num_batches = len(self.loader)
+
+    @torch.no_grad()
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        device, start = self.embedder.mean.device, 0
+        for images, labels in self.loader:
+            with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
+                z = self.embedder(images.to(device))
+            yield z, torch.arange(start, start + len(labels))
+            start += len(labels)
+
+
+class FileTeacher(Teacher):
+    """Embeddings that somebody has taken before.
+
+    Args:
+        path: of the file.
+        data: set up, for the order of its training images.
+
+    Raises:
+        ValueError: the file is missing, holds something else, or lacks training images.
+    """
+
+    def __init__(self, path: str, data: ImageData) -> None:
+        self.file = open_embeddings(Path(path), data.train_dataset)
+        self.dim, self.num_batches = self.file.dim, self.file.num_batches
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self.file.batches()
+
+
+def open_teacher(
+    config: TeacherConfig, data: ImageData, settings: TrainConfig, device: torch.device
+) -> Teacher:
+    """The teacher that the settings name.
+
+    Args:
+        config: with exactly one teacher.
+        data: set up.
+        settings: of the training, for its precision.
+        device: for a network.
+
+    Raises:
+        ValueError: naming the setting that cannot be.
+    """
+    if config.embeddings is not None:
+        return FileTeacher(config.embeddings, data)
+    if config.run is not None:
+        embedder = read_teacher(config.run, data, device, "teacher.run").embedder
+    else:
+        assert config.timm is not None and config.weights is not None
+        embedder = timm_embedder(config.timm, config.weights, data).to(device)
+    return NetworkTeacher(embedder, data, settings.precision)
+
+
+def timm_embedder(name: str, weights: str, data: ImageData) -> Embedder:
+    """A timm model without its classifier, with the statistics of the images it was trained on.
+
+    Args:
+        name: of the model.
+        weights: path of a checkpoint, whose classifier is left out; or `pretrained`.
+        data: for the shape of the images; for their statistics too where the model's are those of
+            another number of channels.
+
+    Raises:
+        ValueError: timm has no such model, or the weights are those of another.
+    """
+    if weights != PRETRAINED and not Path(weights).is_file():
+        raise ValueError(
+            f"Argument 'teacher.weights' must be the file of a checkpoint or '{PRETRAINED}': "
+            f"{weights} does not exist."
+        )
+    try:
+        network = TimmBackbone(name, None, data.in_channels, data.image_size, weights == PRETRAINED)
+    except ValueError as error:
+        raise ValueError(f"Argument 'teacher.timm': {error}") from error
+    if weights != PRETRAINED:
+        _load_checkpoint(network.backbone, name, weights)
+    known = getattr(network.backbone, "pretrained_cfg", {})
+    mean, std = known.get("mean") or (), known.get("std") or ()
+    if len(mean) != data.in_channels or len(std) != data.in_channels:
+        mean, std = data.mean, data.std
+    return Embedder(network, tuple(mean), tuple(std))
+
+
+def _load_checkpoint(backbone: nn.Module, name: str, path: str) -> None:
+    timm = require("timm.models", extra="models", purpose="A timm teacher")
+    classifier = getattr(backbone, "pretrained_cfg", {}).get("classifier") or ()
+    heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+    try:
+        state = timm.load_state_dict(path)
+        state = {k: v for k, v in state.items() if not k.startswith(tuple(f"{h}." for h in heads))}
+        backbone.load_state_dict(state)
+    except Exception as error:  # torch, pickle and safetensors each raise kinds of their own
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise ValueError(
+            f"Argument 'teacher.weights': {path} is no checkpoint of {name} for these images: "
+            f"{reason}"
+        ) from error
