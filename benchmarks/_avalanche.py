@@ -83,11 +83,7 @@ def train_strategy(
         "plugins": [Schedule(config, rate)],
         "evaluator": EvaluationPlugin(),
     }
-    if name == "Replay":
-        # Its plugin is put last, so that its data loader is there when the schedule counts it.
-        strategy = BalancedReplay(**common)
-    else:
-        strategy = ER_ACE(**common)
+    strategy = (BalancedReplay if name == "Replay" else ER_ACE)(**common)
     train = [dataset(part, part.train_dataset) for part in parts]
     accuracy: list[list[float]] = []
     for experience in benchmark_from_datasets(train=train).streams["train"]:

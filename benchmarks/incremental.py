@@ -3,13 +3,13 @@
     python benchmarks/incremental.py [--quick] [--out runs/incremental] [--only METHOD ...]
         [--data fashion characters] [--seeds 0 1 2] [--rates 0.1 0.3 1] [--avalanche]
 
-Split Fashion-MNIST (five experiences of two classes) and Split Characters (ten of twenty, in the fonts
-of matplotlib). A test image is read among all classes so far, and nothing says which experience it
-is from. LSC grows by `rootspace extend`; against it learned heads whose weight matrix grows by
-rows on the same batches and the same memory, and with --avalanche strategies of that library on the
-same images, network, epochs and size of memory. Learning rates are relative to that from scratch, which the
-first experience has. The first seed tries every rate, the others the one of best average accuracy.
-Runs that are complete are not trained again.
+Split Fashion-MNIST (five experiences of two classes) and Split Characters (ten of twenty, in the
+fonts of matplotlib). A test image is read among all classes so far, and nothing says which
+experience it is from. LSC grows by `rootspace extend`; against it learned heads whose weight matrix
+grows by rows on the same batches and the same memory, and with --avalanche strategies of that
+library on the same images, network, epochs and size of memory. Learning rates are relative to that
+from scratch, which the first experience has. The first seed tries every rate, the others the one of
+best average accuracy. Runs that are complete are not trained again.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Size:
 
 
 SIZES = {
-    "fashion": Size(5, 2, images=400, tests=500, memory=200, batch_size=64, epochs=5),
+    "fashion": Size(5, 2, images=300, tests=200, memory=200, batch_size=64, epochs=5),
     "characters": Size(10, 20, images=10, tests=2, memory=200, batch_size=32, epochs=8),
 }
 QUICK = {
