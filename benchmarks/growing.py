@@ -23,17 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from rich.console import Console
-from torch.nn.functional import normalize
+from _learned import extend_learned
 
 from rootspace.cli import main as rootspace
-from rootspace.continual import MemoryConfig
-from rootspace.continual.extension import base_config, conclude_memory, old_memory
-from rootspace.data import Characters, Grown
-from rootspace.train import NormalizedSoftmax, TrainConfig, TrainedRun, read_run
+from rootspace.data import Characters
+from rootspace.train import read_run
 from rootspace.train import run_folder as files
-from rootspace.train.run import Parts, settings_from, train_parts
 from rootspace.train.scoring import score
 
 Row = dict[str, Any]
@@ -123,71 +118,6 @@ def extend_lsc(run: Path, folder: Path, size: Size, characters: str, memory: int
     return score(read_run(folder / files.START), data)
 
 
-def extend_learned(
-    run: Path, folder: Path, size: Size, characters: str, memory: int, lr: float, imprinted: bool
-) -> Row:
-    """The same step for a learned head, which gets a row for each new class."""
-    base, own = base_config(run), files.read_config(run)["data"]
-    config = {
-        **base,
-        "run": {**base["run"], "dir": str(folder)},
-        "train": {**base["train"], "epochs": size.step_epochs, "lr": lr},
-        "memory": {"size": memory, "policy": "balanced"},
-        files.PARENT: {"run": str(run), "weights": ""},
-        "data": {
-            "name": Grown.name,
-            "memory": str(folder / files.START / files.REPLAY),
-            "new": {**base["data"], "ranges": characters},
-            "old": [*own["old"], own["new"]] if own["name"] == Grown.name else [own],
-            "batch_size": size.batch_size,
-        },
-    }
-    settings = settings_from(TrainConfig, config["train"])
-    trained = read_run(run)
-    old_memory(run, folder / files.START / files.REPLAY, trained, config)
-    data = files.make_data(config["data"])
-    data.setup()
-    assert isinstance(data, Grown)
-    torch.manual_seed(settings.seed)
-    arguments = {key: value for key, value in config["loss"].items() if key != "name"}
-    dim: int = trained.embedder.network.dim  # pyright: ignore[reportAssignmentType]
-    head, old = NormalizedSoftmax(dim, data.num_classes, **arguments), trained.objective
-    assert isinstance(old, NormalizedSoftmax)
-    with torch.no_grad():
-        head.weight[: data.num_old] = old.weight
-        if imprinted:
-            new = new_means(trained, data)
-            head.weight[data.num_old :] = new * old.weight.norm(dim=-1).mean()
-    shape = (data.in_channels, data.image_size)
-    begun = TrainedRun(folder, config, trained.embedder, head, list(data.class_names), *shape)
-    before = score(begun, data)
-    kept = settings_from(MemoryConfig, config["memory"])
-    train_parts(
-        config,
-        settings,
-        folder,
-        data,
-        Parts(trained.embedder.train(), head.train(), None),
-        Console(stderr=True),
-        False,
-        lambda module: conclude_memory(folder, data, kept, settings.seed, module.embedder),
-    )
-    return before
-
-
-@torch.no_grad()
-def new_means(trained: TrainedRun, data: Grown) -> torch.Tensor:
-    """`[new classes, dim]` directions of the mean unit embeddings of the new classes."""
-    dim: int = trained.embedder.network.dim  # pyright: ignore[reportAssignmentType]
-    total = torch.zeros(data.num_classes - data.num_old, dim)
-    for images, labels in data.means_dataloader():
-        new = labels >= data.num_old
-        if bool(new.any()):
-            z = normalize(trained.embed(images[new]).float(), dim=-1)
-            total.index_add_(0, labels[new] - data.num_old, z)
-    return normalize(total, dim=-1)
-
-
 def rows_of(folder: Path, before: Row | None, step: int) -> Iterator[Row]:
     """Accuracy of the classes of the first run, of all old ones, new ones and all, by epoch."""
     images = {name: test["images"] for name, test in metrics_of(folder)["test"].items()}
@@ -238,7 +168,15 @@ def grow(out: Path, name: str, size: Size, rate: float, seed: int) -> list[Row]:
             shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed here
             memory = size.memory if method.memory else 0
             if method.learned:
-                before = extend_learned(run, folder, size, some, memory, lr, method.imprinted)
+                before = extend_learned(
+                    run,
+                    folder,
+                    {"ranges": some},
+                    {"epochs": size.step_epochs, "lr": lr},
+                    memory,
+                    imprinted=method.imprinted,
+                    scored=True,
+                )
             else:
                 before = extend_lsc(run, folder, size, some, memory, lr)
             saved.write_text(json.dumps(before), encoding="utf-8")

@@ -22,6 +22,7 @@ NUMBERED = {"probability in the system, fitted", "cosine, none without a class"}
 def script(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
     assert spec is not None and spec.loader is not None
+    monkeypatch.syspath_prepend(str(SCRIPTS))
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, name, module)  # dataclasses look their module up
     spec.loader.exec_module(module)
