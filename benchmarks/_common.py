@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import csv
+import ctypes
 import fnmatch
 import json
 import os

@@ -5,11 +5,16 @@ from __future__ import annotations
 import csv
 import importlib
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+import torch
+
+from rootspace.train import read_run
 
 ROOT = Path(__file__).parents[2]
 LOSS_COLUMNS = "cell part method system classes batch status ms update_ms mb reference_ms machine"
@@ -111,3 +116,21 @@ def test_absent_peers_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(SystemExit, match=r"faiss.*rootspace\[benchmark\]"):
         script("decode").main(["--quick", f"--out={tmp_path}"])
+
+
+@pytest.mark.slow
+def test_galleries(tmp_path: Path):
+    out = tmp_path / "galleries"
+    script("galleries").main(["--quick", f"--out={out}"])
+    rows = json.loads((out / "galleries.json").read_text(encoding="utf-8"))
+    assert [row["method"] for row in rows] == [
+        *("LSC, old class vectors", "LSC, alone", "learned softmax, BCT", "learned softmax, alone")
+    ]
+    for row in rows:
+        assert row["classes"] == 40 and row["pictures"] > 2000
+        assert all(0 <= value <= 1 for key, value in row.items() if " in " in key)
+    # The same two old networks, whatever the upgrade.
+    assert rows[0]["seen old in old"] == rows[1]["seen old in old"]
+    assert rows[2]["seen old in old"] == rows[3]["seen old in old"]
+    old, new = (torch.from_numpy(np.load(out / "vectors_0.npy")), read_run(out / "lsc_same_0"))
+    torch.testing.assert_close(new.objective.class_vectors(torch.arange(40)), old)

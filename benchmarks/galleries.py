@@ -1,0 +1,215 @@
+"""A better network against the embeddings that an older one has stored: no new index?
+
+    python benchmarks/galleries.py [--quick] [--out runs/galleries] [--seeds 0 1 2]
+
+A small network and a larger one learn the same characters, in the fonts of matplotlib. The gallery
+is one test font as the small one embeds it, queries are the other test font, and an answer is right
+if the nearest picture of the gallery shows the same character. Compatible networks find more with
+the larger network's queries than with the small one's, in the gallery as it is (the criterion of
+backward-compatible training, BCT, arXiv 2003.11942). Some characters no network has seen.
+
+Upgrades: LSC towards the class vectors of the old run; the same network on its own, LSC and a
+learned normalised softmax; BCT: a learned softmax, and beside it the loss against the old rows of
+weights, which stay as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from rootspace.cli import main as rootspace
+from rootspace.data import Characters
+from rootspace.train import NormalizedSoftmax, TrainConfig, TrainedRun, read_run
+from rootspace.train import run_folder as files
+from rootspace.train.build import build_network
+from rootspace.train.embedder import Embedder
+from rootspace.train.run import Parts, settings_from, train_parts
+
+Row = dict[str, Any]
+LEARNED = ("--loss.name=normalized_softmax", "--model.dim=256")
+
+
+@dataclass
+class Size:
+    """How much is trained."""
+
+    classes: int = 2000
+    image_size: int = 32
+    old_width: int = 8
+    new_width: int = 16
+    batch_size: int = 256
+    old_epochs: int = 5
+    new_epochs: int = 7
+
+
+QUICK = Size(40, 16, 2, 4, 64, 2, 2)
+
+
+class BCTObjective(NormalizedSoftmax):
+    """Backward-compatible training: the classification loss, and the same with the old weights.
+
+    Args:
+        old: the head of the run to be compatible with.
+        lr_factor: learning rate of the class vectors relative to the network's.
+    """
+
+    def __init__(self, old: NormalizedSoftmax, lr_factor: float = 10.0) -> None:
+        num_classes, dim = old.weight.shape
+        scale = old.scale
+        assert scale is not None
+        super().__init__(dim, num_classes, scale, lr_factor)
+        # Not a part of the run: what reads it knows the learned head alone.
+        self.register_buffer("old", normalize(old.weight.detach(), dim=-1), persistent=False)
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        assert self.scale is not None
+        z = normalize(embeddings.float(), dim=-1)
+        influence = nn.functional.cross_entropy(self.scale * z @ self.old.T, labels)
+        return super().forward(embeddings, labels) + influence
+
+
+def train(folder: Path, size: Size, seed: int, old: bool, *changes: str) -> None:
+    """A run of `rootspace train`, unless the folder holds it."""
+    if (folder / files.METRICS).exists():
+        return
+    arguments = [
+        "train",
+        f"--run.dir={folder}",
+        "--data.name=characters",
+        f"--data.num_classes={size.classes}",
+        f"--data.image_size={size.image_size}",
+        f"--data.batch_size={size.batch_size}",
+        f"--model.width={size.old_width if old else size.new_width}",
+        f"--train.epochs={size.old_epochs if old else size.new_epochs}",
+        f"--train.seed={seed}",
+        "--train.precision=bf16",
+        *changes,
+    ]
+    if (folder / files.LAST).exists():
+        arguments.append("--resume")
+    if rootspace(arguments):
+        raise SystemExit(f"This failed: rootspace {' '.join(arguments)}")
+
+
+def write_vectors(run: Path, file: Path) -> None:
+    """Class vectors of a run, as `classes.assignment: file` reads them."""
+    trained = read_run(run)
+    vectors = trained.objective.class_vectors(torch.arange(len(trained.names)))
+    np.save(file, vectors.numpy())
+    file.with_suffix(".txt").write_text("\n".join(trained.names) + "\n", encoding="utf-8")
+
+
+def train_bct(folder: Path, alone: Path, old: Path, seed: int) -> None:
+    """The run `alone` again, with BCT's loss towards the old one."""
+    if (folder / files.METRICS).exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    config = files.read_config(alone)
+    config["run"] = {**config["run"], "dir": str(folder)}
+    data = files.make_data(config["data"])
+    data.setup()
+    torch.manual_seed(seed)
+    head = read_run(old).objective
+    assert isinstance(head, NormalizedSoftmax)
+    objective = BCTObjective(head)
+    dim = objective.weight.shape[1]
+    network = build_network(config["model"], dim, data.in_channels, data.image_size)
+    parts = Parts(Embedder(network, data.mean, data.std), objective, None)
+    settings = settings_from(TrainConfig, config["train"])
+    train_parts(config, settings, folder, data, parts, Console(stderr=True), True)
+
+
+def upgrades(out: Path, size: Size, seed: int) -> dict[str, tuple[Path, Path]]:
+    """Old and new run of each method, trained if they are not there."""
+
+    def run(name: str, old: bool, *changes: str) -> Path:
+        folder = out / f"{name}_{seed}"
+        train(folder, size, seed if old else seed + 1000, old, *changes)
+        return folder
+
+    lsc, learned = run("lsc_old", True), run("learned_old", True, *LEARNED)
+    vectors = out / f"vectors_{seed}.npy"
+    write_vectors(lsc, vectors)
+    alone = run("learned_alone", False, *LEARNED)
+    bct = out / f"bct_{seed}"
+    train_bct(bct, alone, learned, seed + 1000)
+    towards = ("--classes.assignment=file", f"--classes.vectors={vectors}")
+    return {
+        "LSC, old class vectors": (lsc, run("lsc_same", False, *towards)),
+        "LSC, alone": (lsc, run("lsc_alone", False)),
+        "learned softmax, BCT": (learned, bct),
+        "learned softmax, alone": (learned, alone),
+    }
+
+
+def evaluate(old: TrainedRun, new: TrainedRun) -> Row:
+    """Shares of right answers, of characters that the networks have seen and of others."""
+    settings = {k: v for k, v in old.config["data"].items() if k not in ("name", "num_classes")}
+    data = Characters(**settings)
+    data.setup()
+    gallery_font, query_font = list(data.test_datasets)[:2]
+    seen = torch.tensor([name in set(old.names) for name in data.class_names])
+    stored, asked = (
+        {key: embeddings(run, data, font) for key, run in (("old", old), ("new", new))}
+        for font in (gallery_font, query_font)
+    )
+    row: Row = {"classes": len(old.names), "pictures": len(seen)}
+    for queries, gallery in (("old", "old"), ("new", "old"), ("new", "new")):
+        found = (asked[queries] @ stored[gallery].T).argmax(dim=-1)
+        right = (found == torch.arange(len(seen))).float()
+        for kind, some in (("seen", seen), ("unseen", ~seen)):
+            row[f"{kind} {queries} in {gallery}"] = float(right[some].mean())
+    return row
+
+
+def embeddings(run: TrainedRun, data: Characters, font: str) -> Tensor:
+    """`[classes, dim]` unit embeddings of the pictures of a font."""
+    images = torch.stack([data.image_of(label, font) for label in range(len(data.class_names))])
+    return normalize(torch.cat([run.embed(part) for part in images.split(512)]).float(), dim=-1)
+
+
+def report(rows: Sequence[Row]) -> str:
+    """A line a method and kind of characters, %; the mean of the seeds."""
+    pairs = ("old in old", "new in old", "new in new")
+    lines = [["method", "characters", *pairs], ["---"] * 5]
+    for method in dict.fromkeys(row["method"] for row in rows):
+        for kind in ("seen", "unseen"):
+            values = [
+                [row[f"{kind} {pair}"] for row in rows if row["method"] == method] for pair in pairs
+            ]
+            lines.append([method, kind, *(f"{100 * np.mean(v):.1f}" for v in values)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("runs/galleries"))
+    parser.add_argument("--quick", action="store_true", help="small networks, under a minute")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    options = parser.parse_args(arguments)
+    size = QUICK if options.quick else Size()
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
+    for seed in options.seeds:
+        for method, (old, new) in upgrades(options.out, size, seed).items():
+            rows.append({"method": method, "seed": seed, **evaluate(read_run(old), read_run(new))})
+    (options.out / "galleries.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    text = report(rows)
+    (options.out / "galleries.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
