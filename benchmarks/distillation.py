@@ -204,11 +204,13 @@ def folder_of(out: Path, name: str, seed: int) -> Path:
 
 
 def in_a_process(out: Path, name: str, seed: int, quick: bool) -> None:
-    """Train what is not there yet, its output on this one's stderr."""
+    """Train what is not there yet."""
     if (folder_of(out, name, seed) / files.METRICS).exists():
         return
     command = [sys.executable, __file__, f"--out={out}", "--cell", name, "--seeds", str(seed)]
-    subprocess.run([*command, *(["--quick"] if quick else [])], check=True, stdout=sys.stderr)
+    subprocess.run(
+        [*command, *(["--quick"] if quick else [])], check=True, stdout=subprocess.DEVNULL
+    )
 
 
 # ------------------------------------------------------------------------- a step of each

@@ -23,14 +23,15 @@ from ._config import option, parse, resumed
 
 PROG = "rootspace distill"
 
-NEGATIVES = 4096
-"""Default of `loss.negatives`, measured: docs/distillation.md."""
+LOSS, NEGATIVES = "in_batch_softmax", 4096
+"""Defaults of `loss.name` and `loss.negatives`, measured: docs/distillation.md."""
 
 
 def _base(arguments: list[str]) -> dict[str, Any]:
     """Defaults of a student: a softmax over as many classes as a step bears."""
-    loss = option(arguments, "loss.name")
-    return {"loss": {"negatives": NEGATIVES}} if loss in (None, "in_batch_softmax") else {}
+    if option(arguments, "loss.name") not in (None, LOSS):
+        return {}
+    return {"loss": {"name": LOSS, "negatives": NEGATIVES}}
 
 
 def run(arguments: list[str]) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,6 +62,7 @@ def take_targets(
     Raises:
         ValueError: an embedding is not finite.
     """
+    started = time.perf_counter()
     with appearing(folder) as temporary:
         means = ClassMeans(num_classes, teacher.dim, temporary)
         raw = _array(temporary / RAW, len(labels), teacher.dim) if images else None
@@ -92,6 +94,8 @@ def take_targets(
                 turned[start : start + BLOCK] = ((part - center) @ rotation.T).numpy()
             turned.flush()
             (temporary / RAW).unlink()
+    took = f"{len(labels):,} embeddings in {time.perf_counter() - started:.0f} s"
+    console.print(f"The teacher is done: {took}.", highlight=False, markup=False)
 
 
 def take_own(folder: Path, classes: ClassMap, names: list[str]) -> None:
