@@ -8,9 +8,9 @@ if the nearest picture of the gallery shows the same character. Compatible netwo
 the larger network's queries than with the small one's, in the gallery as it is (the criterion of
 backward-compatible training, BCT, arXiv 2003.11942). Some characters no network has seen.
 
-Upgrades: LSC towards the class vectors of the old run; the same network on its own, LSC and a
-learned normalised softmax; BCT: a learned softmax, and beside it the loss against the old rows of
-weights, which stay as they are.
+Upgrades: LSC towards the class vectors of the old run (`rootspace distill`); the same network on
+its own, LSC and a learned normalised softmax; BCT: a learned softmax, and beside it the loss
+against the old rows of weights, which stay as they are.
 """
 
 from __future__ import annotations
@@ -81,11 +81,11 @@ class BCTObjective(NormalizedSoftmax):
 
 
 def train(folder: Path, size: Size, seed: int, old: bool, *changes: str) -> None:
-    """A run of `rootspace train`, unless the folder holds it."""
+    """A run of `rootspace train`, or of `distill` with a teacher, unless the folder holds it."""
     if (folder / files.METRICS).exists():
         return
     arguments = [
-        "train",
+        "distill" if any(change.startswith("--teacher") for change in changes) else "train",
         f"--run.dir={folder}",
         "--data.name=characters",
         f"--data.num_classes={size.classes}",
@@ -101,14 +101,6 @@ def train(folder: Path, size: Size, seed: int, old: bool, *changes: str) -> None
         arguments.append("--resume")
     if rootspace(arguments):
         raise SystemExit(f"This failed: rootspace {' '.join(arguments)}")
-
-
-def write_vectors(run: Path, file: Path) -> None:
-    """Class vectors of a run, as `classes.assignment: file` reads them."""
-    trained = read_run(run)
-    vectors = trained.objective.class_vectors(torch.arange(len(trained.names)))
-    np.save(file, vectors.numpy())
-    file.with_suffix(".txt").write_text("\n".join(trained.names) + "\n", encoding="utf-8")
 
 
 def train_bct(folder: Path, alone: Path, old: Path, seed: int) -> None:
@@ -140,14 +132,11 @@ def upgrades(out: Path, size: Size, seed: int) -> dict[str, tuple[Path, Path]]:
         return folder
 
     lsc, learned = run("lsc_old", True), run("learned_old", True, *LEARNED)
-    vectors = out / f"vectors_{seed}.npy"
-    write_vectors(lsc, vectors)
     alone = run("learned_alone", False, *LEARNED)
     bct = out / f"bct_{seed}"
     train_bct(bct, alone, learned, seed + 1000)
-    towards = ("--classes.assignment=file", f"--classes.vectors={vectors}")
     return {
-        "LSC, old class vectors": (lsc, run("lsc_same", False, *towards)),
+        "LSC, old class vectors": (lsc, run("lsc_same", False, f"--teacher.run={lsc}")),
         "LSC, alone": (lsc, run("lsc_alone", False)),
         "learned softmax, BCT": (learned, bct),
         "learned softmax, alone": (learned, alone),
