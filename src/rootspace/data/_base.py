@@ -182,11 +182,15 @@ class ImageData(L.LightningDataModule, abc.ABC):
 
     def train_dataloader(self) -> EpochLoader:
         """All training images, augmented, in an order that is a function of (seed, epoch)."""
+        images = self._images_of_epoch()
         if self.augment == "none":
-            return self._loader(self.train_dataset, shuffle=True)
+            return self._loader(images, shuffle=True)
         draw = partial(light1, size=self.image_size)
-        images = AugmentedImages(self.train_dataset, draw, self.order_seed)
-        return self._loader(images, shuffle=True)
+        return self._loader(AugmentedImages(images, draw, self.order_seed), shuffle=True)
+
+    def _images_of_epoch(self) -> LabelledImages:
+        """What an epoch of training goes over: every training image once."""
+        return self.train_dataset
 
     def val_dataloader(self) -> list[EpochLoader]:
         """One loader for each test set, in order."""
