@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +42,20 @@ def extend_learned(
         imprinted: new rows are the mean embeddings of their classes (arXiv 1712.07136), not random.
         scored: return the accuracies before training.
     """
+    kept = MemoryConfig(memory)
     base, own = base_config(run), files.read_config(run)["data"]
     config = {
         **base,
         "run": {**base["run"], "dir": str(folder)},
         "train": {**base["train"], **training},
-        "memory": {"size": memory, "policy": "balanced"},
+        "memory": asdict(kept),
         files.PARENT: {"run": str(run), "weights": ""},
         "data": {
             "name": Grown.name,
             "memory": str(folder / files.START / files.REPLAY),
             "new": {**base["data"], **new},
             "old": [*own["old"], own["new"]] if own["name"] == Grown.name else [own],
+            "share": kept.share,
             "batch_size": base["data"]["batch_size"],
         },
     }
@@ -75,7 +78,6 @@ def extend_learned(
     shape = (data.in_channels, data.image_size)
     begun = TrainedRun(folder, config, trained.embedder, head, list(data.class_names), *shape)
     before = score(begun, data) if scored else None
-    kept = settings_from(MemoryConfig, config["memory"])
     train_parts(
         config,
         settings,

@@ -318,6 +318,7 @@ def test_a_registry_with_more_classes(formula_run: Path, tmp_path: Path, capsys)
         (["--data.name=pictures"], "'data.name' must be one of"),
         (["--memory.size=-1"], "'memory.size' must be at least 0, not -1"),
         (["--memory.policy=newest"], "newest"),
+        (["--memory.share=1"], "'memory.share' must lie in [0, 1), not 1"),
         (["--train.epochs=0"], "'train.epochs' must be at least 1"),
         (["--train.lr=-1"], "'train.lr' must be positive"),
         (["--resume"], "is not a run folder"),

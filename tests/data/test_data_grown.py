@@ -164,3 +164,28 @@ def test_bad_input(tmp_path: Path, new, old, message: str):
     memory_of(tmp_path / "memory", [0])
     with pytest.raises(DataError, match=message):
         Grown(str(tmp_path / "memory"), new, old).setup()
+
+
+def test_images_of_the_memory_are_repeated_up_to_their_share(tmp_path: Path):
+    memory = memory_of(tmp_path / "memory", [0, 1, 2])
+    plain, half = (Grown(str(tmp_path / "memory"), MORE, share=share) for share in (0.0, 0.5))
+    for data in (plain, half):
+        data.setup()
+    assert torch.equal(half.train_dataset.labels, plain.train_dataset.labels), "no copies are kept"
+    assert len(list(half.means_dataloader().dataset)) == len(plain.train_dataset)  # type: ignore[arg-type]
+    new = len(plain.train_dataset) - len(memory)
+    counts = torch.bincount(torch.cat([labels for _, labels in half.train_dataloader()]))
+    known = torch.bincount(plain.train_dataset.labels)
+    own = torch.bincount(memory.labels, minlength=len(known))
+    added = counts - known
+    assert int(counts.sum()) == 2 * new, "as many images of the memory as new ones"
+    assert bool((added[own == 0] == 0).all()), "new images come once"
+    rounds = new // len(memory)
+    assert bool((added >= (rounds - 1) * own).all() and (added <= rounds * own).all())
+    assert len(plain.train_dataloader().dataset) == len(plain.train_dataset)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_bad_share(tmp_path: Path, share: float):
+    with pytest.raises(DataError, match=r"'share' must lie in \[0, 1\)"):
+        Grown(str(tmp_path / "memory"), MORE, share=share)

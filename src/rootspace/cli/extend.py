@@ -31,7 +31,8 @@ def run(arguments: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Settings of `rootspace train`: --config, --run.dir, --data.*, --loss.*, --warmup.* "
         "and --train.*; beside them\n--memory.size, most images of old classes to keep for "
-        "training (2000), and\n--memory.policy, which: balanced, herding or reservoir.",
+        "training (2000),\n--memory.policy, which: balanced, herding or reservoir, and "
+        "--memory.share, their least\nshare of an epoch, for which they are repeated (0.5).",
     )
     parser.add_argument("run", type=Path, help="run folder that `rootspace train` wrote")
     parser.add_argument("--resume", action="store_true", help="continue the extension in --run.dir")

@@ -223,6 +223,7 @@ def planned(run: Path, config: Mapping[str, Any], console: Console) -> dict[str,
         "memory": str(folder / files.START / files.REPLAY),
         "new": {**config["data"], "same": same},
         "old": [_if_readable(part, console) for part in old],
+        "share": memory.share,
         **{key: config["data"][key] for key in OF_LOADING},
     }
     return {

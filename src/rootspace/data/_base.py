@@ -216,13 +216,17 @@ class ImageData(L.LightningDataModule, abc.ABC):
 
     def train_dataloader(self) -> EpochLoader:
         """All training images, augmented, in an order that is a function of (seed, epoch)."""
-        images = self.train_dataset
+        images = self._images_of_epoch()
         if self.augment != "none":
             draw = partial(light1, size=self.image_size)
             images = AugmentedImages(images, draw, self.order_seed)
         if self.targets is not None:
             images = AimedImages(images, self.targets)
         return self._loader(images, shuffle=True)
+
+    def _images_of_epoch(self) -> LabelledImages:
+        """What an epoch of training goes over: every training image once."""
+        return self.train_dataset
 
     def val_dataloader(self) -> list[EpochLoader]:
         """One loader for each test set, in order."""

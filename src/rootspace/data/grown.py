@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ class Grown(ImageData):
             that are old classes under another name, with the names these have in the memory.
         old: likewise, of the run's own data and of each earlier extension, for their test sets;
             null for data that are gone.
+        share: least share of the memory's images among those of an epoch, in [0, 1): where they
+            are fewer they are repeated.
         batch_size: images a batch.
         num_workers: processes that load images beside the training process; 0 loads in it.
         seed: of the order of the training images.
@@ -57,6 +60,7 @@ class Grown(ImageData):
         memory: str,
         new: dict[str, Any],
         old: list[dict[str, Any] | None] | None = None,
+        share: float = 0.0,
         *,
         batch_size: int = 256,
         num_workers: int = 0,
@@ -64,7 +68,10 @@ class Grown(ImageData):
         augment: Augmentation = "none",
     ) -> None:
         super().__init__(batch_size=batch_size, num_workers=num_workers, seed=seed, augment=augment)
+        if not 0 <= share < 1:
+            raise DataError(f"Argument 'share' must lie in [0, 1), not {share}.")
         self._memory = memory
+        self._share = share
         self._old = [None if part is None else Part(part, "old") for part in old or []]
         self._new = Part(new, "new")
         self.num_old = 0
@@ -105,6 +112,19 @@ class Grown(ImageData):
             mean=new.mean,
             std=new.std,
         )
+
+    def _images_of_epoch(self) -> LabelledImages:
+        images, old = self.train_dataset, self.num_remembered
+        new = len(images) - old
+        wanted = math.ceil(self._share / (1 - self._share) * new)
+        if not old or wanted <= old:
+            return images
+        # Whole rounds and a part of one, drawn at random: the memory is sorted by label.
+        generator = torch.Generator().manual_seed(self.seed)
+        rounds = [torch.arange(old)] * (wanted // old)
+        part = torch.randperm(old, generator=generator)[: wanted % old]
+        rows = torch.cat([*rounds, part, torch.arange(old, old + new)])
+        return RelabelledImages(images, images.labels[rows], rows)
 
     def load_image(self, path: str | Path) -> Tensor:
         """One image file as the new data prepare it: uint8 [C, H, W]."""
