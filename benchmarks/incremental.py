@@ -91,14 +91,12 @@ class Method:
 
     Attributes:
         learned: a normalised softmax with a row of weights a class, instead of LSC.
-        imprinted: new rows are the mean embeddings of their classes, not random.
         assigned: class vectors are chosen by the means of the embeddings, not by a formula.
         memory: whether old images are repeated.
         joint: not at all: all classes are trained on together, from scratch.
     """
 
     learned: bool = False
-    imprinted: bool = False
     assigned: bool = True
     memory: bool = True
     joint: bool = False
@@ -112,7 +110,6 @@ class Method:
 METHODS = {
     "fine_tuning": Method(learned=True, memory=False),
     "replay": Method(learned=True),
-    "replay_imprinted": Method(learned=True, imprinted=True),
     "joint": Method(learned=True, joint=True),
     "lsc_no_memory": Method(memory=False),
     "lsc_formula": Method(assigned=False),
@@ -234,9 +231,7 @@ def train_next(
     lr = rate * float(read_run(run).embedder.network.default_lr)  # pyright: ignore[reportArgumentType]
     if method.learned:
         training = {"epochs": size.epochs, "lr": lr}
-        extend_learned(
-            run, folder, {"root": str(images)}, training, memory, imprinted=method.imprinted
-        )
+        extend_learned(run, folder, {"root": str(images)}, training, memory, imprinted=False)
     else:
         succeed(
             *("extend", str(run), f"--run.dir={folder}", f"--data.root={images}"),
