@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from rich.console import Console
 from torch import Tensor
 
@@ -135,9 +134,7 @@ def extend(
     settings = settings_from(TrainConfig, config["train"])
     if not resume:
         folder.mkdir(parents=True, exist_ok=True)
-        files.write_text(
-            folder / files.CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-        )
+        files.write_config(folder, config)
     start = folder / files.START
     if not start.exists():
         prepare(run, start, config, device_of(settings), command)

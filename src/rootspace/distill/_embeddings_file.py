@@ -13,6 +13,7 @@ from torch import Tensor
 
 from rootspace._extras import require
 from rootspace.data import FileDataset, LabelledImages, RelabelledImages
+from rootspace.train.class_vectors import open_array
 
 SETTING = "Argument 'teacher.embeddings'"
 BATCH = 4096
@@ -71,12 +72,7 @@ class NpyEmbeddings(EmbeddingsFile):
     """A .npy file `[images, dim]`, with the paths of the images in a .txt file beside it or not."""
 
     def __init__(self, path: Path, images: LabelledImages) -> None:
-        try:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise ValueError(f"{SETTING}: {path} is not a .npy file of numbers: {error}") from error
-        if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f":
-            raise ValueError(f"{SETTING}: {path} must hold floats of shape [images, dim].")
+        array = open_array(path, SETTING, "images")
         self._array, beside, names = array, path.with_suffix(".txt"), None
         if beside.is_file():
             names = beside.read_text(encoding="utf-8").removesuffix("\n").split("\n")

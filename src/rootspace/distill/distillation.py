@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from rich.console import Console
 
 from rootspace.classes import ClassMap
@@ -32,11 +31,9 @@ from rootspace.train import (
     LSCModule,
     RunConfig,
     TrainConfig,
-    VectorObjective,
-    read_run,
 )
 from rootspace.train import run_folder as files
-from rootspace.train.build import build_loss, build_network, build_system
+from rootspace.train.build import build_network, build_system, check_loss
 from rootspace.train.config import TABLE
 from rootspace.train.run import (
     build_parts,
@@ -160,17 +157,19 @@ def _own_classes(teaching: TeacherConfig, data: ImageData) -> tuple[ClassMap, li
     if teaching.run is None or teaching.targets not in (None, OWN):
         return None
     try:
-        trained = read_run(teaching.run)
+        # Not its network, which nothing is embedded by.
+        loss = files.read_config(Path(teaching.run))["loss"]["name"]
+        classes, names = files.read_classes(Path(teaching.run))
     except (OSError, ValueError) as error:
         raise ValueError(f"Argument 'teacher.run': {error}") from error
-    if not isinstance(trained.objective, VectorObjective):
+    if classes is None:
         if teaching.targets is None:
             return None
         raise ValueError(
             f"Argument 'teacher.targets' = 'own' needs a teacher with class vectors: "
-            f"{teaching.run} has a learned head ({trained.config['loss']['name']})."
+            f"{teaching.run} has a learned head ({loss})."
         )
-    known = set(trained.names)
+    known = set(names)
     unknown = [name for name in data.class_names if name not in known]
     if unknown:
         raise ValueError(
@@ -178,7 +177,7 @@ def _own_classes(teaching: TeacherConfig, data: ImageData) -> tuple[ClassMap, li
             f"{teaching.run} lacks {len(unknown)} of {data.num_classes}, such as {unknown[0]!r}. "
             "Set it to codes, means or images."
         )
-    return trained.objective.classes, trained.names
+    return classes, names
 
 
 def _towards(
@@ -252,7 +251,7 @@ def _check_student(config: Mapping[str, Any], system: VectorSystem, data: ImageD
             f"Argument 'model.dim' must be {dim}, the dimension of the teacher's class vectors, or "
             f"be left out, not {wanted}."
         )
-    build_loss(config["loss"], ClassMap.assigned(system, system.quantize(torch.ones(1, dim))))
+    check_loss(config["loss"], system)
     network = build_network(config["model"], dim, data.in_channels, data.image_size, False)
     if init := settings_from(RunConfig, config["run"]).init:
         files.read_network(init, Embedder(network, data.mean, data.std))
@@ -270,6 +269,4 @@ def _check_images(data: ImageData) -> None:
 
 def _write_config(folder: Path, config: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    files.write_text(
-        folder / files.CONFIG, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-    )
+    files.write_config(folder, config)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import torch
 from torch import nn
 
 from rootspace.classes import ClassMap, code_for, smallest_dim
@@ -101,6 +102,19 @@ def build_loss(config: Mapping[str, Any], classes: ClassMap) -> ClassLoss:
     """
     arguments = {key: value for key, value in config.items() if key != "name"}
     return VECTOR_LOSSES[config["name"]](classes, **arguments)
+
+
+def check_loss(config: Mapping[str, Any], system: VectorSystem) -> None:
+    """Show what is wrong with the settings of a loss before the classes have their vectors.
+
+    Args:
+        config: `name` and the arguments of that loss.
+        system: of the class vectors.
+
+    Raises:
+        ValueError: the loss does not take them, or not with this system.
+    """
+    build_loss(config, ClassMap.assigned(system, system.quantize(torch.ones(1, system.dim))))
 
 
 def build_assigned_objective(

@@ -15,8 +15,13 @@ from rootspace.systems import Table
 SETTING = "Argument 'classes.vectors'"
 
 
-def open_array(path: str | Path) -> np.ndarray:
+def open_array(path: str | Path, setting: str = SETTING, rows: str = "classes") -> np.ndarray:
     """The `[rows, dim]` array of a .npy file, mapped rather than read.
+
+    Args:
+        path: of the file.
+        setting: that named it, for the message.
+        rows: what they are, likewise.
 
     Raises:
         ValueError: it is missing, or holds something else.
@@ -25,12 +30,12 @@ def open_array(path: str | Path) -> np.ndarray:
         # Copy on write: torch does not take memory that cannot be written.
         array = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{SETTING}: {path} is not a .npy file of numbers: {error}") from error
+        raise ValueError(f"{setting}: {path} is not a .npy file of numbers: {error}") from error
     if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind != "f":
         what = (
             f"{array.dtype}{list(array.shape)}" if isinstance(array, np.ndarray) else "an archive"
         )
-        raise ValueError(f"{SETTING}: {path} must hold floats of shape [classes, dim], not {what}.")
+        raise ValueError(f"{setting}: {path} must hold floats of shape [{rows}, dim], not {what}.")
     return array
 
 

@@ -28,10 +28,10 @@ from . import run_folder as files
 from .assignment import Assigner, make_assigner
 from .build import (
     build_assigned_objective,
-    build_loss,
     build_network,
     build_objective,
     build_system,
+    check_loss,
 )
 from .callbacks import Checkpoints, Display, History, StoppedByUser
 from .config import ClassesConfig, RunConfig, TrainConfig, WarmupConfig
@@ -182,8 +182,7 @@ def build_parts(config: Mapping[str, Any], data: ImageData) -> Parts:
         embedder = files.read_network(init, embedder)
     if system is not None and settings.assignment != "random":
         assigner = make_assigner(settings, system, embedder, data)
-        # The loss comes after the assignment; what is wrong with its settings shows here.
-        build_loss(loss, ClassMap.assigned(system, system.quantize(torch.ones(1, system.dim))))
+        check_loss(loss, system)  # it comes after the assignment
     if system is None:
         objective = build_objective(loss, None, dim, data.num_classes)
     elif settings.assignment != "random":
@@ -231,10 +230,7 @@ def train_parts(
         console.print(f"{folder} is complete.", highlight=False, markup=False)
         return yaml.safe_load((folder / files.METRICS).read_text(encoding="utf-8"))
     shape = {"in_channels": data.in_channels, "image_size": data.image_size, "dim": parts.dim}
-    files.write_text(
-        folder / files.CONFIG,
-        yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True),
-    )
+    files.write_config(folder, config)
     objective = parts.objective
     data.order_seed = data.seed + settings.seed
     data.per_class = objective.config.per_class if isinstance(objective, WarmupObjective) else 1

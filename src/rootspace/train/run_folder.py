@@ -168,6 +168,12 @@ def make_data(config: Mapping[str, Any]) -> ImageData:
     return DATASETS[config["name"]](**arguments)
 
 
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write the resolved config of a run: all or nothing."""
+    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    write_text(folder / CONFIG, text)
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """The resolved config of a run.
 
