@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from _runs import accuracy_by_name
 from avalanche.benchmarks import benchmark_from_datasets
 from avalanche.benchmarks.utils import AvalancheDataset, DataAttribute
 from avalanche.core import SupervisedPlugin
@@ -88,7 +89,12 @@ def train_strategy(
     accuracy: list[list[float]] = []
     for experience in benchmark_from_datasets(train=train).streams["train"]:
         strategy.train(experience)
-        accuracy.append([score(model, part) for part in parts[: len(accuracy) + 1]])
+        model.eval()
+        seen = parts[: len(accuracy) + 1]
+        accuracy.append(
+            [accuracy_by_name(part, lambda images: model(images).argmax(dim=-1)) for part in seen]
+        )
+        model.train()
     return accuracy
 
 
@@ -113,16 +119,3 @@ def dataset(part: ImageData, images: LabelledImages) -> AvalancheDataset:
         DataAttribute([0] * len(targets), name="targets_task_labels", use_in_getitem=True),
     ]
     return AvalancheDataset(tensors, data_attributes=attributes)
-
-
-@torch.no_grad()
-def score(model: nn.Module, part: ImageData) -> float:
-    """Accuracy on the test images of an experience, among all classes."""
-    names = torch.tensor([int(name) for name in part.class_names])
-    model.eval()
-    (loader,) = part.val_dataloader()
-    right = sum(
-        int((model(images).argmax(dim=-1) == names[labels]).sum()) for images, labels in loader
-    )
-    model.train()
-    return right / len(part.test_datasets["val"])

@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 import torch
 from _common import median_ms_in_turn, table
+from _runs import succeed
 from rich.console import Console
 from torch import Tensor, nn
 
-from rootspace.cli import main as rootspace
 from rootspace.data import ImageData
 from rootspace.distill._targets import IMAGES
 from rootspace.train import (
@@ -192,11 +192,6 @@ def logit_parts(
     teacher = read_run(folder_of(out, f"{TEACHER}{method.teacher}", 0))
     assert method.temperature is not None
     return embedder, LogitDistillation(teacher, embedder, method.temperature)
-
-
-def succeed(*arguments: str) -> None:
-    if rootspace(arguments):
-        raise SystemExit(f"This failed: rootspace {' '.join(arguments)[:300]}")
 
 
 def folder_of(out: Path, name: str, seed: int) -> Path:

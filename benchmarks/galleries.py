@@ -25,12 +25,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from _common import table
+from _runs import all_characters, embeddings, pictures, succeed
 from rich.console import Console
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from rootspace.cli import main as rootspace
-from rootspace.data import Characters
 from rootspace.train import NormalizedSoftmax, TrainConfig, TrainedRun, read_run
 from rootspace.train import run_folder as files
 from rootspace.train.build import build_network
@@ -99,8 +99,7 @@ def train(folder: Path, size: Size, seed: int, old: bool, *changes: str) -> None
     ]
     if (folder / files.LAST).exists():
         arguments.append("--resume")
-    if rootspace(arguments):
-        raise SystemExit(f"This failed: rootspace {' '.join(arguments)}")
+    succeed(*arguments)
 
 
 def train_bct(folder: Path, alone: Path, old: Path, seed: int) -> None:
@@ -145,14 +144,17 @@ def upgrades(out: Path, size: Size, seed: int) -> dict[str, tuple[Path, Path]]:
 
 def evaluate(old: TrainedRun, new: TrainedRun) -> Row:
     """Shares of right answers, of characters that the networks have seen and of others."""
-    settings = {k: v for k, v in old.config["data"].items() if k not in ("name", "num_classes")}
-    data = Characters(**settings)
-    data.setup()
+    data = all_characters(old)
     gallery_font, query_font = list(data.test_datasets)[:2]
-    seen = torch.tensor([name in set(old.names) for name in data.class_names])
+    known = set(old.names)
+    seen = torch.tensor([name in known for name in data.class_names])
+    images = [pictures(data, torch.arange(len(seen)), f) for f in (gallery_font, query_font)]
     stored, asked = (
-        {key: embeddings(run, data, font) for key, run in (("old", old), ("new", new))}
-        for font in (gallery_font, query_font)
+        {
+            key: normalize(embeddings(run, some).float(), dim=-1)
+            for key, run in (("old", old), ("new", new))
+        }
+        for some in images
     )
     row: Row = {"classes": len(old.names), "pictures": len(seen)}
     for queries, gallery in (("old", "old"), ("new", "old"), ("new", "new")):
@@ -163,23 +165,17 @@ def evaluate(old: TrainedRun, new: TrainedRun) -> Row:
     return row
 
 
-def embeddings(run: TrainedRun, data: Characters, font: str) -> Tensor:
-    """`[classes, dim]` unit embeddings of the pictures of a font."""
-    images = torch.stack([data.image_of(label, font) for label in range(len(data.class_names))])
-    return normalize(torch.cat([run.embed(part) for part in images.split(512)]).float(), dim=-1)
-
-
 def report(rows: Sequence[Row]) -> str:
     """A line a method and kind of characters, %; the mean of the seeds."""
     pairs = ("old in old", "new in old", "new in new")
-    lines = [["method", "characters", *pairs], ["---"] * 5]
+    lines = []
     for method in dict.fromkeys(row["method"] for row in rows):
         for kind in ("seen", "unseen"):
             values = [
                 [row[f"{kind} {pair}"] for row in rows if row["method"] == method] for pair in pairs
             ]
             lines.append([method, kind, *(f"{100 * np.mean(v):.1f}" for v in values)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return table(["method", "characters", *pairs], lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _common import table
 from _learned import extend_learned
+from _runs import succeed
 
-from rootspace.cli import main as rootspace
 from rootspace.data import Characters
 from rootspace.train import read_run
 from rootspace.train import run_folder as files
@@ -100,11 +101,6 @@ def train_first(folder: Path, size: Size, characters: str, learned: bool, seed: 
         f"--train.seed={seed}",
         *loss,
     )
-
-
-def succeed(*arguments: str) -> None:
-    if rootspace(arguments):
-        raise SystemExit(f"This failed: rootspace {' '.join(arguments)[:300]}")
 
 
 def extend_lsc(run: Path, folder: Path, size: Size, characters: str, memory: int, lr: float) -> Row:
@@ -190,7 +186,8 @@ def report(rows: Sequence[Row]) -> str:
     """A line a method and rate: old classes after each step and at their lowest, the end; %."""
     last = max(row["step"] for row in rows)
     header = ["method", "rate", "before", *(f"step {s}" for s in range(1, last + 1))]
-    lines = [[*header, "lowest", "first classes", "all classes"]]
+    header += ["lowest", "first classes", "all classes"]
+    lines = []
     for key in dict.fromkeys((row["method"], row["rate"]) for row in rows):
         own = [row for row in rows if (row["method"], row["rate"]) == key]
         ends = [final(own, step) for step in range(last + 1)]
@@ -202,8 +199,7 @@ def report(rows: Sequence[Row]) -> str:
         values = [[row["all"] for row in ends[0]], *olds, lowest]
         values += [[row[group] for row in ends[-1]] for group in ("first", "all")]
         lines.append([key[0], f"{key[1]:g}", *(f"{100 * np.mean(v):.1f}" for v in values)])
-    lines.insert(1, ["---"] * len(lines[0]))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return table(header, lines)
 
 
 def final(rows: Sequence[Row], step: int) -> list[Row]:

@@ -21,7 +21,7 @@ import os
 import shutil
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,10 @@ import numpy as np
 import torch
 from _common import table
 from _learned import extend_learned
+from _runs import accuracy_by_name, embeddings, succeed
 from PIL import Image
 from torch.nn.functional import normalize
 
-from rootspace.cli import main as rootspace
 from rootspace.data import Characters, FashionMNIST, ImageData, JoinedImages, StoredImages
 from rootspace.train import read_run
 from rootspace.train import run_folder as files
@@ -194,11 +194,6 @@ def write_experiences(folder: Path, name: str, size: Size, seed: int) -> list[Pa
 # ----------------------------------------------------------------------------- training
 
 
-def succeed(*arguments: str) -> None:
-    if rootspace(arguments):
-        raise SystemExit(f"This failed: rootspace {' '.join(arguments)[:300]}")
-
-
 def train_first(folder: Path, images: Path, size: Size, method: Method, seed: int) -> None:
     """A run from scratch."""
     if (folder / files.METRICS).exists():
@@ -246,30 +241,16 @@ def accuracies(run: Path) -> list[float]:
 
 
 @torch.no_grad()
-def accuracies_by_means(run: Path, memory: Path, experiences: Sequence[Path], size: Size) -> Row:
+def accuracies_by_means(run: Path, memory: Path, parts: Sequence[ImageData]) -> list[float]:
     """The same by the nearest mean of the embeddings that the memory holds of a class (iCaRL)."""
     trained, images = read_run(run), StoredImages(memory)
-    z = torch.cat(
-        [
-            normalize(trained.embed(images.__getitems__(rows.tolist())[0]).float(), dim=-1)
-            for rows in torch.arange(len(images)).split(256)
-        ]
-    )
+    z = normalize(embeddings(trained, images.__getitems__(range(len(images)))[0]).float(), dim=-1)
     classes = range(len(images.class_names))
     means = normalize(torch.stack([z[images.labels == c].mean(dim=0) for c in classes]), dim=-1)
     return [
-        of_images(part, size, lambda pixels: (trained.embed(pixels).float() @ means.T).argmax(-1))
-        for part in experiences
+        accuracy_by_name(part, lambda pixels: (trained.embed(pixels).float() @ means.T).argmax(-1))
+        for part in parts
     ]
-
-
-def of_images(part: Path, size: Size, predict: Callable[[torch.Tensor], torch.Tensor]) -> float:
-    """Accuracy on the test images of an experience, whose class names are its labels."""
-    data = loaded(part, size)
-    names = torch.tensor([int(name) for name in data.class_names])
-    (loader,) = data.val_dataloader()
-    right = sum(int((predict(images) == names[labels]).sum()) for images, labels in loader)
-    return right / len(data.test_datasets["val"])
 
 
 def loaded(part: Path, size: Size) -> ImageData:
@@ -298,16 +279,17 @@ def run_method(
     run = folder / f"first_{method.kind}_{seed}"
     train_first(run, parts[0], size, method, seed)
     accuracy, by_means = [accuracies(run)], []
+    data = [loaded(part, size) for part in parts] if method.memory else []
     for i, part in enumerate(parts[1:], 1):
         grown = folder / f"{name}_{rate:g}_{seed}_{i}"
         train_next(run, grown, part, size, method, rate)
         if method.memory:
             memory = grown / files.START / files.REPLAY
-            by_means.append(accuracies_by_means(run, memory, parts[:i], size))
+            by_means.append(accuracies_by_means(run, memory, data[:i]))
         run = grown
         accuracy.append(accuracies(run))
     if method.memory:
-        by_means.append(accuracies_by_means(run, run / files.REPLAY, parts, size))
+        by_means.append(accuracies_by_means(run, run / files.REPLAY, data))
     return accuracy, by_means
 
 

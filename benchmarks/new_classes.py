@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _runs import all_characters, embeddings, pictures
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -24,16 +25,11 @@ from rootspace.train.objectives import VectorObjective
 from rootspace.train.run_folder import TrainedRun
 
 
-def embeddings_of(trained: TrainedRun, images: Tensor) -> Tensor:
-    return torch.cat([trained.embed(part) for part in images.split(512)])
-
-
 def class_means(trained: TrainedRun, data: Characters, labels: Tensor, fonts: list[str]) -> Tensor:
     """`[len(labels), dim]` directions of the mean unit embeddings over these fonts."""
     total = torch.zeros(())
     for font in fonts:
-        images = torch.stack([data.image_of(int(label), font) for label in labels])
-        total = total + normalize(embeddings_of(trained, images), dim=-1)
+        total = total + normalize(embeddings(trained, pictures(data, labels, font)), dim=-1)
     return normalize(total, dim=-1)
 
 
@@ -47,9 +43,7 @@ def main() -> None:
     trained = read_run(options.run)
     if not isinstance(trained.objective, VectorObjective):
         parser.error("the run has a learned head, which cannot be extended without training")
-    settings = {k: v for k, v in trained.config["data"].items() if k not in ("name", "num_classes")}
-    data = Characters(**settings)
-    data.setup()
+    data = all_characters(trained)
     tests = list(data.test_datasets)
     train_fonts = [font for font in data.fonts if font not in tests]
     number = {name: label for label, name in enumerate(data.class_names)}
@@ -71,8 +65,7 @@ def main() -> None:
             answers = torch.arange(first, first + len(labels))
             by_vector = by_mean = 0.0
             for font in some:
-                images = torch.stack([data.image_of(int(label), font) for label in labels])
-                z = embeddings_of(trained, images)
+                z = embeddings(trained, pictures(data, labels, font))
                 by_vector += float((classes.predict(z).label[:, 0] == answers).float().mean())
                 nearest = (normalize(z, dim=-1) @ every_mean.T).argmax(dim=-1)
                 by_mean += float((nearest == answers).float().mean())

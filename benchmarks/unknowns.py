@@ -20,26 +20,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _runs import all_characters, embeddings, pictures
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from rootspace.continual import KnownScore, auroc, fit_score, fpr_at_tpr
 from rootspace.continual.of_run import class_map
-from rootspace.data import Characters
 from rootspace.systems import MAX_INDEX
 from rootspace.train import LearnedObjective, read_run
 from rootspace.train.run_folder import BASELINES, TrainedRun
 
 K = 10
 """Classes that share a probability."""
-
-
-def characters(trained: TrainedRun) -> Characters:
-    """All characters of the run's fonts, those it has not seen too."""
-    settings = {k: v for k, v in trained.config["data"].items() if k not in ("name", "num_classes")}
-    data = Characters(**settings)
-    data.setup()
-    return data
 
 
 @torch.no_grad()
@@ -77,7 +69,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of their choice")
     options = parser.parse_args()
     trained = read_run(options.run)
-    data = characters(trained)
+    data = all_characters(trained)
     number = {name: label for label, name in enumerate(data.class_names)}
     known = [number[name] for name in trained.names]
     unseen = sorted(set(number.values()) - set(known))
@@ -94,11 +86,8 @@ def main() -> None:
         print(f"{folder}: {trained.config['loss']['name']}", file=sys.stderr)
         embedded = {
             font: [
-                torch.cat([trained.embed(part) for part in images.split(512)])
-                for images in (
-                    torch.stack([data.image_of(int(label), font) for label in labels])
-                    for labels in (known, chosen)
-                )
+                embeddings(trained, pictures(data, torch.as_tensor(labels), font))
+                for labels in (known, chosen)
             ]
             for font in tests
         }
