@@ -96,6 +96,33 @@ def test_augmented_images_with_unique_labels_too(tmp_path: Path):
     assert _without_seconds(whole) == _without_seconds(folder)
 
 
+def test_two_processes_do_not_train_one_run(tmp_path: Path):
+    """A run whose parent was killed may still train: who resumes it then is told so."""
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        command(*SETTINGS, "--train.epochs=1000", f"--run.dir={folder}"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        while not (folder / "metrics.csv").exists():
+            assert process.poll() is None, "the run ended before it could be resumed"
+            time.sleep(0.05)
+        second = subprocess.run(
+            command("--resume", f"--run.dir={folder}"),
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert process.poll() is None, "the first one goes on"
+    finally:
+        process.kill()
+        process.wait()
+    assert second.returncode == 2
+    assert "another process trains" in second.stderr
+
+
 def test_resuming_a_finished_run_changes_nothing(unbroken: Path):
     before = (unbroken / "model.safetensors").read_bytes()
     finish("--resume", f"--run.dir={unbroken}")

@@ -224,8 +224,23 @@ def train_parts(
         The content of `metrics.json`; nothing in a helper process of a distributed run.
 
     Raises:
+        ValueError: another process trains this run.
         StoppedByUser: on Ctrl-C, after the state was saved.
     """
+    with files.sole_writer(folder):
+        return _train_parts(config, settings, folder, data, parts, console, resume, finish)
+
+
+def _train_parts(
+    config: Mapping[str, Any],
+    settings: TrainConfig,
+    folder: Path,
+    data: ImageData,
+    parts: Parts,
+    console: Console,
+    resume: bool,
+    finish: Callable[[LSCModule], dict[str, Any]] | None,
+) -> dict[str, Any]:
     if resume and (folder / files.METRICS).exists():
         console.print(f"{folder} is complete.", highlight=False, markup=False)
         return yaml.safe_load((folder / files.METRICS).read_text(encoding="utf-8"))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,11 @@ from .build import build_network, build_objective
 from .embedder import Embedder
 from .objectives import Objective, VectorObjective
 
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
+
 CONFIG, CLASSES, WEIGHTS = "config.yaml", "classes.json", "model.safetensors"
 METRICS, HISTORY, EVALUATION = "metrics.json", "metrics.csv", "evaluation.npz"
 CHECKPOINTS, BASELINES, SAMPLES = "checkpoints", "baselines", "samples"
@@ -32,6 +39,40 @@ PARENT, START, REPLAY = "parent", "start", "replay"
 
 # Of runs that `rootspace distill` wrote: whom they learned from, and what.
 TEACHER, TARGETS = "teacher", "targets"
+
+LOCK_SECONDS = 10
+"""How long to wait for a folder: a killed run's loader processes hold it some seconds longer."""
+
+
+@contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Hold a run folder against other processes, where the system can; a killed one lets go.
+
+    Without it a run could be resumed while the process that trains it goes on unseen, a child
+    whose parent was killed.
+
+    Raises:
+        ValueError: another process holds it.
+    """
+    if fcntl is None or int(os.environ.get("LOCAL_RANK", "0")) > 0:
+        yield  # a helper process of a distributed run: the first one holds it
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        for attempt in range(LOCK_SECONDS + 1):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if attempt == LOCK_SECONDS:
+                    raise ValueError(
+                        f"Argument 'run.dir': another process trains {folder}. Wait for it or stop "
+                        "it."
+                    ) from None
+                time.sleep(1)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: Path, content: Any) -> None:
