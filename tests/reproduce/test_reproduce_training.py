@@ -22,9 +22,16 @@ from rootspace.reproduce import (
     reproduce,
     training,
 )
-from rootspace.reproduce._measures import class_groups, distances, save_means, space_picture
+from rootspace.reproduce._measures import (
+    class_groups,
+    distances,
+    save_means,
+    space_picture,
+    within_classes,
+)
 from rootspace.reproduce._training import run_settings, train_in_process
 from rootspace.train import callbacks, read_run
+from rootspace.train.run_folder import make_data
 
 BASE = {
     "data": {"name": "characters", "num_classes": 20, "image_size": 16, "batch_size": 32},
@@ -59,7 +66,7 @@ def job(out: Path, settings, seed: int = 3) -> Job:
 @pytest.mark.slow
 def test_from_a_classifier_to_its_means_as_targets(out: Path):
     ce = training("ce", classifier, minutes=0.1, after=[save_means, class_groups(5), space_picture])
-    mixed = training("mixed", matching, minutes=0.1, needs=["ce"])
+    mixed = training("mixed", matching, minutes=0.1, needs=["ce"], after=[within_classes])
     row = Row("mixed", "training loss", "", "Table 4", "mixed", "train_loss", LEARNS)
     chart = Chart("Loss", "train_loss", {"mixed": "mixed", "ce": "classifier"})
     tiny = {"tiny": Experiment("tiny", "Tiny.\n\nNothing.", [ce, mixed], [row], charts=[chart])}
@@ -76,11 +83,22 @@ def test_from_a_classifier_to_its_means_as_targets(out: Path):
     assert means.shape == (20, 3) and not np.array_equal(means, other)
     assert np.array_equal(np.sort(means, axis=0), np.sort(other, axis=0))
     # The targets are the mixed means themselves, and training began with the classifier's network.
-    vectors = read_run(out / "runs" / "tiny" / "mixed" / "seed0").objective.class_vectors(
-        torch.arange(20)
-    )
+    trained = read_run(out / "runs" / "tiny" / "mixed" / "seed0")
+    vectors = trained.objective.class_vectors(torch.arange(20))
     unit = other / np.linalg.norm(other, axis=1, keepdims=True)
     np.testing.assert_allclose(vectors.numpy(), unit, atol=1e-6)
+    data = make_data(trained.config["data"])
+    data.setup()
+    batches = [(trained.embed(images), labels) for images, labels in data.means_dataloader()]
+    z, labels = (torch.cat(parts).numpy() for parts in zip(*batches, strict=True))
+    z = z / np.linalg.norm(z, axis=1, keepdims=True)
+    groups = [z[labels == label] for label in range(20)]
+    variance = np.mean([group.var(axis=0) for group in groups])
+    offsets = [np.linalg.norm(g.mean(axis=0) - v) for g, v in zip(groups, unit, strict=True)]
+    record = json.loads((out / "parts" / "tiny" / "mixed-seed0.json").read_text())
+    values = record["outcome"]["values"]
+    assert values["within_std"] == pytest.approx(variance**0.5, rel=1e-4)
+    assert values["mean_offset"] == pytest.approx(np.mean(offsets), rel=1e-4)
     config = yaml.safe_load((folder.parents[1] / "mixed" / "seed0" / "config.yaml").read_text())
     assert config["run"]["init"] == str(folder)
     page = (out / "reproduction.html").read_text()

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from rootspace.data import ImageData
-from rootspace.train import TrainedRun, read_run
+from rootspace.train import TrainedRun, VectorObjective, read_run
 from rootspace.train.assignment import embed_means
 from rootspace.train.run_folder import make_data
 
@@ -74,6 +74,32 @@ def class_groups(old: int) -> Callable[[Job], Outcome]:
         return Outcome(values)
 
     return measure
+
+
+def within_classes(job: Job) -> Outcome:
+    """How the unit embeddings of a class lie around its vector, over the training images.
+
+    Values: `within_std`, the standard deviation of a coordinate (root of the mean variance over
+    classes and coordinates), and `mean_offset`, the mean distance of a class's mean from its
+    vector; of the network in evaluation mode.
+    """
+    trained, data = _open(job)
+    assert isinstance(trained.objective, VectorObjective)
+    classes = trained.objective.classes
+    sums = torch.zeros(2, data.num_classes, classes.dim, dtype=torch.float64)
+    for images, labels in data.means_dataloader():
+        unit = normalize(trained.embed(images).double().cpu(), dim=-1)
+        sums[0].index_add_(0, labels, unit)
+        sums[1].index_add_(0, labels, unit.square())
+    count = torch.bincount(data.train_dataset.labels, minlength=data.num_classes)[:, None]
+    mean, square = sums / count
+    offset = mean - classes.vectors(torch.arange(data.num_classes)).double().cpu()
+    return Outcome(
+        {
+            "within_std": float((square - mean.square()).mean().sqrt()),
+            "mean_offset": float(offset.norm(dim=-1).mean()),
+        }
+    )
 
 
 def space_picture(job: Job) -> Outcome:
