@@ -5,7 +5,10 @@ augmentation; a classifier reaches 89 % of the training images, its mean embeddi
 (CEembs) 89 %, and A_nr, the roots of A_n in random order, 87.9 % without and 84.6 % with
 augmentation. Training with A_nr is slower than with CEembs (Fig. 8).
 
-At a desk: 1,000 characters in ten faces, the encoder of width 16, 20 epochs, rate 1e-3.
+At a desk: 1,000 characters in ten faces, the encoder of width 16, 20 epochs, rate 1e-3. Crops down
+to a twentieth of a character and colours of one bit are too hard for the classifier there, which
+reads next to nothing after as many epochs: the one whose means are the targets is trained without
+augmentation at a desk, the one with it stands beside A_nr with augmentation.
 
     rootspace reproduce --only table7
     rootspace reproduce --only table7 --scale paper --data DIR
@@ -23,6 +26,7 @@ from .._experiment import (
     Chart,
     Criterion,
     Experiment,
+    NotRun,
     Part,
     Row,
     Scale,
@@ -56,11 +60,22 @@ def roots(order: str, positive: bool = False) -> Settings:
     return {"system": system, "order": order}
 
 
+def classifier(scale: Scale) -> Settings:
+    return run(None, loss="linear_ce", augmented=scale == "paper")(scale)
+
+
+def augmented_classifier(scale: Scale) -> Settings | NotRun:
+    if scale == "paper":
+        return NotRun("it is the classifier of experiment 3")
+    return run(None, loss="linear_ce", augmented=True)(scale)
+
+
 CEEMBS: Settings = {"assignment": "file", "system": "Table", "vectors": f"{{ce}}/{MEANS}"}
 PARTS: list[Part] = [
     training("an", run(roots("natural")), minutes=3.2),
     training("anp", run(roots("natural", positive=True)), minutes=3.2),
-    training("ce", run(None, loss="linear_ce", augmented=True), minutes=4.9, after=[save_means]),
+    training("ce", classifier, minutes=3.2, after=[save_means]),
+    training("ce_augmented", augmented_classifier, minutes=4.9),
     training("ceembs", run(CEEMBS), minutes=3.2, needs=["ce"]),
     training("anr", run(roots("shuffled")), minutes=3.2),
     training("anr_augmented", run(roots("shuffled"), augmented=True), minutes=4.9),
@@ -84,6 +99,10 @@ ANR_BEARS = Criterion(
     "With augmentation A_nr ends at most 10 points below A_nr without.",
     lambda f: f.mean("anr_augmented") >= f.mean("anr") - 10,
 )
+CE_BEARS = Criterion(
+    "With augmentation the classifier ends at most 10 points below the one without.",
+    lambda f: f.mean("ce_augmented") >= f.mean("ce") - 10,
+)
 SLOWER = Criterion(
     "The training loss of A_nr, averaged over all epochs, is above that of CEembs.",
     lambda f: (
@@ -100,7 +119,10 @@ EXPERIMENT = Experiment(
     [
         training_accuracy("Table 7, exp. 1", "A_n", "-", "an", AN_FAILS),
         training_accuracy("Table 7, exp. 2", "A_np", "-", "anp", ANP_FAILS),
-        training_accuracy("Table 7, exp. 3", "cross-entropy, augmentation", 89, "ce", CEEMBS_TRAIN),
+        training_accuracy("Table 7, exp. 3", "cross-entropy (at a desk without augmentation)", 89,
+            "ce", CEEMBS_TRAIN),
+        training_accuracy("Table 7, exp. 3", "cross-entropy, augmentation, at a desk", "",
+            "ce_augmented", CE_BEARS),
         training_accuracy("Table 7, exp. 4", "CEembs", 89, "ceembs", CEEMBS_TRAIN),
         training_accuracy("Table 7, exp. 5", "A_nr", 87.9, "anr", ANR_TRAINS),
         training_accuracy("Table 7, exp. 6", "A_nr, augmentation", 84.6, "anr_augmented",
