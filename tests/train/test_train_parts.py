@@ -21,6 +21,7 @@ from rootspace.train import (
 )
 from rootspace.train.build import build_system
 from rootspace.train.module import Tally, learning_rate_factor
+from rootspace.train.objectives import LEARNED_LOSSES
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,18 @@ def test_learned_heads_predict_their_logits():
         torch.testing.assert_close(prediction.cosine[:, 0], cosine)
 
 
+@pytest.mark.parametrize("name", LEARNED_LOSSES)
+def test_learned_heads_leave_autocast(name: str):
+    """As LSC's losses do: else half precision would round the logits of the baselines alone."""
+    torch.manual_seed(0)
+    head, z, labels = LEARNED_LOSSES[name](16, 50), torch.randn(8, 16), torch.arange(8)
+    expected, loss = head.logits(z), head(z, labels)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(head.logits(z), expected)
+        assert torch.equal(head(z, labels), loss)
+        assert head.predict(z).cosine.dtype == torch.float32
+
+
 def test_normalized_softmax_is_a_softmax_over_scaled_cosines():
     torch.manual_seed(0)
     head, z, labels = NormalizedSoftmax(8, 12, scale=7.0), torch.randn(20, 8), torch.arange(20) % 12
@@ -98,8 +111,8 @@ def test_embedder_normalises_bytes():
 
 def test_tally_weighs_batches_by_their_size():
     tally = Tally()
-    tally.add(torch.tensor(1.0), 4, torch.tensor(3))
-    tally.add(torch.tensor(4.0), 2, torch.tensor(0))
+    tally.add(torch.tensor(1.0), 4, torch.tensor([True, True, False, True]))
+    tally.add(torch.tensor(4.0), 2, torch.tensor([False]))  # one of two judged
     tally.add(torch.tensor(2.0), 6)  # not judged
-    assert tally.means() == pytest.approx((2.0, 0.5))
+    assert tally.means() == pytest.approx((2.0, 0.6))
     assert all(math.isnan(value) for value in Tally().means())

@@ -15,10 +15,13 @@ from rootspace.data import EpochLoader, ImageData
 from .assignment import Assigner, assign_again
 from .config import TrainConfig
 from .embedder import Embedder
-from .objectives import AssignedObjective, Objective, WarmupObjective
+from .objectives import AssignedObjective, Objective, VectorObjective, WarmupObjective
 
 SEARCH_EVERY = 16
 """Where prediction is a search over all classes, training accuracy is taken on every n-th batch."""
+
+SEARCH_COSINES = 2**24
+"""Cosines in such a search: of fewer images the more classes there are, at least one."""
 
 
 class Tally:
@@ -30,12 +33,12 @@ class Tally:
         self.judged = 0
 
     def add(self, loss: Tensor, count: int, right: Tensor | None = None) -> None:
-        """`loss` is the mean of `count` images, `right` how many were, None if not looked at."""
+        """`loss` is the mean of `count` images, `right` says of those looked at which were."""
         # Summed where they are: reading them back would make the device wait at every step.
-        hits = loss.new_zeros(()) if right is None else right
+        hits = loss.new_zeros(()) if right is None else right.sum()
         self.sums = self.sums.to(loss.device) + torch.stack([loss.detach().float() * count, hits])
         self.count += count
-        self.judged += 0 if right is None else count
+        self.judged += 0 if right is None else len(right)
 
     def means(self) -> tuple[float, float]:
         """Loss and accuracy so far, of this process; NaN for what nothing is known of."""
@@ -165,10 +168,18 @@ class LSCModule(L.LightningModule):
         loss = self.objective(embeddings, labels, *targets)
         right = None
         if self.objective.ready and (self.objective.quick or batch_idx % SEARCH_EVERY == 0):
+            some = embeddings[: self._num_judged(len(labels))]
             with torch.no_grad():
-                right = (self.objective.predict(embeddings.detach()).label[:, 0] == labels).sum()
+                right = self.objective.predict(some.detach()).label[:, 0] == labels[: len(some)]
         self.train_tally.add(loss, len(labels), right)
         return loss
+
+    def _num_judged(self, batch: int) -> int:
+        """Images of a batch that training accuracy looks at, so that a search stays small."""
+        objective = self.objective
+        if objective.quick or not isinstance(objective, VectorObjective):
+            return batch
+        return min(batch, max(1, SEARCH_COSINES // objective.classes.num_classes))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         tally = self.train_tally
@@ -199,7 +210,7 @@ class LSCModule(L.LightningModule):
         # Processes of a distributed run repeat a few images to have equally many; count them once.
         new = max(0, min(len(labels), loader.sampler.num_own - tally.count))
         right = self.objective.predict(self.embedder(images)).label[:new, 0] == labels[:new]
-        tally.add(right.new_zeros((), dtype=torch.float32), new, right.sum())
+        tally.add(right.new_zeros((), dtype=torch.float32), new, right)
 
     def on_validation_epoch_end(self) -> None:
         self.test_accuracies = {

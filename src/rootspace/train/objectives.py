@@ -183,8 +183,10 @@ class LearnedObjective(Objective):
         return self.cosines(embeddings)
 
     def cosines(self, embeddings: Tensor) -> Tensor:
-        unit = nn.functional.normalize(embeddings.float(), dim=-1)
-        return unit @ nn.functional.normalize(self.weight, dim=-1).T
+        # A half precision network must not round them: leave autocast, as LSC does.
+        with torch.autocast(embeddings.device.type, enabled=False):
+            unit = nn.functional.normalize(embeddings.float(), dim=-1)
+            return unit @ nn.functional.normalize(self.weight, dim=-1).T
 
     def predict(self, embeddings: Tensor, k: int = 1) -> Prediction:
         label = self.logits(embeddings).topk(k, dim=-1).indices
@@ -213,7 +215,8 @@ class LinearCE(LearnedObjective):
         return self.layer.weight
 
     def logits(self, embeddings: Tensor) -> Tensor:
-        return self.layer(embeddings.float())
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return self.layer(embeddings.float())
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         return nn.functional.cross_entropy(self.logits(embeddings), labels)
