@@ -8,7 +8,10 @@ import pytest
 import torch
 
 from rootspace import ClassMap
+from rootspace.data import Characters
+from rootspace.data._sampler import EpochSampler
 from rootspace.losses import CosineLoss
+from rootspace.models import Encoder
 from rootspace.systems import Circle, PermutationCode, RootA
 from rootspace.train import (
     ClassesConfig,
@@ -19,9 +22,10 @@ from rootspace.train import (
     VectorObjective,
     WarmupConfig,
 )
+from rootspace.train.assignment import embed_means
 from rootspace.train.build import build_system
-from rootspace.train.module import Tally, learning_rate_factor
-from rootspace.train.objectives import LEARNED_LOSSES
+from rootspace.train.module import LSCModule, Tally, learning_rate_factor
+from rootspace.train.objectives import LEARNED_LOSSES, Objective
 
 
 @pytest.mark.parametrize(
@@ -116,3 +120,46 @@ def test_tally_weighs_batches_by_their_size():
     tally.add(torch.tensor(2.0), 6)  # not judged
     assert tally.means() == pytest.approx((2.0, 0.6))
     assert all(math.isnan(value) for value in Tally().means())
+
+
+@pytest.mark.parametrize(("num_classes", "world"), [(3, 2), (3, 4), (2, 8)])
+def test_class_means_of_several_processes(
+    num_classes: int, world: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Each image counts once, although all processes see equally many."""
+    data = Characters(num_classes=num_classes, image_size=8, batch_size=4)  # ten images of each
+    data.setup()
+    embedder = Embedder(Encoder(6, 1, width=2), data.mean, data.std)
+    whole = embed_means(embedder, data)
+    sums, counts = torch.zeros_like(whole._sums), torch.zeros_like(whole._counts)
+    for rank in range(world):
+        monkeypatch.setattr(EpochSampler, "_rank_and_world", lambda self, rank=rank: (rank, world))
+        part = embed_means(embedder, data)
+        sums, counts = sums + part._sums, counts + part._counts
+    assert torch.equal(counts, whole._counts)
+    torch.testing.assert_close(sums, whole._sums)
+
+
+def test_large_half_precision_embeddings_are_finite():
+    """Their sum in float16 is not."""
+
+    class Wide(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.full((len(images), 2048), 0.5, dtype=torch.float16, requires_grad=True)
+
+    class Nothing(Objective):
+        def forward(self, embeddings: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+            return embeddings.float().mean()
+
+        def predict(self, embeddings: torch.Tensor, k: int = 1): ...
+
+        def class_vectors(self, labels: torch.Tensor): ...
+
+        ready = False
+
+    data = Characters(num_classes=2, image_size=8)
+    data.setup()
+    module = LSCModule(Embedder(Wide(), data.mean, data.std), Nothing(), TrainConfig(), data)
+    images = torch.zeros(256, 1, 8, 8, dtype=torch.uint8)
+    loss = module.training_step((images, torch.zeros(256).long()), 0)
+    assert float(loss.detach()) == 0.5

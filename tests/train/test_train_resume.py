@@ -14,6 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from rootspace.train import train
+from rootspace.train.callbacks import AGREE_EVERY
+from rootspace.train.run_folder import read_config
+
 SETTINGS = [
     "--data.num_classes=40",
     "--data.image_size=16",
@@ -151,6 +155,26 @@ def test_two_processes_train_and_evaluate_every_image(tmp_path: Path):
     assert all(abs(value * 15 - round(value * 15)) < 1e-6 for value in tests)
     final = json.loads((folder / "metrics.json").read_text())["test"].values()
     assert [test["accuracy"] for test in final] == pytest.approx(tests)
+
+
+def test_two_processes_stop_and_save_together(tmp_path: Path):
+    """A signal that reaches one of them stops both, at a step that both have taken."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    both = ["--train.devices=2", "--train.accelerator=cpu", "--data.num_classes=80"]
+    assert stop_within_an_epoch(broken, signal.SIGTERM, *both) == 130
+    assert not (broken / "metrics.json").exists(), "stopped too late to test anything"
+    state = torch.load(broken / "checkpoints/last.ckpt", weights_only=False)
+    assert state["global_step"] % 50 % AGREE_EVERY == 0, "between two questions, or epochs"
+    finish("--resume", f"--run.dir={broken}")
+    finish(*SETTINGS, *both, f"--run.dir={whole}")
+    expected, resumed = (load_file(f / "model.safetensors") for f in (whole, broken))
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
+
+
+def test_a_helper_process_concludes_nothing(unbroken: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of a complete run that is resumed: the first process may still be writing a baseline."""
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert train(read_config(unbroken), resume=True) == {}
 
 
 def _without_seconds(folder: Path) -> list[list[str]]:

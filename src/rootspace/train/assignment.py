@@ -196,9 +196,14 @@ def embed_means(embedder: Embedder, data: ImageData, unit: bool = False) -> Clas
     means = ClassMeans(data.num_classes, embedder.network.dim)  # pyright: ignore[reportArgumentType]
     training = embedder.training
     embedder.eval()
-    for images, labels in data.means_dataloader():
-        z = embedder(images.to(device))
-        means.add(normalize(z.float(), dim=-1) if unit else z, labels)
+    loader = data.means_dataloader()
+    left = loader.epoch_sampler.num_own  # images that another process has as well come after them
+    for images, labels in loader:
+        if not left:
+            break
+        z = embedder(images[:left].to(device))
+        means.add(normalize(z.float(), dim=-1) if unit else z, labels[:left])
+        left -= len(z)
     embedder.train(training)
     means.reduce(device)
     return means

@@ -19,6 +19,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from .module import LSCModule
 from .objectives import WarmupObjective
 
+AGREE_EVERY = 16
+"""Batches after which the processes of a distributed run ask each other whether to save or stop."""
+
 
 class StoppedByUser(Exception):
     """Training stopped on Ctrl-C after its state was saved."""
@@ -74,11 +77,15 @@ class Checkpoints(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        late = time.monotonic() - self._saved_at > 60 * self.minutes
         # The last batch of an epoch is saved with the epoch.
-        if (late or self._stop) and not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            return
+        if trainer.world_size > 1 and (batch_idx + 1) % AGREE_EVERY:
+            return
+        late = time.monotonic() - self._saved_at > 60 * self.minutes
+        if _any_process(trainer, late or self._stop):
             self._save(trainer, "last.ckpt")
-            self._raise_if_asked()
+            self._raise_if_asked(trainer)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, LSCModule)
@@ -91,10 +98,10 @@ class Checkpoints(Checkpoint):
         if better:
             self._save(trainer, "best.ckpt")
         if trainer.current_epoch + 1 < (trainer.max_epochs or 0):
-            self._raise_if_asked()
+            self._raise_if_asked(trainer)
 
-    def _raise_if_asked(self) -> None:
-        if self._stop:
+    def _raise_if_asked(self, trainer: L.Trainer) -> None:
+        if _any_process(trainer, self._stop):
             raise StoppedByUser
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -112,6 +119,13 @@ class Checkpoints(Checkpoint):
         if trainer.is_global_zero:
             os.replace(temporary, self.folder / name)
         self._saved_at = time.monotonic()
+
+
+def _any_process(trainer: L.Trainer, flag: bool) -> bool:
+    """The flag of any process of a distributed run: saving and stopping take all of them."""
+    if trainer.world_size == 1:
+        return flag
+    return trainer.strategy.reduce_boolean_decision(flag, all=False)
 
 
 class History(L.Callback):

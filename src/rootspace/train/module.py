@@ -160,7 +160,8 @@ class LSCModule(L.LightningModule):
     def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
         images, labels, *targets = batch  # each image's own ones, where the data have some
         embeddings = self.embedder(images)
-        if not bool(torch.isfinite(embeddings.detach().sum())):
+        # In float32: the sum of many float16 numbers is infinite though none of them is.
+        if not bool(torch.isfinite(embeddings.detach().sum(dtype=torch.float32))):
             raise ValueError(
                 f"Training diverged at step {self.global_step}: the embeddings are not finite. "
                 "Try a smaller train.lr, train.warmup_steps or train.gradient_clip."

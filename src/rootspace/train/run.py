@@ -117,8 +117,8 @@ def check_folder(folder: Path, resume: bool) -> None:
     if resume:
         files.read_config(folder)
         return
-    if int(os.environ.get("LOCAL_RANK", "0")) > 0:
-        return  # the first process of a distributed run has checked it, and begun to write
+    if files.is_helper():
+        return  # the first process has checked it, and begun to write
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"Argument 'run.dir' must be a folder, not the file {folder}.")
     if folder.is_dir() and any(folder.iterdir()):
@@ -242,6 +242,8 @@ def _train_parts(
     finish: Callable[[LSCModule], dict[str, Any]] | None,
 ) -> dict[str, Any]:
     if resume and (folder / files.METRICS).exists():
+        if files.is_helper():
+            return {}
         console.print(f"{folder} is complete.", highlight=False, markup=False)
         return yaml.safe_load((folder / files.METRICS).read_text(encoding="utf-8"))
     shape = {"in_channels": data.in_channels, "image_size": data.image_size, "dim": parts.dim}
@@ -264,9 +266,10 @@ def _train_parts(
                 weights_only=False,  # our own checkpoint: tallies and the record of epochs
             )
         except StoppedByUser:
-            if parts.objective.ready:
+            if parts.objective.ready and trainer.is_global_zero:
                 files.write_model(folder, parts.embedder, parts.objective, shape, data.class_names)
             raise
+    module.to(trainer.strategy.root_device)  # from where the trainer's end has put it
     module.assign_if_due(settings.epochs)  # of a run that was killed between that and its figures
     peak = peak_megabytes(trainer.strategy.root_device)
     # Each process of a distributed run takes its part of the means.

@@ -44,6 +44,11 @@ LOCK_SECONDS = 10
 """How long to wait for a folder: a killed run's loader processes hold it some seconds longer."""
 
 
+def is_helper() -> bool:
+    """Whether this is a process of a distributed run, and not the first."""
+    return int(os.environ.get("LOCAL_RANK", "0")) > 0
+
+
 @contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
     """Hold a run folder against other processes, where the system can; a killed one lets go.
@@ -54,8 +59,8 @@ def sole_writer(folder: Path) -> Iterator[None]:
     Raises:
         ValueError: another process holds it.
     """
-    if fcntl is None or int(os.environ.get("LOCAL_RANK", "0")) > 0:
-        yield  # a helper process of a distributed run: the first one holds it
+    if fcntl is None or is_helper():
+        yield  # the first process holds it
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
