@@ -113,6 +113,16 @@ def test_other_settings_are_refused(out: Path):
         reproduce({"one": experiment("one", part("a"))}, out, scale="paper")
 
 
+def test_a_part_is_another_when_one_that_it_needs_is(two: dict[str, Experiment], out: Path):
+    reproduce(two, out)
+    changed = {**two, "one": experiment("one", part("a", other=2), part("b", needs=("a",)))}
+    (out / "parts" / "one" / "a-seed0.json").unlink()
+    with pytest.raises(ValueError, match=r"b-seed0\.json holds figures of other settings"):
+        reproduce(changed, out, only=["one"])
+    found = Store(out, "desk", Path("data")).finished(changed)
+    assert ("two", "a") not in found, "needs one/b, which needs one/a"
+
+
 def test_failures_and_absent_figures(out: Path):
     parts = [part("a", fail), part("b", needs=("a",)), part("c")]
     results = reproduce({"one": experiment("one", *parts)}, out)

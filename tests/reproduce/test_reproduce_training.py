@@ -133,8 +133,11 @@ def test_an_interrupted_run_is_continued(out: Path):
     assert metrics["epochs"] == 2
     log = tried.folder.with_name("seed3.log").read_text()
     assert "epoch 2/2" in log and "epoch 1/2" not in log, "the first epoch is not trained again"
-    wanted.write_text("nothing")
-    train_in_process(tried)  # finished: nothing is compared or run
+    before = tried.folder.with_name("seed3.log").read_text()
+    train_in_process(tried)  # finished: nothing is run
+    assert tried.folder.with_name("seed3.log").read_text() == before
+    with pytest.raises(ValueError, match="holds a run with other settings"):
+        train_in_process(job(out, matching("desk")))  # nor taken for another
 
 
 def test_a_run_that_fails_says_why(out: Path):

@@ -23,15 +23,25 @@ PARTS, RUNS = "parts", "runs"
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A part with one seed."""
+    """A part with one seed, and those whose files it uses."""
 
     experiment: str
     part: Part
     seed: int
+    needs: tuple[Task, ...] = ()
 
     @property
     def label(self) -> str:
         return f"{self.experiment}/{self.part.name}, seed {self.seed}"
+
+
+def task_of(experiments: Mapping[str, Experiment], name: str, part: Part, seed: int) -> Task:
+    """A part of the experiment `name` as a task."""
+    needs = []
+    for need in part.needs:
+        other, other_part = reference(name, need)
+        needs.append(task_of(experiments, other, experiments[other].part(other_part), seed))
+    return Task(name, part, seed, tuple(needs))
 
 
 def plan(
@@ -56,17 +66,16 @@ def plan(
             )
     tasks: dict[tuple[str, str, int], Task] = {}
 
-    def add(experiment: str, part: Part, seed: int) -> None:
-        for need in part.needs:
-            other, name = reference(experiment, need)
-            add(other, experiments[other].part(name), seed)
-        tasks.setdefault((experiment, part.name, seed), Task(experiment, part, seed))
+    def add(task: Task) -> None:
+        for need in task.needs:
+            add(need)
+        tasks.setdefault((task.experiment, task.part.name, task.seed), task)
 
     for name, experiment in experiments.items():
         if not only or name in only:
             for seed in range(experiment.seeds if seeds is None else seeds):
                 for part in experiment.parts:
-                    add(name, part, seed)
+                    add(task_of(experiments, name, part, seed))
     return list(tasks.values())
 
 
@@ -122,7 +131,7 @@ class Store:
         for name, experiment in experiments.items():
             for part in experiment.parts:
                 for seed in self._seeds(name, part.name):
-                    task = Task(name, part, seed)
+                    task = task_of(experiments, name, part, seed)
                     record = self._record(task)
                     if record is not None and record["settings"] == self._identity(task):
                         found.setdefault((name, part.name), {})[seed] = Outcome(**record["outcome"])
@@ -162,10 +171,12 @@ class Store:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
     def _identity(self, task: Task) -> Any:
-        """Scale and settings as JSON gives them back."""
+        """Scale and settings as JSON gives them back, also those of the parts that it needs."""
         settings = task.part.settings[self.scale]
         own = None if isinstance(settings, NotRun) else settings
-        return json.loads(json.dumps({"scale": self.scale, **(own or {})}))
+        needs = {f"{need.experiment}/{need.part.name}": self._identity(need) for need in task.needs}
+        whole = {"scale": self.scale, **(own or {}), **({"needs": needs} if needs else {})}
+        return json.loads(json.dumps(whole))
 
     def _filled(self, value: Any, task: Task) -> Any:
         """Settings with paths in the place of `{data}` and `{part}`."""

@@ -69,8 +69,6 @@ def train_in_process(job: Job) -> None:
         ValueError: another run is there, or training failed.
         KeyboardInterrupt: it was stopped, after its state was saved.
     """
-    if (job.folder / files.METRICS).is_file():
-        return
     wanted = job.folder.with_name(f"{job.folder.name}.yaml")
     text = yaml.safe_dump(run_settings(job), sort_keys=False, allow_unicode=True)
     begun = (job.folder / files.CONFIG).is_file()
@@ -79,6 +77,8 @@ def train_in_process(job: Job) -> None:
             f"{job.folder} holds a run with other settings. Name another folder with --out, or "
             "remove that run."
         )
+    if (job.folder / files.METRICS).is_file():
+        return
     if not begun:
         shutil.rmtree(job.folder, ignore_errors=True)  # killed before it had written anything
         wanted.parent.mkdir(parents=True, exist_ok=True)
