@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,33 @@ def test_evaluate_on_other_fonts(run: Path, capsys: pytest.CaptureFixture[str]):
     message = capsys.readouterr()
     # Fewer training fonts share more characters, so other classes are drawn: said, not guessed.
     assert code == 2 and "unknown to the run" in message.err
+
+
+def test_evaluate_on_data_of_another_kind(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """The settings of the run's own kind mean nothing there."""
+    names = read_run(run).names[:2]
+    for name in names:
+        (tmp_path / name).mkdir()
+        for number in range(3):
+            Image.new("L", (16, 16), 40 * number).save(tmp_path / name / f"{number}.png")
+    data = ["--data.name=image_folder", f"--data.root={tmp_path}", "--data.image_size=16"]
+    capsys.readouterr()
+    assert main(["evaluate", str(run), *data, "--data.grayscale=true", "--json"]) == 0
+    (result,) = json.loads(capsys.readouterr().out).values()
+    assert result["images"] == 2  # one of the three of each class is set aside
+
+
+def test_a_stopped_run_gets_no_registry(run: Path, tmp_path: Path, capsys):
+    """Its classes may yet get other vectors."""
+    stopped = tmp_path / "stopped"
+    shutil.copytree(run, stopped)
+    (stopped / "metrics.json").unlink()
+    for command in (["classes", str(stopped), "list"], ["calibrate", str(stopped)]):
+        assert main(command) == 2
+        assert "is not a finished run: metrics.json is missing" in capsys.readouterr().err
+    assert not (stopped / "registry.sqlite").exists()
 
 
 @pytest.mark.parametrize("baseline", ["", "baselines/linear_ce", "baselines/normalized_softmax"])

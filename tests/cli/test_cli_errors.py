@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from rootspace.cli import main
@@ -50,6 +51,13 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
         (["--train.epochs=many"], "epochs"),
         (["--train.lr=-1"], "'train.lr' must be positive"),
         (["--train.precision=8"], "precision"),
+        (["--train.seed=-1"], "'train.seed' must lie in [0, 2**31), not -1"),
+        (["--train.accelerator=abacus"], "of this machine, not 'abacus' and 1"),
+        pytest.param(
+            ["--train.accelerator=gpu", "--train.devices=3"],
+            "of this machine, not 'gpu' and 3",
+            marks=pytest.mark.skipif(torch.cuda.device_count() > 2, reason="there are three"),
+        ),
         (
             ["--loss.name=system_softmax", "--loss.margin=-1", "--classes.system=RootA(9)"],
             "'margin' must not be negative",
@@ -94,6 +102,21 @@ def test_run_folder_without_permission(tmp_path: Path, capsys):
 def test_resume_without_a_run(tmp_path: Path, capsys):
     message = fails(capsys, "train", "--resume", f"--run.dir={tmp_path}")
     assert "is not a run folder" in message
+
+
+@pytest.mark.parametrize("option", ["--classes.seed=1", "--train.epochs=9", "--config=other.yaml"])
+def test_resume_with_other_settings(option: str, tmp_path: Path, capsys):
+    """Where it is computed may change, and not what."""
+    options = [f"--run.dir={tmp_path}", "--train.accelerator=cpu", option]
+    message = fails(capsys, "train", "--resume", *options)
+    assert option.split("=", maxsplit=1)[0] in message and "hold" in message
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict", "embed", "calibrate", "unknowns"])
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_devices(command: str, device: str, tmp_path: Path, capsys):
+    message = fails(capsys, command, tmp_path, f"--device={device}")
+    assert "--device" in message and f"such as cpu, not '{device}'" in message
 
 
 def test_empty_folder_and_corrupt_image(tmp_path: Path, capsys):

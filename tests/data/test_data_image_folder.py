@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -170,6 +172,14 @@ def test_a_class_without_images(make_images, part):
 def test_test_classes_that_training_does_not_know(make_images):
     root = make_images({"train/a": 2, "test/a": 1, "test/cat": 1, "test/bat": 1})
     with pytest.raises(DataError, match=r"test' holds classes that '.*train' lacks: bat, cat"):
+        ImageFolder(root).setup()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes there")
+def test_a_folder_whose_name_is_not_utf8(make_images):
+    root = make_images({"a": 3, "b": 3})
+    (root / "b").rename(root / os.fsdecode(b"b\xff"))
+    with pytest.raises(DataError, match=r"have the class b'b\\xff': names must be UTF-8"):
         ImageFolder(root).setup()
 
 

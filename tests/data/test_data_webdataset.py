@@ -137,6 +137,12 @@ def test_names_of_numbered_classes(root: Path):
     data = make(root)
     assert data.class_names == names
     assert data.train_dataset.labels.tolist() == [0, 2, 1, 1, 10]
+    names[3], names[11] = "a\u2028b", ""  # not the end of a line; a name like others
+    (root / "classnames.txt").write_text("\r\n".join(names) + "\r\n", newline="")
+    assert make(root).class_names == names
+    (root / "classnames.txt").write_text("\n".join([*names[:11], names[2]]))
+    with pytest.raises(DataError, match="have the class 'name 2' twice"):
+        make(root)
     (root / "classnames.txt").write_text("\n".join(names[:10]))
     with pytest.raises(DataError, match="holds the class '10', which must be a line of"):
         make(root)
@@ -148,6 +154,8 @@ def test_shards_in_one_folder(tmp_path: Path):
     patterns = {"validation": "set-validation-*.tar"}
     data = make(tmp_path, train_shards="set-train-*.tar", test_shards=patterns)
     assert {name: len(test) for name, test in data.test_datasets.items()} == {"validation": 1}
+    with pytest.raises(DataError, match="have the test set 'a/b': name it without slashes"):
+        make(tmp_path, train_shards="set-train-*.tar", test_shards={"a/b": "set-v*.tar"})
     with pytest.raises(
         DataError, match=r"'test_shards' must not match '.*-00\.tar' for 'x', which"
     ):

@@ -88,7 +88,7 @@ def lose(*_: object, **__: object) -> None:
 
 @pytest.mark.parametrize("targets", ["codes", "images"])
 def test_resuming_needs_no_teacher(targets: str, learned: Path, tmp_path: Path, monkeypatch):
-    """Killed after the first epoch, and before it."""
+    """Killed after the first epoch, and before it; the folder may move in between."""
     whole = tmp_path / "whole"
     options = [f"--teacher.run={learned}", f"--teacher.targets={targets}"]
     assert main([*STUDENT, *options, f"--run.dir={whole}"]) == 0
@@ -107,6 +107,7 @@ def test_resuming_needs_no_teacher(targets: str, learned: Path, tmp_path: Path, 
             patch.setattr(owner, name, breaking)
             with pytest.raises(Lost):
                 main([*STUDENT, *options, f"--run.dir={run}"])
+        run = run.rename(tmp_path / f"moved{number}")
         with monkeypatch.context() as patch:
             patch.setattr(distillation, "open_teacher", lose)
             assert main(["distill", "--resume", f"--run.dir={run}"]) == 0

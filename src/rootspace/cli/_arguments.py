@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import NoReturn
 
+import torch
+
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
@@ -18,7 +20,22 @@ class Parser(argparse.ArgumentParser):
 
 def add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, help="run folder that `rootspace train` wrote")
-    parser.add_argument("--device", default="cpu", help="for the network: cpu, cuda, cuda:1, ...")
+    parser.add_argument(
+        "--device", default="cpu", type=device, help="for the network: cpu, cuda, cuda:1, ..."
+    )
+
+
+def device(text: str) -> torch.device:
+    """A device that this machine has."""
+    try:
+        found = torch.device(text)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise argparse.ArgumentTypeError(
+            f"must be a device of torch on this machine, such as cpu, not {text!r}: {reason}"
+        ) from error
+    return found
 
 
 def image_files(paths: list[Path]) -> list[Path]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,13 +144,19 @@ def resumed(arguments: list[str], folder: str) -> dict[str, Any]:
     Raises:
         ValueError: other settings are given.
     """
-    others = [key for key in arguments if key.startswith("--") and key.split("=")[0] != "--run.dir"]
-    if others:
-        raise ValueError(
-            f"Argument '--resume' takes no other settings than --run.dir, not {' '.join(others)}: "
-            f"those in {folder} hold."
-        )
+    refuse_others(arguments, ("run.dir",))
     return {"run": {"dir": folder}}
+
+
+def refuse_others(arguments: list[str], allowed: Sequence[str]) -> None:
+    """Raise a ValueError where settings are given that may not change when a run is resumed."""
+    others = [f"--{key}" for key in _options(arguments) if key not in allowed]
+    if others:
+        wanted = ", ".join(f"--{key}" for key in allowed)
+        raise ValueError(
+            f"Argument '--resume' takes no other settings than {wanted}, not {' '.join(others)}: "
+            "those of the run hold."
+        )
 
 
 def _read_configs(arguments: list[str]) -> dict[str, Any]:

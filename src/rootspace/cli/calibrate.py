@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 
 from rootspace.continual import KINDS, KnownScore, Rejector, auroc, fit_score, fpr_at_tpr
 from rootspace.continual.of_run import REJECTOR, LiveClasses, class_map
-from rootspace.train.run_folder import TrainedRun, make_data, read_run
+from rootspace.train.run_folder import TrainedRun, check_finished, make_data, read_run
 
 from ._arguments import Parser, add_run, image_files
 from ._embedding import embed_files, embed_tests
@@ -34,6 +34,7 @@ def run(arguments: list[str]) -> int:
             "Argument '--false_reject' is for calibration on known inputs: leave out '--unknown'."
         )
     files = None if options.unknown is None else image_files(options.unknown)
+    check_finished(options.run)
     trained = read_run(options.run, options.device)
     classes = LiveClasses(trained)
     if options.top < 2:

@@ -22,7 +22,7 @@ from rich.console import Console
 from rootspace._text_table import text_table
 from rootspace.continual import ClassEntry, ClassRegistry
 from rootspace.continual.of_run import create_registry, open_registry, training_images
-from rootspace.train.run_folder import read_classes, read_config, write_text
+from rootspace.train.run_folder import check_finished, read_classes, read_config, write_text
 
 from ._arguments import Parser
 
@@ -84,7 +84,7 @@ def _open(folder: Path, command: str) -> ClassRegistry:
     try:
         return open_registry(folder, classes, names)
     except FileNotFoundError:
-        pass
+        check_finished(folder)
     with Console(stderr=True).status("Making the class registry"):
         try:
             images = training_images(folder, names)

@@ -43,6 +43,7 @@ from rootspace.train.build import build_assigned_objective, build_loss
 from rootspace.train.objectives import VectorObjective
 from rootspace.train.run import (
     Parts,
+    check_devices,
     check_folder,
     conclude,
     device_of,
@@ -167,7 +168,7 @@ def planned(run: Path, config: Mapping[str, Any], console: Console) -> dict[str,
         raise ValueError(f"Argument 'run.dir' must lie outside of {run}, not in {folder}.")
     _check_sections(run, base, config)
     memory = settings_from(MemoryConfig, config["memory"])
-    settings_from(TrainConfig, config["train"])
+    check_devices(settings_from(TrainConfig, config["train"]))
     warmup = replace(settings_from(WarmupConfig, config["warmup"]), reassign="never")
     trained = read_run(run)
     if not isinstance(trained.objective, VectorObjective):

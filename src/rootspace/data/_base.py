@@ -17,7 +17,7 @@ from torch import Tensor
 from ._aimed import AimedImages
 from ._augment import Augmentation, AugmentedImages, light1
 from ._datasets import LabelledImages, RelabelledImages, as_is
-from ._errors import DataError, check_at_least
+from ._errors import DataError, check_at_least, check_names
 from ._loader import EpochLoader
 from ._sampler import EpochSampler
 from ._unique import ImageNames, UniqueLabels, check_unique_labels, unique_images
@@ -116,7 +116,15 @@ class ImageData(L.LightningDataModule, abc.ABC):
                     f"The '{self.name}' data hold {len(content.train)} training image: at least 2 "
                     "are needed."
                 )
-            self._content = self._with_unique_labels(content)
+            content = self._with_unique_labels(content)
+            source, repeated = f"The '{self.name}' data", self.unique_labels is None
+            check_names(content.class_names, source, repeated=repeated)
+            for name in content.tests:
+                if not name or set("/\\\0") & set(name):
+                    raise DataError(
+                        f"{source} have the test set {name!r}: name it without slashes."
+                    )
+            self._content = content
 
     def disturb_labels(self, share: float, seed: int) -> None:
         """Give training images wrong labels, to see what they do to a method; after `setup`.

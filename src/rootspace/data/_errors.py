@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+
 import numpy as np
 
 
@@ -21,6 +24,28 @@ def check_at_least(argument: str, value: int, minimum: int, why: str = "") -> No
 
 def check_image_size(image_size: int) -> None:
     check_at_least("image_size", image_size, 8, "pixels; smaller pictures are not legible")
+
+
+def check_names(names: Iterable[str], source: str, *, repeated: bool) -> None:
+    """Raise unless names of classes can be told apart and written.
+
+    Args:
+        names: of the classes.
+        source: of the names, for the message.
+        repeated: whether to look for names that come twice, which takes them all into memory.
+    """
+    seen: set[str] = set()
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise DataError(
+                f"{source} have the class {os.fsencode(name)!r}: names must be UTF-8. Rename it."
+            ) from None
+        if repeated:
+            if name in seen:
+                raise DataError(f"{source} have the class {name!r} twice: names must be different.")
+            seen.add(name)
 
 
 def check_labels(labels: np.ndarray, num_images: int, num_classes: int, source: str) -> None:

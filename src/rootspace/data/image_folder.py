@@ -135,7 +135,7 @@ class ImageFolder(ImageData):
         ends = np.cumsum(np.bincount(labels.numpy(), minlength=len(class_names)))
         for name, start, end in zip(class_names, [0, *ends], ends, strict=False):
             num_test = min(max(1, round(self.test_fraction * (end - start))), end - start - 1)
-            generator = np.random.default_rng([self.seed, *name.encode()])
+            generator = np.random.default_rng([self.seed, *name.encode(errors="surrogateescape")])
             is_test[start + generator.permutation(end - start)[:num_test]] = True
         train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
         return (files.take(train), labels[train]), (files.take(test), labels[test])

@@ -155,7 +155,9 @@ class WebDataset(ImageData):
         """Label -> name, and from labels as the shards have them to labels."""
         path = self.root / _NAMES_FILE
         if path.is_file():
-            names = path.read_text(encoding="utf-8").splitlines()
+            # Not `splitlines`, which also splits at characters that a name may hold.
+            names = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+            names = [name.removesuffix("\r") for name in names]
             return names, {str(label): label for label in range(len(names))}
         values = sorted(index.values, key=lambda value: (not value.isdecimal(), _padded(value)))
         return values, {value: label for label, value in enumerate(values)}

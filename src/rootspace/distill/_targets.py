@@ -24,10 +24,11 @@ from torch import Tensor
 
 from rootspace.classes import ClassMap, ClassMeans
 from rootspace.train.assignment import random_isometry
+from rootspace.train.run_folder import VECTORS
 
 from ._teachers import Teacher
 
-VECTORS, IMAGES, CLASSES = "vectors.npy", "images.npy", "classes.json"
+IMAGES, CLASSES = "images.npy", "classes.json"
 RAW = "raw.npy"
 BLOCK = 2**14
 """Rows that are worked on together."""

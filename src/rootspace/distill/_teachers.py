@@ -141,7 +141,7 @@ def _load_checkpoint(backbone: nn.Module, name: str, path: str) -> None:
     classifier = getattr(backbone, "pretrained_cfg", {}).get("classifier") or ()
     heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
     try:
-        state = timm.load_state_dict(path)
+        state = timm.load_state_dict(path, weights_only=True)
         state = {k: v for k, v in state.items() if not k.startswith(tuple(f"{h}." for h in heads))}
         backbone.load_state_dict(state)
     except Exception as error:  # torch, pickle and safetensors each raise kinds of their own

@@ -37,6 +37,7 @@ from rootspace.train.build import build_network, build_system, check_loss
 from rootspace.train.config import TABLE
 from rootspace.train.run import (
     build_parts,
+    check_devices,
     check_folder,
     conclude,
     device_of,
@@ -45,7 +46,7 @@ from rootspace.train.run import (
 )
 
 from ._config import TeacherConfig
-from ._targets import CLASSES, IMAGES, VECTORS, take_own, take_targets
+from ._targets import CLASSES, IMAGES, take_own, take_targets
 from ._teachers import open_teacher
 
 OWN, CODES = "own", "codes"
@@ -185,7 +186,7 @@ def _towards(
 ) -> dict[str, Any]:
     """The settings with the class vectors that the teacher gives."""
     given = settings_from(ClassesConfig, config["classes"])
-    vectors = str(targets / VECTORS)
+    vectors = str(targets / files.VECTORS)
     if own is not None and given.system not in (None, TABLE, repr(own.system)):
         raise ValueError(
             f"Argument 'classes.system' must be left out, not {given.system!r}: the student takes "
@@ -220,7 +221,7 @@ def _check_settings(config: Mapping[str, Any]) -> None:
     """What a student of any teacher cannot have."""
     teaching = settings_from(TeacherConfig, config["teacher"])
     run = settings_from(RunConfig, config["run"])
-    settings_from(TrainConfig, config["train"])
+    check_devices(settings_from(TrainConfig, config["train"]))
     classes = settings_from(ClassesConfig, config["classes"])
     if run.baselines:
         raise ValueError(

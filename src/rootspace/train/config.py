@@ -199,6 +199,8 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"Argument 'train.{name}' must be positive, not {value}.")
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"Argument 'train.seed' must lie in [0, 2**31), not {self.seed}.")
         if not 0 <= self.label_noise <= 1:
             raise ValueError(
                 f"Argument 'train.label_noise' must lie in [0, 1], not {self.label_noise}."

@@ -14,6 +14,7 @@ from typing import Any
 import lightning as L
 import torch
 import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
@@ -73,6 +74,7 @@ def train(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any]:
     for section, what in ((files.PARENT, "extends another run"), (files.TEACHER, "has a teacher")):
         if resume and section in files.read_config(folder):
             raise ValueError(f"Argument 'run.dir': {folder} {what}. {files.resume_hint(folder)}")
+    check_devices(settings)
     _check_losses(config, run)
     settings_from(ClassesConfig, config["classes"])
     data = files.make_data(config["data"])
@@ -291,8 +293,7 @@ def _train_parts(
 def _trainer(
     settings: TrainConfig, folder: Path, history: History, console: Console, title: str
 ) -> L.Trainer:
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    _quiet_lightning()
     return L.Trainer(
         max_epochs=settings.epochs,
         accelerator=settings.accelerator,
@@ -311,6 +312,11 @@ def _trainer(
         enable_model_summary=False,
         log_every_n_steps=1,
     )
+
+
+def _quiet_lightning() -> None:
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def _silence_lightning() -> None:
@@ -388,6 +394,29 @@ def _check_losses(config: Mapping[str, Any], run: RunConfig) -> None:
     for name in [config["loss"]["name"], *run.baselines]:
         if name not in known:
             raise ValueError(f"Unknown loss {name!r}; expected one of {', '.join(known)}.")
+
+
+def check_devices(settings: TrainConfig) -> None:
+    """Show that this machine has what a run asks for, before anything is written.
+
+    Raises:
+        ValueError: it has not.
+    """
+    _quiet_lightning()
+    try:
+        L.Trainer(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise ValueError(
+            "Arguments 'train.accelerator' and 'train.devices' must be of this machine, not "
+            f"{settings.accelerator!r} and {settings.devices}: {error}"
+        ) from error
 
 
 def device_of(settings: TrainConfig) -> torch.device:

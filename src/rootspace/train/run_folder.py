@@ -38,7 +38,7 @@ LAST = f"{CHECKPOINTS}/last.ckpt"
 PARENT, START, REPLAY = "parent", "start", "replay"
 
 # Of runs that `rootspace distill` wrote: whom they learned from, and what.
-TEACHER, TARGETS = "teacher", "targets"
+TEACHER, TARGETS, VECTORS = "teacher", "targets", "vectors.npy"
 
 LOCK_SECONDS = 10
 """How long to wait for a folder: a killed run's loader processes hold it some seconds longer."""
@@ -234,6 +234,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     config = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
     if (folder / START / REPLAY).is_dir():  # wherever the folder has been moved to
         config["data"]["memory"] = str(folder / START / REPLAY)
+    vectors = folder / TARGETS / VECTORS
+    if config["classes"]["vectors"] is not None and vectors.is_file():
+        config["classes"]["vectors"] = str(vectors)
     return config
 
 
@@ -246,6 +249,14 @@ def resume_hint(folder: Path) -> str:
     if parent is None:
         return f"Continue it with `rootspace train --resume --run.dir {folder}`."
     return f"Continue it with `rootspace extend {parent['run']} --resume --run.dir {folder}`."
+
+
+def check_finished(folder: Path) -> None:
+    """Raise a ValueError for a run that was stopped: its weights and vectors are not the last."""
+    if not (folder / METRICS).is_file():
+        raise ValueError(
+            f"{folder} is not a finished run: {METRICS} is missing. {resume_hint(folder)}"
+        )
 
 
 def read_classes(folder: Path) -> tuple[ClassMap | None, list[str]]:
