@@ -17,7 +17,7 @@ ROOMS = {
     "losses": {"classes", "systems"},
     "testing": {"systems"},
     "models": {"_extras"},
-    "data": {"_extras"},
+    "data": {"_extras", "classes"},
     "report": {"_extras"},
     "export": {"_extras", "systems", "classes"},
     "train": {"_extras", "_text_table", "systems", "classes", "losses", "models", "data", "report"},

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
+from rootspace.classes import neighborhoods
 from rootspace.data import EpochSampler
-from rootspace.data._neighborhoods import neighborhoods
 
 
 @pytest.mark.parametrize("per_class", [2, 3])

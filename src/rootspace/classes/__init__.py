@@ -7,6 +7,7 @@ from ._class_map import Prediction as Prediction
 from ._classifier_cost import ClassifierCost as ClassifierCost
 from ._classifier_cost import classifier_cost as classifier_cost
 from ._means import ClassMeans as ClassMeans
+from ._neighborhoods import neighborhoods as neighborhoods
 from ._permutation import KeyedPermutation as KeyedPermutation
 from ._plan import CODE_DIM as CODE_DIM
 from ._plan import FAMILIES as FAMILIES
@@ -15,3 +16,4 @@ from ._plan import PlanRow as PlanRow
 from ._plan import code_for as code_for
 from ._plan import plan as plan
 from ._plan import smallest_dim as smallest_dim
+from ._refined_means import RefinedMeans as RefinedMeans

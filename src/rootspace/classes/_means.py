@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +36,7 @@ class ClassMeans:
         self, num_classes: int, dim: int, directory: str | os.PathLike[str] | None = None
     ) -> None:
         self._directory = directory
-        self._sums = _zeros(num_classes, dim, directory)
+        self._sums = zeros(num_classes, dim, directory)
         self._counts = torch.zeros(num_classes, dtype=torch.int64)
 
     def add(self, embeddings: Tensor, labels: Tensor) -> None:
@@ -45,11 +47,8 @@ class ClassMeans:
 
     def reduce(self, device: torch.device) -> None:
         """Add up the sums of all processes of a distributed run, over `device` in blocks."""
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            for part in (*self._blocks(), *self._counts.split(BLOCK)):
-                total = part.to(device, copy=True)
-                torch.distributed.all_reduce(total)
-                part.copy_(total)
+        add_up(self._blocks(), device)
+        add_up(self._counts.split(BLOCK), device)
 
     def center(self) -> Tensor:
         """`[dim]` mean of all embeddings, summed in float64."""
@@ -73,7 +72,7 @@ class ClassMeans:
             label = int((self._counts == 0).nonzero()[0, 0])
             raise ValueError(f"Class {label} has no embedding to take the mean of.")
         num_classes, dim = self._sums.shape
-        means = _zeros(num_classes, dim if rotation is None else len(rotation), self._directory)
+        means = zeros(num_classes, dim if rotation is None else len(rotation), self._directory)
         start = 0
         for sums in self._blocks():
             rows = slice(start, start + len(sums))
@@ -84,12 +83,31 @@ class ClassMeans:
         return means
 
     def _blocks(self) -> tuple[Tensor, ...]:
-        return self._sums.split(max(1, BLOCK // self._sums.shape[1]))
+        return blocks(self._sums)
 
 
-def _zeros(num_rows: int, dim: int, directory: str | os.PathLike[str] | None) -> Tensor:
-    """`[num_rows, dim]` float32 zeros, in a file where they are many."""
-    if 4 * num_rows * dim <= IN_MEMORY:
-        return torch.zeros(num_rows, dim)
+def zeros(
+    num_rows: int,
+    dim: int,
+    directory: str | os.PathLike[str] | None = None,
+    dtype: type[np.floating[Any]] = np.float32,
+) -> Tensor:
+    """`[num_rows, dim]` zeros, in a file without a name where they are many."""
+    if np.dtype(dtype).itemsize * num_rows * dim <= IN_MEMORY:
+        return torch.from_numpy(np.zeros((num_rows, dim), dtype=dtype))
     with tempfile.TemporaryFile(dir=directory) as file:  # the mapping outlives it
-        return torch.from_numpy(np.memmap(file, dtype=np.float32, mode="w+", shape=(num_rows, dim)))
+        return torch.from_numpy(np.memmap(file, dtype=dtype, mode="w+", shape=(num_rows, dim)))
+
+
+def blocks(table: Tensor) -> tuple[Tensor, ...]:
+    """The rows of a table in parts that are worked on together."""
+    return table.split(max(1, BLOCK // table.shape[1]))
+
+
+def add_up(parts: Sequence[Tensor], device: torch.device) -> None:
+    """Replace tensors by their sums over all processes of a distributed run."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        for part in parts:
+            total = part.to(device, copy=True)
+            torch.distributed.all_reduce(total)
+            part.copy_(total)

@@ -10,7 +10,7 @@ import torch.distributed
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from ._neighborhoods import neighborhoods
+from rootspace.classes import neighborhoods
 
 FURTHER = 2**20
 """Epochs after which the numbers of further draws of an image begin."""

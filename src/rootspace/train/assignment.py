@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from rootspace.classes import Assignment, ClassMeans, assign
-from rootspace.data import ImageData
+from rootspace.classes import Assignment, ClassMeans, RefinedMeans, assign
+from rootspace.data import EpochLoader, ImageData
 from rootspace.systems import VectorSystem
 
 from .class_vectors import read_vectors
@@ -89,15 +89,24 @@ def assign_from_warmup(
     return assign(system, means.means(center, rotation), data.class_names)
 
 
-def assign_again(embedder: Embedder, data: ImageData, system: VectorSystem) -> Assignment:
-    """Give each class the vector nearest to the mean of its embeddings, as they are.
+def assign_again(
+    embedder: Embedder, data: ImageData, system: VectorSystem, rounds: int
+) -> Assignment:
+    """Give each class the vector nearest to the refined mean of its embeddings, as they are.
 
     Args:
         embedder: whose embeddings have been centred and rotated before.
         data: whose training images to embed.
         system: whose vectors to use.
+        rounds: of `RefinedMeans.refined`, 0 for the means themselves.
     """
-    return assign(system, embed_means(embedder, data).means(), data.class_names)
+    if not rounds:
+        return assign(system, embed_means(embedder, data).means(), data.class_names)
+    loader = data.means_dataloader()
+    means = RefinedMeans(data.num_classes, system.dim, loader.epoch_sampler.num_own)
+    _embed(embedder, loader, means)
+    directions = means.refined(rounds, device=embedder.mean.device)
+    return assign(system, directions, data.class_names)
 
 
 def assign_from_teacher(
@@ -183,7 +192,6 @@ def read_teacher(
     return teacher
 
 
-@torch.no_grad()
 def embed_means(embedder: Embedder, data: ImageData, unit: bool = False) -> ClassMeans:
     """Mean embedding of the training images of each class, over all processes; one pass.
 
@@ -192,11 +200,16 @@ def embed_means(embedder: Embedder, data: ImageData, unit: bool = False) -> Clas
         data: set up.
         unit: of the embeddings scaled to unit length.
     """
-    device = embedder.mean.device
     means = ClassMeans(data.num_classes, embedder.network.dim)  # pyright: ignore[reportArgumentType]
-    training = embedder.training
+    _embed(embedder, data.means_dataloader(), means, unit)
+    return means
+
+
+@torch.no_grad()
+def _embed(embedder: Embedder, loader: EpochLoader, means: ClassMeans, unit: bool = False) -> None:
+    """Add up the embeddings of the images of all processes."""
+    device, training = embedder.mean.device, embedder.training
     embedder.eval()
-    loader = data.means_dataloader()
     left = loader.epoch_sampler.num_own  # images that another process has as well come after them
     for images, labels in loader:
         if not left:
@@ -206,7 +219,6 @@ def embed_means(embedder: Embedder, data: ImageData, unit: bool = False) -> Clas
         left -= len(z)
     embedder.train(training)
     means.reduce(device)
-    return means
 
 
 def random_rotation(dim: int, seed: int | None) -> Tensor:

@@ -110,6 +110,8 @@ class WarmupConfig:
             together, where the losses tell them apart; 1 for random batches.
         reassign: when classes get new vectors, nearest to what their means have become: `end`
             (after the last epoch), `epochs` (after every epoch) or `never`.
+        refine: rounds in which the means are moved, before that, to where similar classes are told
+            apart best (`rootspace.classes.RefinedMeans`); 0 for the means themselves.
     """
 
     epochs: int | None = None
@@ -118,6 +120,7 @@ class WarmupConfig:
     weight: float = 0.5
     neighbors: int = 8
     reassign: Literal["end", "epochs", "never"] = "end"
+    refine: int = 8
 
     def __post_init__(self) -> None:
         if self.epochs is not None and self.epochs < 1:
@@ -130,6 +133,8 @@ class WarmupConfig:
             raise ValueError(
                 f"Argument 'warmup.neighbors' must be at least 1, not {self.neighbors}."
             )
+        if self.refine < 0:
+            raise ValueError(f"Argument 'warmup.refine' must not be negative, not {self.refine}.")
         if not self.temperature > 0 or self.weight < 0:
             raise ValueError(
                 "Arguments 'warmup.temperature' and 'warmup.weight' must be positive and not "

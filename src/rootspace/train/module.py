@@ -127,7 +127,8 @@ class LSCModule(L.LightningModule):
         data: ImageData = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         with self.trainer.precision_plugin.forward_context():
             if objective.ready:
-                found = assign_again(self.embedder, data, objective.classes.system)
+                rounds = objective.config.refine if isinstance(objective, WarmupObjective) else 0
+                found = assign_again(self.embedder, data, objective.classes.system, rounds)
             else:
                 assert self.assigner is not None
                 found = self.assigner(self.embedder, data, self.trainer.optimizers[0])

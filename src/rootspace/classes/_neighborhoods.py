@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -25,15 +27,32 @@ def neighborhoods(vectors: Tensor, size: int, generator: torch.Generator) -> lis
     Returns:
         Groups of indices, in random order; together each index once.
     """
-    groups = []
+    groups = [
+        part[near]
+        for part in regions(vectors, AT_ONCE, generator)
+        for near in _nearest_left(vectors[part], size)
+    ]
+    return [groups[i] for i in torch.randperm(len(groups), generator=generator).tolist()]
+
+
+def regions(vectors: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Halve vectors, and their halves, between two centres drawn at random.
+
+    Args:
+        vectors: `[N, dim]`, all of one length.
+        size: the most members of a part.
+        generator: of the choices.
+
+    Yields:
+        Parts of the indices, each in random order; together each index once.
+    """
     waiting = [torch.randperm(len(vectors), generator=generator)]
     while waiting:
         part = waiting.pop()
-        if len(part) > AT_ONCE:
+        if len(part) > size:
             waiting += _halves(part, vectors)
         else:
-            groups += [part[near] for near in _nearest_left(vectors[part], size)]
-    return [groups[i] for i in torch.randperm(len(groups), generator=generator).tolist()]
+            yield part
 
 
 def _halves(part: Tensor, vectors: Tensor) -> tuple[Tensor, ...]:
