@@ -230,64 +230,56 @@ def train_parts(
         StoppedByUser: on Ctrl-C, after the state was saved.
     """
     with files.sole_writer(folder):
-        return _train_parts(config, settings, folder, data, parts, console, resume, finish)
-
-
-def _train_parts(
-    config: Mapping[str, Any],
-    settings: TrainConfig,
-    folder: Path,
-    data: ImageData,
-    parts: Parts,
-    console: Console,
-    resume: bool,
-    finish: Callable[[LSCModule], dict[str, Any]] | None,
-) -> dict[str, Any]:
-    if resume and (folder / files.METRICS).exists():
-        if files.is_helper():
+        if resume and (folder / files.METRICS).exists():
+            if files.is_helper():
+                return {}
+            console.print(f"{folder} is complete.", highlight=False, markup=False)
+            return yaml.safe_load((folder / files.METRICS).read_text(encoding="utf-8"))
+        shape = {"in_channels": data.in_channels, "image_size": data.image_size, "dim": parts.dim}
+        files.write_config(folder, config)
+        objective = parts.objective
+        data.order_seed = data.seed + settings.seed
+        data.per_class = objective.config.per_class if isinstance(objective, WarmupObjective) else 1
+        module = LSCModule(parts.embedder, parts.objective, settings, data, parts.assigner)
+        history = History(folder / files.HISTORY)
+        trainer = _trainer(settings, folder, history, console, title=config["loss"]["name"])
+        reset_peak(trainer.strategy.root_device)
+        last = folder / files.LAST
+        with warnings.catch_warnings():
+            _silence_lightning()
+            try:
+                trainer.fit(
+                    module,
+                    datamodule=data,
+                    ckpt_path=last if resume and last.exists() else None,
+                    weights_only=False,  # our own checkpoint: tallies and the record of epochs
+                )
+            except StoppedByUser:
+                if parts.objective.ready and trainer.is_global_zero:
+                    files.write_model(
+                        folder, parts.embedder, parts.objective, shape, data.class_names
+                    )
+                raise
+        module.to(trainer.strategy.root_device)  # from where the trainer's end has put it
+        # Of a run that was killed between that and its figures.
+        module.assign_if_due(settings.epochs)
+        peak = peak_megabytes(trainer.strategy.root_device)
+        # Each process of a distributed run takes its part of the means.
+        means = class_means(module, data) if config["run"]["class_means"] else None
+        if not trainer.is_global_zero:
             return {}
-        console.print(f"{folder} is complete.", highlight=False, markup=False)
-        return yaml.safe_load((folder / files.METRICS).read_text(encoding="utf-8"))
-    shape = {"in_channels": data.in_channels, "image_size": data.image_size, "dim": parts.dim}
-    files.write_config(folder, config)
-    objective = parts.objective
-    data.order_seed = data.seed + settings.seed
-    data.per_class = objective.config.per_class if isinstance(objective, WarmupObjective) else 1
-    module = LSCModule(parts.embedder, parts.objective, settings, data, parts.assigner)
-    history = History(folder / files.HISTORY)
-    trainer = _trainer(settings, folder, history, console, title=config["loss"]["name"])
-    reset_peak(trainer.strategy.root_device)
-    last = folder / files.LAST
-    with warnings.catch_warnings():
-        _silence_lightning()
-        try:
-            trainer.fit(
-                module,
-                datamodule=data,
-                ckpt_path=last if resume and last.exists() else None,
-                weights_only=False,  # our own checkpoint: tallies and the record of epochs
-            )
-        except StoppedByUser:
-            if parts.objective.ready and trainer.is_global_zero:
-                files.write_model(folder, parts.embedder, parts.objective, shape, data.class_names)
-            raise
-    module.to(trainer.strategy.root_device)  # from where the trainer's end has put it
-    module.assign_if_due(settings.epochs)  # of a run that was killed between that and its figures
-    peak = peak_megabytes(trainer.strategy.root_device)
-    # Each process of a distributed run takes its part of the means.
-    means = class_means(module, data) if config["run"]["class_means"] else None
-    if not trainer.is_global_zero:
-        return {}
-    tests, arrays = evaluate(module, data, means)
-    files.write_model(folder, parts.embedder, parts.objective, shape, data.class_names)
-    files.write_arrays(folder / files.EVALUATION, arrays)
-    save_samples(data, folder / files.SAMPLES)
-    metrics = _metrics(config, parts, data, history, tests, peak, str(trainer.strategy.root_device))
-    metrics["assignment"] = module.assignment
-    if finish is not None:
-        metrics |= finish(module)
-    files.write_json(folder / files.METRICS, metrics)
-    return metrics
+        tests, arrays = evaluate(module, data, means)
+        files.write_model(folder, parts.embedder, parts.objective, shape, data.class_names)
+        files.write_arrays(folder / files.EVALUATION, arrays)
+        save_samples(data, folder / files.SAMPLES)
+        metrics = _metrics(
+            config, parts, data, history, tests, peak, str(trainer.strategy.root_device)
+        )
+        metrics["assignment"] = module.assignment
+        if finish is not None:
+            metrics |= finish(module)
+        files.write_json(folder / files.METRICS, metrics)
+        return metrics
 
 
 def _trainer(
