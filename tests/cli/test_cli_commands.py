@@ -74,6 +74,18 @@ def test_history_has_a_row_an_epoch(run: Path):
     assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3", "4"]
 
 
+def test_tiny_accuracies(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """JSON writes one image in 50,000 as 2e-05, which is a word in YAML."""
+    few = tmp_path / "few"
+    shutil.copytree(run, few)
+    metrics = json.loads((few / "metrics.json").read_text())
+    for test in metrics["test"].values():
+        test["accuracy"] = 2e-05
+    (few / "metrics.json").write_text(json.dumps(metrics))
+    assert main(["train", "--resume", f"--run.dir={few}"]) == 0
+    assert "0.0%" in capsys.readouterr().err
+
+
 def test_no_parameter_has_a_row_for_each_class(run: Path):
     trained = read_run(run)
     assert isinstance(trained.objective.classes, ClassMap)

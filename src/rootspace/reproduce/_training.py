@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import shutil
 import subprocess
 import sys
@@ -124,7 +123,7 @@ def run_settings(job: Job) -> dict[str, Any]:
 
 def read_outcome(job: Job) -> Outcome:
     """The figures that every run folder holds."""
-    metrics = json.loads((job.folder / files.METRICS).read_text(encoding="utf-8"))
+    metrics = files.read_metrics(job.folder)
     values = {
         "train_loss": metrics["train"]["loss"],
         "seconds": metrics["seconds"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 import subprocess
 import sys
@@ -127,7 +126,7 @@ def _without_folder(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
     """One row for each test set of a finished run."""
-    metrics = json.loads((folder / files.METRICS).read_text(encoding="utf-8"))
+    metrics = files.read_metrics(folder)
     learned = metrics["system"] is None
     common = {
         "method": folder.parent.name,

@@ -13,7 +13,6 @@ from typing import Any
 
 import lightning as L
 import torch
-import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
@@ -234,7 +233,7 @@ def train_parts(
             if files.is_helper():
                 return {}
             console.print(f"{folder} is complete.", highlight=False, markup=False)
-            return yaml.safe_load((folder / files.METRICS).read_text(encoding="utf-8"))
+            return files.read_metrics(folder)
         shape = {"in_channels": data.in_channels, "image_size": data.image_size, "dim": parts.dim}
         files.write_config(folder, config)
         objective = parts.objective
@@ -363,7 +362,7 @@ def _metrics(
 def summary(folder: Path, baselines: list[str]) -> str:
     """The final figures of a run and its baselines as a text table."""
     folders = [folder, *(folder / files.BASELINES / name for name in baselines)]
-    rows = [yaml.safe_load((f / files.METRICS).read_text(encoding="utf-8")) for f in folders]
+    rows = [files.read_metrics(f) for f in folders]
     tests = list(rows[0]["test"])
     lines = [["loss", "system", "dim", "head parameters", "s/epoch", "train", *tests]]
     for row in rows:

@@ -251,6 +251,11 @@ def resume_hint(folder: Path) -> str:
     return f"Continue it with `rootspace extend {parent['run']} --resume --run.dir {folder}`."
 
 
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """The final figures of a finished run."""
+    return json.loads((folder / METRICS).read_text(encoding="utf-8"))
+
+
 def check_finished(folder: Path) -> None:
     """Raise a ValueError for a run that was stopped: its weights and vectors are not the last."""
     if not (folder / METRICS).is_file():
