@@ -225,10 +225,11 @@ def test_saved_config_trains_again(run: Path, tmp_path: Path):
     [
         ("cosine", []),
         ("distance", ["--classes.system=Circle(3)", "--loss.radius=0.5"]),
-        ("combined", ["--loss.weight=0.5"]),
+        ("combined", ["--loss.weight=0.5", "--train.precision=bf16"]),
         ("in_batch_softmax", ["--loss.scale=12"]),
         ("system_softmax", ["--loss.margin=0.1", "--classes.order=natural", "--model.dim=12"]),
-        ("cosine", ["--model.name=resnet10t", "--train.precision=bf16"]),
+        # In float32: torch 2.14 gives NaN at random for bfloat16 maps of a pixel or two on the CPU.
+        ("cosine", ["--model.name=resnet10t"]),
     ],
 )
 def test_losses_systems_and_models(loss: str, extra: list[str], tmp_path: Path):
