@@ -5,8 +5,8 @@ radius r_c of the distance loss (6), 1 for four classes, is halved with each dou
 were simple (97 % of the training images after 50 epochs), 84 took 400 epochs with the learning
 rate reduced after the 200th (89 %).
 
-At a desk: 10,000 pictures of Fashion-MNIST in 12 epochs, the rate falling to zero; 84 characters in 100 + 100 epochs, rate
-1e-3, then 1e-4; width 16.
+At a desk: 10,000 pictures of Fashion-MNIST in 12 epochs, the rate falling to zero; 84 characters in
+100 + 100 epochs, rate 1e-3, then 1e-4; width 16.
 
     rootspace reproduce --only fig6
     rootspace reproduce --only fig6 --scale paper --data DIR
