@@ -20,7 +20,7 @@ REGION = 2**13
 """Classes among which they are looked for where there are more; other ones in each round."""
 
 ROWS = 2**12
-"""Embeddings, or classes, that are compared with others together."""
+"""Embeddings that are compared with classes together, at most."""
 
 
 class RefinedMeans(ClassMeans):
@@ -133,7 +133,7 @@ def _rivals(directions: Tensor, neighbors: int, generator: torch.Generator) -> T
     size = ALL_PAIRS if len(directions) <= ALL_PAIRS else REGION
     for region in regions(directions, size, generator):
         own = directions[region]
-        for rows in torch.arange(len(region)).split(ROWS):
+        for rows in torch.arange(len(region)).split(max(1, 4 * BLOCK // len(region))):
             cosine = own[rows] @ own.T
             cosine[torch.arange(len(rows)), rows] = -torch.inf
             found[region[rows]] = region[cosine.topk(neighbors, dim=-1).indices]
