@@ -59,6 +59,14 @@ def test_refined_means_tell_classes_apart():
     assert float((before * after).sum(-1).min()) > 0.5, "near the means"
 
 
+def test_rounds_that_do_harm_are_taken_back():
+    """Embeddings that a network hardly tells apart, each a class of its own: the means are best."""
+    generator = torch.Generator().manual_seed(0)
+    z = normalize(torch.ones(60, 8) + 0.05 * torch.randn(60, 8, generator=generator), dim=-1)
+    labels = torch.arange(60)
+    assert accuracy(filled(z, labels).refined(8), z, labels) > 0.95
+
+
 def test_far_classes_stay_where_they_are():
     labels = torch.arange(10).repeat(5)
     z = torch.eye(10)[labels] + 0.01 * torch.randn(
