@@ -68,7 +68,9 @@ def test_settings_are_those_of_train(scale: Scale):
     for name, part, settings in trainings(scale):
         complete = parse([], settings, prog="rootspace train")
         train = complete["train"]
-        assert train["schedule"] == "constant" and train["warmup_steps"] == 0, (name, part.name)
+        falls = (scale, name, part.name) == ("desk", "fig6", "ten")  # few epochs: see there
+        schedule = "cosine" if falls else "constant"
+        assert train["schedule"] == schedule and train["warmup_steps"] == 0, (name, part.name)
         assert train["weight_decay"] == 1e-5
         if complete["model"]["name"] == "encoder":
             assert complete["model"]["normalize"] is False
