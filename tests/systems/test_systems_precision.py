@@ -68,7 +68,8 @@ class TestCompile:
         z = torch.randn(4, 6)
         for method in (system.quantize, lambda z: system.log_partition(z, 10.0)):
             compiled = torch.compile(method, fullgraph=True, backend="eager")
-            assert torch.equal(compiled(z), method(z))
+            # A matrix product may round otherwise where its operands lie otherwise in memory.
+            torch.testing.assert_close(compiled(z), method(z))
 
 
 class TestHuge:
