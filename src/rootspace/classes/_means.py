@@ -47,12 +47,14 @@ class ClassMeans:
 
     def reduce(self, device: torch.device) -> None:
         """Add up the sums of all processes of a distributed run, over `device` in blocks."""
-        add_up(self._blocks(), device)
+        add_up(blocks(self._sums), device)
         add_up(self._counts.split(BLOCK), device)
 
     def center(self) -> Tensor:
         """`[dim]` mean of all embeddings, summed in float64."""
-        total = torch.stack([part.sum(0, dtype=torch.float64) for part in self._blocks()]).sum(0)
+        total = torch.stack([part.sum(0, dtype=torch.float64) for part in blocks(self._sums)]).sum(
+            0
+        )
         return (total / self._counts.sum().clamp_min(1)).float()
 
     def means(self, center: Tensor | None = None, rotation: Tensor | None = None) -> Tensor:
@@ -74,16 +76,13 @@ class ClassMeans:
         num_classes, dim = self._sums.shape
         means = zeros(num_classes, dim if rotation is None else len(rotation), self._directory)
         start = 0
-        for sums in self._blocks():
+        for sums in blocks(self._sums):
             rows = slice(start, start + len(sums))
             part = sums / self._counts[rows, None]
             part = part if center is None else part - center
             means[rows] = part if rotation is None else part @ rotation.T
             start = rows.stop
         return means
-
-    def _blocks(self) -> tuple[Tensor, ...]:
-        return blocks(self._sums)
 
 
 def zeros(

@@ -98,7 +98,7 @@ class RefinedMeans(ClassMeans):
         if not rounds or not neighbors:
             return directions
         generator = torch.Generator().manual_seed(0)
-        rivals, best, most = None, zeros(*self._shape, self._directory), -1
+        rivals, best, most = None, self._zeros(), -1
         for done in range(rounds + 1):
             if rivals is None or num_classes > ALL_PAIRS:
                 rivals = _rivals(directions, neighbors, generator)
@@ -116,17 +116,12 @@ class RefinedMeans(ClassMeans):
                 start += len(part)
         return best
 
-    @property
-    def _shape(self) -> tuple[int, int]:
-        num_classes, dim = self._sums.shape
-        return num_classes, dim
-
     def _gradient(self, directions: Tensor, rivals: Tensor, scale: float) -> tuple[Tensor, Tensor]:
         """The sum of (1 - p) z over the images of a class, less p z over those of others.
 
         Beside it how many images are not nearer to another of the classes looked at.
         """
-        gradient, right = zeros(*self._shape, self._directory), torch.zeros(1, dtype=torch.int64)
+        gradient, right = self._zeros(), torch.zeros(1, dtype=torch.int64)
         for images in self._parts(rivals.shape[1]):
             z, labels = self._unit[images].float(), self._labels[images]
             candidates = torch.cat([labels[:, None], rivals[labels]], dim=1)
@@ -138,6 +133,10 @@ class RefinedMeans(ClassMeans):
             moves = residual[:, :, None] * z[:, None, :]
             gradient.index_add_(0, candidates.flatten(), moves.flatten(0, 1))
         return gradient, right
+
+    def _zeros(self) -> Tensor:
+        num_classes, dim = self._sums.shape
+        return zeros(num_classes, dim, self._directory)
 
     def _parts(self, neighbors: int) -> Iterator[slice]:
         """Of the embeddings, so that what is computed for them together stays small."""

@@ -48,7 +48,8 @@ def parse(
 
     Args:
         arguments: of the command line; `--config FILE` reads a YAML file first.
-        base: settings below those of the file and the command line.
+        base: settings below those of the file and the command line; a section of it begins anew
+            where these name another kind.
         prog: name of the command, for --help.
         resumable: also take --resume, which comes back under that key.
         more: sections that this command has besides, and the settings of each.
@@ -69,6 +70,9 @@ def parse(
         section: given.get(f"{section}.name", name)
         for section, name in {**DEFAULT_NAMES, "loss": loss}.items()
     }
+    for section, name in names.items():
+        if base.get(section, {}).get("name", name) != name:
+            base[section] = {}
     parser = jsonargparse.ArgumentParser(
         prog=prog, description="Train a network on labelled images.", exit_on_error=False
     )
@@ -150,7 +154,7 @@ def resumed(arguments: list[str], folder: str) -> dict[str, Any]:
 
 def refuse_others(arguments: list[str], allowed: Sequence[str]) -> None:
     """Raise a ValueError where settings are given that may not change when a run is resumed."""
-    others = [f"--{key}" for key in _options(arguments) if key not in allowed]
+    others = [f"--{key}" for key in _options(arguments) if key not in ("resume", *allowed)]
     if others:
         wanted = ", ".join(f"--{key}" for key in allowed)
         raise ValueError(

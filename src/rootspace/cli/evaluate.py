@@ -11,7 +11,7 @@ from rootspace.train.run_folder import make_data, read_config, read_run
 from rootspace.train.scoring import score
 
 from ._arguments import Parser, add_run
-from ._config import option, parse
+from ._config import parse
 
 
 def run(arguments: list[str]) -> int:
@@ -19,10 +19,7 @@ def run(arguments: list[str]) -> int:
     add_run(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     options, rest = parser.parse_known_args(arguments)
-    base = read_config(options.run)
-    if option(rest, "data.name") not in (None, base["data"]["name"]):
-        base["data"] = {}  # of another kind: its settings begin anew
-    settings = parse(rest, base, prog="rootspace evaluate RUN")
+    settings = parse(rest, base=read_config(options.run), prog="rootspace evaluate RUN")
     trained = read_run(options.run, options.device)
     data = make_data(settings["data"])
     data.setup()

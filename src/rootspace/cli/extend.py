@@ -10,9 +10,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rootspace.continual import MemoryConfig
 from rootspace.continual.extension import base_config, extend
@@ -40,7 +38,11 @@ def run(arguments: list[str]) -> int:
     folder = option(rest, "run.dir")
     if folder is None:
         raise ValueError("Argument '--run.dir' must name the folder of the extended run.")
-    config = resumed(rest, folder) if options.resume else _settings(options.run, rest)
+    if options.resume:
+        config = resumed(rest, folder)
+    else:
+        more = {"memory": MemoryConfig}
+        config = parse(rest, base_config(options.run), prog=f"{PROG} RUN", more=more)
     try:
         command = shlex.join([*PROG.split(), *arguments])
         extend(options.run, config, resume=options.resume, command=command)
@@ -51,10 +53,3 @@ def run(arguments: list[str]) -> int:
         )
         return 130
     return 0
-
-
-def _settings(folder: Path, rest: list[str]) -> Mapping[str, Any]:
-    base = base_config(folder)
-    if option(rest, "data.name") not in (None, base["data"]["name"]):
-        base["data"] = {}  # of another kind: its settings begin anew
-    return parse(rest, base, prog=f"{PROG} RUN", more={"memory": MemoryConfig})

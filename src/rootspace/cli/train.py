@@ -22,7 +22,7 @@ WHEN_RESUMED = (
 def run(arguments: list[str]) -> int:
     base = None
     if "--resume" in arguments:
-        refuse_others(arguments, ("resume", *WHEN_RESUMED))
+        refuse_others(arguments, WHEN_RESUMED)
         folder = option(arguments, "run.dir") or RunConfig.dir
         base = read_config(Path(folder))
         base["run"]["dir"] = folder  # wherever it has been moved to

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from rootspace.classes import ClassMeans
 from rootspace.data import ImageData
 from rootspace.train import TrainedRun, VectorObjective, read_run
 from rootspace.train.assignment import embed_means
@@ -86,17 +87,16 @@ def within_classes(job: Job) -> Outcome:
     trained, data = _open(job)
     assert isinstance(trained.objective, VectorObjective)
     classes = trained.objective.classes
-    sums = torch.zeros(2, data.num_classes, classes.dim, dtype=torch.float64)
+    first, second = (ClassMeans(data.num_classes, classes.dim) for _ in range(2))
     for images, labels in data.means_dataloader():
-        unit = normalize(trained.embed(images).double().cpu(), dim=-1)
-        sums[0].index_add_(0, labels, unit)
-        sums[1].index_add_(0, labels, unit.square())
-    count = torch.bincount(data.train_dataset.labels, minlength=data.num_classes)[:, None]
-    mean, square = sums / count
-    offset = mean - classes.vectors(torch.arange(data.num_classes)).double().cpu()
+        unit = normalize(trained.embed(images).float(), dim=-1)
+        first.add(unit, labels)
+        second.add(unit.square(), labels)
+    mean = first.means()
+    offset = mean - classes.vectors(torch.arange(data.num_classes))
     return Outcome(
         {
-            "within_std": float((square - mean.square()).mean().sqrt()),
+            "within_std": float((second.means() - mean.square()).mean().sqrt()),
             "mean_offset": float(offset.norm(dim=-1).mean()),
         }
     )

@@ -258,10 +258,15 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 
 def check_finished(folder: Path) -> None:
     """Raise a ValueError for a run that was stopped: its weights and vectors are not the last."""
-    if not (folder / METRICS).is_file():
-        raise ValueError(
-            f"{folder} is not a finished run: {METRICS} is missing. {resume_hint(folder)}"
-        )
+    _check_files(folder, METRICS)
+
+
+def _check_files(folder: Path, *names: str) -> None:
+    for name in names:
+        if not (folder / name).is_file():
+            raise ValueError(
+                f"{folder} is not a finished run: {name} is missing. {resume_hint(folder)}"
+            )
 
 
 def read_classes(folder: Path) -> tuple[ClassMap | None, list[str]]:
@@ -270,11 +275,7 @@ def read_classes(folder: Path) -> tuple[ClassMap | None, list[str]]:
     Raises:
         ValueError: the run is not finished.
     """
-    for name in (CLASSES, WEIGHTS):
-        if not (folder / name).is_file():
-            raise ValueError(
-                f"{folder} is not a finished run: {name} is missing. {resume_hint(folder)}"
-            )
+    _check_files(folder, CLASSES, WEIGHTS)
     content = json.loads((folder / CLASSES).read_text(encoding="utf-8"))
     classes = ClassMap.load(folder / CLASSES) if content["system"] else None
     return classes, content.get("names") or [str(c) for c in range(content["num_classes"])]
