@@ -191,3 +191,28 @@ def _within_classes(z: Tensor, vectors: Tensor, labels: Tensor) -> tuple[Tensor,
     share = torch.where(count > 1, 1 / count, 0)
     share = share / share.sum().clamp_min(1)  # the sum is the number of such classes
     return offset, variance.clamp_min(LEAST_VARIANCE), share
+
+
+def supervised_contrastive_loss(z: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """Supervised contrastive loss, L_out of arXiv 2004.11362.
+
+    For each row with others of its class in the batch, the mean over these of the cross-entropy of
+    cosine / temperature among all other rows; then the mean over such rows.
+
+    Args:
+        z: `[B, dim]` embeddings of any length but zero.
+        labels: `[B]` class numbers.
+        temperature: of the softmax.
+
+    Returns:
+        A scalar, 0 where no class has two rows. O(B^2 * dim) time.
+    """
+    norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
+    unit = z / norm.clamp_min(torch.finfo(z.dtype).tiny)
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    logits = (unit @ unit.T / temperature).masked_fill(itself, -torch.inf)
+    positive = (labels[:, None] == labels) & ~itself
+    count = positive.sum(-1)
+    log_share = logits.masked_fill(itself, 0.0) - logits.logsumexp(-1, keepdim=True)
+    own = -(log_share * positive).sum(-1) / count.clamp_min(1)
+    return own.sum() / (count > 0).sum().clamp_min(1)

@@ -1,0 +1,174 @@
+"""Lightning callbacks: prototypes chosen at the right moments of anybody's training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, get_args
+
+import lightning as L
+from torch.utils.data import DataLoader
+
+from .choosing import Network, choose_prototypes
+from .classes import Assignment
+from .heads import PrototypeHead
+from .sampling import InOrder, ResumableLoader
+
+Again = Literal["end", "epochs", "never"]
+
+
+class ChoosePrototypes(L.Callback):
+    """Chooses the prototypes of a `PrototypeHead` while a `Trainer` trains.
+
+    First after a share of the epochs, then again after the last one, before its validation, where
+    look-alikes are told apart best. The state is in Lightning's checkpoints, the prototypes in the
+    module's `state_dict`: a resumed run goes on as one that was never stopped.
+
+    Where training ends early (`EarlyStopping`, `max_time`), prototypes are chosen again after it.
+
+    Args:
+        after: share of the epochs that come before the first choice, in [0, 1]; or how many, if an
+            integer. 0 is before the first step.
+        refine: rounds in which the means are moved to where similar classes are told apart, in the
+            later choices.
+        again: `end` chooses again after the last epoch, `epochs` after every one, `never` not.
+        head: attribute of the LightningModule that is the head.
+        network: from the LightningModule to the network whose embeddings the head gets; by default
+            the module itself, whose `forward` returns embeddings.
+        loader: from the trainer to a loader of all training data; by default the training data
+            set in order, with the training loader's batch size, workers and `collate_fn`.
+
+    Example:
+        >>> trainer = Trainer(max_epochs=5, callbacks=[ChoosePrototypes()])  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        after: float = 0.4,
+        refine: int = 8,
+        *,
+        again: Again = "end",
+        head: str = "head",
+        network: Callable[[Any], Network] | None = None,
+        loader: Callable[[L.Trainer], Iterable[Any]] | None = None,
+    ) -> None:
+        whole = isinstance(after, int) and not isinstance(after, bool)
+        if after < 0 or (not whole and after > 1):
+            raise ValueError(
+                "Argument 'after' must be a share of the epochs in [0, 1] or a number of epochs, "
+                f"not {after!r}."
+            )
+        if refine < 0:
+            raise ValueError(f"Argument 'refine' must not be negative, not {refine}.")
+        if again not in get_args(Again):
+            raise ValueError(
+                f"Argument 'again' must be one of {', '.join(get_args(Again))}, not {again!r}."
+            )
+        self.after = after
+        self.refine = refine
+        self.again = again
+        self.head = head
+        self.network = network
+        self.loader = loader
+        self.chosen_after: int | None = None
+        """Epochs that were behind the latest choice."""
+        self.assignment: Assignment | None = None
+        """The latest choice of this process."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"chosen_after": self.chosen_after}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.chosen_after = state_dict["chosen_after"]
+
+    def first(self, max_epochs: int) -> int:
+        """Epochs before the first choice."""
+        if isinstance(self.after, int):
+            return self.after
+        return max(1, round(self.after * max_epochs)) if self.after else 0
+
+    def due(self, ready: bool, done: int, max_epochs: int) -> bool:
+        """Whether to choose after `done` of `max_epochs` epochs; once for each number."""
+        if self.chosen_after == done:
+            return False
+        if not ready:
+            return done >= self.first(max_epochs)
+        return self.again == "epochs" or (self.again == "end" and done == max_epochs)
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if stage != "fit":
+            return
+        head = getattr(pl_module, self.head, None)
+        if not isinstance(head, PrototypeHead):
+            raise ValueError(
+                f"Argument 'head' must name a PrototypeHead of the LightningModule: "
+                f"{type(pl_module).__name__}.{self.head} is {type(head).__name__}."
+            )
+        if (trainer.max_epochs or -1) < 1:
+            raise ValueError(
+                "ChoosePrototypes needs to know how long training takes: set Trainer(max_epochs)."
+            )
+        if not head.ready and self.first(trainer.max_epochs or 0) > (trainer.max_epochs or 0):
+            raise ValueError(
+                f"Argument 'after' must be at most the {trainer.max_epochs} epochs of the Trainer, "
+                f"not {self.after}."
+            )
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.choose_if_due(trainer, pl_module, trainer.current_epoch)
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        if trainer.is_last_batch:  # and validation comes next
+            self.choose_if_due(trainer, pl_module, trainer.current_epoch + 1)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # Of a run that ended before its last epoch; else there is nothing left to do.
+        early = trainer.current_epoch < (trainer.max_epochs or 0)
+        if early and self.again != "never" and self.chosen_after != trainer.current_epoch:
+            self.choose(trainer, pl_module, trainer.current_epoch)
+
+    def choose_if_due(self, trainer: L.Trainer, pl_module: L.LightningModule, done: int) -> None:
+        """Choose after `done` epochs, if it is time to."""
+        head: PrototypeHead = getattr(pl_module, self.head)
+        if self.due(head.ready, done, trainer.max_epochs or 0):
+            self.choose(trainer, pl_module, done)
+
+    def choose(self, trainer: L.Trainer, pl_module: L.LightningModule, done: int) -> None:
+        """Choose now, after `done` epochs."""
+        head: PrototypeHead = getattr(pl_module, self.head)
+        network = pl_module if self.network is None else self.network(pl_module)
+        loader = _all_inputs(trainer) if self.loader is None else self.loader(trainer)
+        with trainer.precision_plugin.forward_context():
+            self.assignment = choose_prototypes(
+                head,
+                network,
+                loader,
+                refine=self.refine if head.ready else 0,
+                device=pl_module.device,
+            )
+        self.chosen_after = done
+
+
+def _all_inputs(trainer: L.Trainer) -> Iterable[Any]:
+    """The training data in order, as the training loader collates them."""
+    training = trainer.train_dataloader
+    if not isinstance(training, DataLoader):
+        raise ValueError(
+            "Argument 'loader' of ChoosePrototypes must be given: the Trainer's training data are "
+            f"no DataLoader, but {type(training).__name__}."
+        )
+    size = training.batch_size or getattr(training.batch_sampler, "batch_size", 256)
+    return ResumableLoader(
+        training.dataset,
+        batch_sampler=InOrder(len(training.dataset), size),  # pyright: ignore[reportArgumentType]
+        num_workers=training.num_workers,
+        collate_fn=training.collate_fn,
+        pin_memory=training.pin_memory,
+        worker_init_fn=training.worker_init_fn,
+    )

@@ -1,0 +1,248 @@
+"""Prototypes from the data: from the class means of a network's embeddings (Sec. 6.6).
+
+Works with any network and any loader of `(x, y)`, in one process and under DistributedDataParallel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from .classes import Assignment, ClassMeans, RefinedMeans
+from .heads import PrototypeHead
+from .sampling import BatchSampler
+
+Network = nn.Module | Callable[[Any], Tensor]
+"""From the `x` of a batch to embeddings `[B, dim]`."""
+
+
+def choose_prototypes(
+    head: PrototypeHead,
+    network: Network,
+    loader: Iterable[Any],
+    *,
+    refine: int = 0,
+    teacher: bool = False,
+    device: torch.device | str | None = None,
+) -> Assignment:
+    """Give each class the vector of the system that is nearest to the mean of its embeddings.
+
+    The first time the frame is found as well: the mean of all embeddings as its center, and a
+    random rotation. Later calls keep the frame, and move prototypes to what the means have become.
+
+    The network is in evaluation mode during the pass, without gradients, and as before afterwards.
+    Sums and embeddings are kept on the host, in memory up to 256 MB each and in temporary files
+    beyond that: O(num_classes * dim) numbers of 32 bits and, with `refine`, four times that and
+    O(inputs * dim) numbers of 16 bits. One pass, or two where `refine` meets a head without a
+    frame. In a distributed run each process passes its part of the data, and all must call.
+
+    Args:
+        head: that gets the prototypes.
+        network: from the `x` of a batch to embeddings `[B, dim]`.
+        loader: of `(x, y)`, or longer tuples; x is a tensor, or a dict, tuple or list of tensors, y
+            `[B]` labels. Every class needs an input. Inputs without augmentation are best.
+        refine: rounds in which the means are moved to where similar classes are told apart best
+            (`RefinedMeans.refined`); 8 at the end of training, 0 while it goes on.
+        teacher: `network` is another one than the head's, whose embeddings may have any dimension:
+            they are turned into that of the head, and the frame of the head is left alone.
+        device: for the inputs; by default that of the network's parameters.
+
+    Returns:
+        The class map and how well it fits.
+
+    Raises:
+        ValueError: a class has no input; labels or embeddings that do not fit the head, or
+            embeddings that are not finite.
+
+    Example:
+        >>> x, y = torch.randn(64, 8), torch.arange(64) % 4
+        >>> head = PrototypeHead(num_classes=4, dim=8)
+        >>> found = choose_prototypes(head, torch.nn.Identity(), [(x, y)])
+        >>> head.ready, found.classes.num_classes
+        (True, 4)
+    """
+    if refine < 0:
+        raise ValueError(f"Argument 'refine' must not be negative, not {refine}.")
+    if teacher and refine:
+        raise ValueError(
+            f"Argument 'refine' must be 0 with a teacher, not {refine}: refined means belong to "
+            "the network of the head."
+        )
+    place = device_of(network, head.center.device) if device is None else torch.device(device)
+    seed = head.seed if head.rotate else None
+    if teacher:
+        means = class_means(network, loader, head.num_classes, device=place)
+        center = means.center()
+        return head.choose(means.means(center, random_isometry(head.dim, len(center), seed)))
+    center = rotation = None
+    transform: Callable[[Tensor], Tensor] = head.transform
+    if not head.framed:
+        means = class_means(network, loader, head.num_classes, device=place)
+        center, rotation = means.center(), random_isometry(head.dim, head.dim, seed)
+        if len(center) != head.dim:
+            raise ValueError(
+                f"Argument 'network' must return embeddings of {head.dim} dimensions, as the head "
+                f"has, not {len(center)}."
+            )
+        if not refine:
+            return head.choose(means.means(center, rotation), center, rotation)
+        transform = _Frame(center.to(place), rotation.to(place))
+    if refine:
+        refined = RefinedMeans(head.num_classes, head.dim, _most_inputs(loader))
+        _add_up(refined, network, loader, transform, place)
+        return head.choose(refined.refined(refine, device=place), center, rotation)
+    means = ClassMeans(head.num_classes, head.dim)
+    _add_up(means, network, loader, transform, place)
+    return head.choose(means.means())
+
+
+def class_means(
+    network: Network,
+    loader: Iterable[Any],
+    num_classes: int,
+    *,
+    unit: bool = False,
+    device: torch.device | str | None = None,
+) -> ClassMeans:
+    """Mean embedding of each class, over all processes; one pass.
+
+    Args:
+        network: as of `choose_prototypes`.
+        loader: likewise.
+        num_classes: of the labels.
+        unit: of the embeddings scaled to unit length.
+        device: for the inputs; by default that of the network's parameters.
+
+    Raises:
+        ValueError: the loader is empty, or labels or embeddings do not fit.
+    """
+    place = device_of(network) if device is None else torch.device(device)
+    means: ClassMeans | None = None
+    for z, labels in _embeddings(network, loader, place):
+        if means is None:
+            means = ClassMeans(num_classes, z.shape[-1])
+        means.add(nn.functional.normalize(z.float(), dim=-1) if unit else z, labels)
+    if means is None:
+        raise ValueError("Argument 'loader' must give batches of inputs and labels, not none.")
+    means.reduce(place)
+    return means
+
+
+def _add_up(
+    means: ClassMeans,
+    network: Network,
+    loader: Iterable[Any],
+    transform: Callable[[Tensor], Tensor],
+    device: torch.device,
+) -> None:
+    for z, labels in _embeddings(network, loader, device):
+        means.add(transform(z), labels)
+    means.reduce(device)
+
+
+@torch.no_grad()
+def _embeddings(
+    network: Network, loader: Iterable[Any], device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Embeddings `[B, dim]` and labels `[B]` of the inputs of this process, each once."""
+    # Processes of a distributed run repeat some inputs to have equally many; those come last.
+    batches = loader.batch_sampler if isinstance(loader, DataLoader) else None
+    left = batches.num_own if isinstance(batches, BatchSampler) else None
+    with evaluation_mode(network):
+        for x, y, *_ in loader:
+            labels = torch.as_tensor(y)[:left]
+            if not len(labels):
+                break
+            z = network(to_device(x, device))
+            if not isinstance(z, Tensor) or z.ndim != 2 or len(z) < len(labels):
+                found = list(z.shape) if isinstance(z, Tensor) else type(z).__name__
+                raise ValueError(
+                    f"Argument 'network' must return embeddings of shape [{len(labels)}, dim], not "
+                    f"{found}."
+                )
+            yield z[: len(labels)], labels
+            left = None if left is None else left - len(labels)
+
+
+@contextmanager
+def evaluation_mode(network: Network) -> Iterator[None]:
+    """A network in evaluation mode; each of its parts is in its own mode again afterwards."""
+    parts = list(network.modules()) if isinstance(network, nn.Module) else []
+    modes = [part.training for part in parts]
+    try:
+        for part in parts:
+            part.training = False
+        yield
+    finally:
+        for part, mode in zip(parts, modes, strict=True):
+            part.training = mode
+
+
+def to_device(x: Any, device: torch.device) -> Any:
+    """Tensors, and those in dicts, lists and tuples, on a device; anything else as it is."""
+    if isinstance(x, Tensor):
+        return x.to(device, non_blocking=True)
+    if isinstance(x, Mapping):
+        return type(x)({key: to_device(value, device) for key, value in x.items()})  # pyright: ignore[reportCallIssue]
+    if isinstance(x, tuple) and hasattr(x, "_fields"):  # a named tuple
+        return type(x)(*(to_device(value, device) for value in x))
+    if isinstance(x, list | tuple):
+        return type(x)(to_device(value, device) for value in x)
+    return x
+
+
+def device_of(network: Network, otherwise: torch.device | str = "cpu") -> torch.device:
+    """The device of a network's first parameter."""
+    if isinstance(network, nn.Module):
+        for parameter in network.parameters():
+            return parameter.device
+    return torch.device(otherwise)
+
+
+def random_isometry(dim: int, old_dim: int, seed: int | None) -> Tensor:
+    """`[dim, old_dim]`: a rotation, an isometry into more dimensions or a projection onto fewer.
+
+    Args:
+        dim: of the new embeddings.
+        old_dim: of those to be turned.
+        seed: None for the first coordinates as they are.
+    """
+    size = max(dim, old_dim)
+    if seed is None:
+        return torch.eye(size)[:dim, :old_dim]
+    generator = torch.Generator().manual_seed(seed)
+    q, r = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))
+    return (q * r.diagonal().sign()).float()[:dim, :old_dim]
+
+
+class _Frame:
+    """Centers and rotates embeddings."""
+
+    def __init__(self, center: Tensor, rotation: Tensor) -> None:
+        self.center, self.rotation = center, rotation
+
+    def __call__(self, z: Tensor) -> Tensor:
+        return (z.float() - self.center) @ self.rotation.T
+
+
+def _most_inputs(loader: Iterable[Any]) -> int:
+    """How many inputs a pass gives in this process, at most."""
+    if isinstance(loader, DataLoader):
+        batches = loader.batch_sampler
+        if isinstance(batches, BatchSampler):
+            return batches.num_own
+        try:
+            return max(len(loader.sampler), len(loader.dataset))  # pyright: ignore[reportArgumentType]
+        except TypeError:
+            pass
+    elif isinstance(loader, Sequence):
+        return sum(len(y) for _, y, *_ in loader)
+    raise ValueError(
+        "Argument 'loader' must be a DataLoader over a data set of known length, or a list of "
+        "batches, where prototypes are refined."
+    )

@@ -1,0 +1,510 @@
+"""The settings of a run: one tree of frozen dataclasses, parsed once.
+
+What a user may bring (data, network, head, loss, transform, optimizer, schedule, logger, callback)
+is a `ClassSpec`: a class by its import path and its arguments, in YAML as jsonargparse and
+LightningCLI write it. Nothing here imports more than the standard library.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+TRUSTED = ("rootspace", "torch", "torchvision", "lightning")
+"""Packages whose classes a run folder from anywhere may name."""
+
+T = TypeVar("T")
+
+
+def _at_least(section: str, settings: Any, **least: int) -> None:
+    for name, minimum in least.items():
+        value = getattr(settings, name)
+        if not value >= minimum:
+            raise ValueError(
+                f"Argument '{section}.{name}' must be at least {minimum}, not {value}."
+            )
+
+
+@dataclass(frozen=True)
+class ClassSpec:
+    """A class by its import path, and its arguments.
+
+    Attributes:
+        class_path: dotted, as `my_package.Net`.
+        init_args: arguments of the class; values may be specs in their turn.
+    """
+
+    class_path: str
+    init_args: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Of the class."""
+        return self.class_path.rpartition(".")[2]
+
+    def resolve(self, kind: type[T] | tuple[type[T], ...], setting: str) -> type[T]:
+        """Import the class.
+
+        Args:
+            kind: what it must be a subclass of.
+            setting: that names it, for messages.
+
+        Raises:
+            ValueError: there is no such class, or it is of another kind.
+        """
+        found = _imported(self.class_path, setting)
+        if not isinstance(found, type) or not issubclass(found, kind):
+            kinds = kind if isinstance(kind, tuple) else (kind,)
+            wanted = " or ".join(f"{k.__module__}.{k.__qualname__}" for k in kinds)
+            raise ValueError(
+                f"Argument '{setting}' must name a subclass of {wanted}, not {self.class_path}."
+            )
+        return found
+
+    def build(
+        self,
+        kind: type[T] | tuple[type[T], ...],
+        setting: str,
+        *positional: Any,
+        **filled: Any,
+    ) -> T:
+        """Make an object of the class.
+
+        Args:
+            kind: what the class must be a subclass of.
+            setting: that names it, for messages.
+            *positional: arguments before the others.
+            **filled: arguments that are not settings; those that the class takes are given to it,
+                unless `init_args` has them.
+
+        Raises:
+            ValueError: no such class, or one that does not take these arguments.
+        """
+        cls = self.resolve(kind, setting)
+        accepted = inspect.signature(cls).parameters
+        arguments = {key: value for key, value in filled.items() if key in accepted}
+        arguments |= {key: _built(value, setting) for key, value in self.init_args.items()}
+        try:
+            inspect.signature(cls).bind(*positional, **arguments)
+        except TypeError as error:
+            raise ValueError(f"Argument '{setting}': {self.class_path}: {error}.") from error
+        return cls(*positional, **arguments)
+
+
+def _imported(path: str, setting: str) -> Any:
+    module, _, name = path.rpartition(".")
+    if not module:
+        raise ValueError(f"Argument '{setting}' must be an import path, not {path!r}.")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"Argument '{setting}': {path} cannot be imported: {error}.") from error
+
+
+def _built(value: Any, setting: str) -> Any:
+    """A value of `init_args`, with objects in the place of specs."""
+    if isinstance(value, Mapping) and "class_path" in value:
+        return spec_from(value, setting).build(object, setting)
+    if isinstance(value, Mapping):
+        return {key: _built(part, setting) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_built(part, setting) for part in value]
+    return value
+
+
+def spec_from(value: Any, setting: str) -> ClassSpec:
+    """A spec from the mapping that stands for it.
+
+    Raises:
+        ValueError: it does not.
+    """
+    allowed = {"class_path", "init_args"}
+    if (
+        not isinstance(value, Mapping)
+        or not isinstance(value.get("class_path"), str)
+        or not isinstance(value.get("init_args", {}), Mapping)
+        or set(value) - allowed
+    ):
+        raise ValueError(
+            f"Argument '{setting}' must have 'class_path' and 'init_args', not {value!r}."
+        )
+    return ClassSpec(value["class_path"], dict(value.get("init_args") or {}))
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where a run goes and what it is compared with.
+
+    Attributes:
+        dir: run folder; must not hold another run.
+        baselines: learned heads to train as well, with the same network, data and epochs, into
+            `baselines/` of the run folder, for example `[NormalizedHead, LinearHead]`.
+        class_means: also report the accuracy by the nearest mean embedding of the training inputs
+            of a class, which takes another pass over them.
+        init: run folder whose network to begin with instead of new weights; of the same model,
+            dimension and image shape, on any classes. Its input statistics come along.
+    """
+
+    dir: str = "runs/default"
+    baselines: list[str] = field(default_factory=list)
+    class_means: bool = False
+    init: str | None = None
+
+
+@dataclass(frozen=True)
+class LoaderConfig:
+    """How training data become batches.
+
+    Attributes:
+        batch_size: inputs a batch, in each process.
+        num_workers: processes that load beside the training process; 0 loads in it.
+        seed: of the order; runs that differ in `train.seed` differ in it too.
+        per_class: inputs of a class in a batch, which a contrastive loss needs; by default 2 where
+            the head has one, else 1.
+        neighbors: once the classes have prototypes, so many similar ones come into a batch
+            together, where the losses tell them apart; 1 for random batches.
+        unique_labels: make each training input a class of its own: `all`, or so many of them,
+            drawn by `seed`. They are the one test set too, "train", which is never augmented.
+        label_noise: share of the training inputs that get a wrong label, to see how much a method
+            bears.
+    """
+
+    batch_size: int = 256
+    num_workers: int = 0
+    seed: int = 0
+    per_class: int | None = None
+    neighbors: int = 8
+    unique_labels: int | Literal["all"] | None = None
+    label_noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        _at_least("loader", self, batch_size=2, num_workers=0, seed=0, neighbors=1)
+        if self.per_class is not None:
+            _at_least("loader", self, per_class=1)
+        if not 0 <= self.label_noise <= 1:
+            raise ValueError(
+                f"Argument 'loader.label_noise' must lie in [0, 1], not {self.label_noise}."
+            )
+
+
+@dataclass(frozen=True)
+class PrototypesConfig:
+    """Which prototypes the classes have, and when they are chosen.
+
+    Attributes:
+        source: `data` trains with a contrastive loss first and takes the means of the network's own
+            embeddings; `teacher` those of an earlier run and `file` rows of a file, both before the
+            first epoch. `formula` gives classes vectors by `order`, whatever they look like (the
+            paper's way).
+        after: with `data`, the share of the epochs before the first choice.
+        again: when prototypes are chosen again, nearest to what the means have become: `end`
+            (after the last epoch), `epochs` (after every epoch) or `never`.
+        refine: rounds in which the means are moved, before that, to where similar classes are told
+            apart best; 0 for the means themselves.
+        order: with `formula`, `shuffled` (A_nr) or `natural` (A_n).
+        seed: of the shuffle.
+        teacher: with `teacher`, the folder of the earlier run. Its embeddings may have any
+            dimension.
+        vectors: with `file`, a .npy file of one vector a class, `[num_classes, dim]`; in the order
+            of the data's classes, or in that of a file of names beside it with the ending .txt (one
+            a line) or .json (a list). Taken as they are: center means first.
+    """
+
+    source: Literal["data", "formula", "teacher", "file"] = "data"
+    after: float = 0.4
+    again: Literal["end", "epochs", "never"] = "end"
+    refine: int = 8
+    order: Literal["shuffled", "natural"] = "shuffled"
+    seed: int = 0
+    teacher: str | None = None
+    vectors: str | None = None
+
+    def __post_init__(self) -> None:
+        for source, name, what in (
+            ("teacher", "teacher", "the folder of a finished run"),
+            ("file", "vectors", "a .npy file of one vector a class"),
+        ):
+            value, wanted = getattr(self, name), self.source == source
+            if wanted and value is None:
+                raise ValueError(
+                    f"Argument 'prototypes.{name}' must name {what} with 'prototypes.source' = "
+                    f"'{source}'."
+                )
+            if value is not None and not wanted:
+                raise ValueError(
+                    f"Argument 'prototypes.{name}' needs 'prototypes.source' = '{source}', not "
+                    f"'{self.source}'."
+                )
+        if not 0 <= self.after <= 1:
+            raise ValueError(
+                f"Argument 'prototypes.after' must be a share of the epochs in [0, 1], not "
+                f"{self.after}."
+            )
+        _at_least("prototypes", self, refine=0, seed=0)
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Optimization and the machine.
+
+    The defaults are measured ones (docs/comparison.md). The paper's (Sec. 4.1) are lr 1e-4,
+    schedule `constant`, warmup_steps 0.
+
+    Attributes:
+        epochs: passes over the training data.
+        lr: peak learning rate; by default what the network names as `default_lr` (6e-3 for the
+            encoder, 1e-4 for a timm model), else 1e-3.
+        schedule: `constant`, or `cosine` down to zero, where no `scheduler` is given.
+        warmup_steps: steps of linear learning rate warm-up, likewise.
+        gradient_clip: largest gradient norm, 0 for none.
+        accumulate_grad_batches: batches whose gradients make one step.
+        precision: of the network; losses are computed in float32 at least.
+        seed: of weights, order and dropout; the same seed gives the same run on the CPU.
+        eval_every: epochs between evaluations on the test sets; the last is always evaluated.
+        checkpoint_minutes: longest time between checkpoints within an epoch.
+        accelerator: `auto`, `cpu`, `gpu`, ...
+        devices: how many; more than one trains with DistributedDataParallel.
+        strategy: of Lightning's Trainer, `auto` or for example `ddp_find_unused_parameters_true`.
+    """
+
+    epochs: int = 10
+    lr: float | None = None
+    schedule: Literal["constant", "cosine"] = "cosine"
+    warmup_steps: int = 50
+    gradient_clip: float = 0.0
+    accumulate_grad_batches: int = 1
+    precision: Literal["32", "bf16", "16"] = "32"
+    seed: int = 0
+    eval_every: int = 1
+    checkpoint_minutes: float = 10.0
+    accelerator: str = "auto"
+    devices: int = 1
+    strategy: str = "auto"
+
+    def __post_init__(self) -> None:
+        _at_least("train", self, epochs=1, eval_every=1, devices=1, accumulate_grad_batches=1)
+        _at_least("train", self, warmup_steps=0, gradient_clip=0)
+        for name in ("lr", "checkpoint_minutes"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"Argument 'train.{name}' must be positive, not {value}.")
+        if not 0 <= self.seed < 2**31:
+            raise ValueError(f"Argument 'train.seed' must lie in [0, 2**31), not {self.seed}.")
+
+
+@dataclass(frozen=True)
+class MemoryConfig:
+    """What an extended run remembers of the old classes' images.
+
+    Attributes:
+        size: most images to keep.
+        policy: which: `balanced` keeps equally many of each class at random, `herding` those whose
+            mean is nearest to that of their class, `reservoir` a uniform sample of all.
+        share: least share of the remembered images in an epoch, in [0, 1), for which they are
+            repeated.
+    """
+
+    size: int = 2000
+    policy: Literal["balanced", "herding", "reservoir"] = "balanced"
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        _at_least("memory", self, size=0)
+        if not 0 <= self.share < 1:
+            raise ValueError(f"Argument 'memory.share' must lie in [0, 1), not {self.share}.")
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """Whom a student learns from; exactly one of `run`, `timm` and `embeddings`.
+
+    Attributes:
+        run: folder of a finished run.
+        timm: name of a timm model, whose embeddings are taken before its classifier.
+        weights: with `timm`, the file of a checkpoint, or `pretrained`.
+        embeddings: a .npy or .parquet file of embeddings, as `rootspace embed` writes them.
+        targets: what the student is trained towards: the teacher's `own` prototypes, `codes` near
+            the teacher's class means, these `means` themselves, or the teacher's embedding of each
+            of the `images`; by default `own` where the teacher has them, else `codes`.
+    """
+
+    run: str | None = None
+    timm: str | None = None
+    weights: str | None = None
+    embeddings: str | None = None
+    targets: Literal["own", "codes", "means", "images"] | None = None
+
+
+@dataclass(frozen=True)
+class ParentConfig:
+    """Which run an extended one began from.
+
+    Attributes:
+        run: its folder.
+        weights: SHA-256 of its model file.
+    """
+
+    run: str
+    weights: str
+
+
+@dataclass(frozen=True)
+class Config:
+    """All settings of a run.
+
+    Attributes:
+        data: a source of `rootspace.data`, or any map-style `torch.utils.data.Dataset` of (x, y).
+        model: a network; `dim`, `in_channels` and `image_size` are filled where it takes them.
+        head: of `rootspace.heads`.
+        loss: against the prototypes; by default the softmax over those of the batch, and for
+            prototypes by formula the one over all vectors of the system.
+        transform: of training inputs, drawn anew in each epoch.
+        optimizer: of torch; AdamW with a weight decay of 1e-5 by default.
+        scheduler: of torch, stepped after each epoch, in the place of `train.schedule`.
+        loggers: of Lightning, beside `metrics.csv` and TensorBoard.
+        callbacks: of Lightning.
+        memory: of an extended run.
+        parent: likewise.
+        teacher: of a distilled run.
+    """
+
+    data: ClassSpec = ClassSpec("rootspace.data.Characters")
+    model: ClassSpec = ClassSpec("rootspace.models.Encoder")
+    head: ClassSpec = ClassSpec("rootspace.heads.PrototypeHead")
+    loss: ClassSpec | None = None
+    transform: ClassSpec | None = None
+    optimizer: ClassSpec = ClassSpec("torch.optim.AdamW", {"weight_decay": 1e-5})
+    scheduler: ClassSpec | None = None
+    loggers: list[ClassSpec] = field(default_factory=list)
+    callbacks: list[ClassSpec] = field(default_factory=list)
+    run: RunConfig = RunConfig()
+    loader: LoaderConfig = LoaderConfig()
+    prototypes: PrototypesConfig = PrototypesConfig()
+    train: TrainConfig = TrainConfig()
+    memory: MemoryConfig | None = None
+    parent: ParentConfig | None = None
+    teacher: TeacherConfig | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain dictionaries, lists and scalars, for YAML; sections that are not set are absent."""
+        return {key: value for key, value in _plain(asdict(self)).items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, sections: Mapping[str, Any]) -> Config:
+        """The settings from what `as_dict` gave.
+
+        Raises:
+            ValueError: naming the setting that is unknown or cannot be.
+        """
+        return _typed(cls, sections, "")
+
+    def specs(self) -> Iterator[tuple[str, ClassSpec]]:
+        """Every class that these settings name, and the setting; specs within specs too."""
+        for part in fields(self):
+            value = getattr(self, part.name)
+            for spec in value if isinstance(value, list) else [value]:
+                if isinstance(spec, ClassSpec):
+                    yield part.name, spec
+                    yield from ((part.name, inner) for inner in _inner_specs(spec.init_args))
+
+
+def check_trusted(config: Config, source: str) -> None:
+    """Refuse classes of unknown packages in settings that may be a stranger's.
+
+    Args:
+        config: as it was read.
+        source: of the settings, for the message.
+
+    Raises:
+        ValueError: naming the class.
+    """
+    for setting, spec in config.specs():
+        package = spec.class_path.partition(".")[0]
+        if package not in TRUSTED:
+            raise ValueError(
+                f"{source} names {spec.class_path} as '{setting}', code that is not rootspace's: "
+                f"importing it runs it. If you trust it, allow it with trust_code=True in Python, "
+                f"or ROOTSPACE_TRUST_CODE=1 on the command line."
+            )
+
+
+def _inner_specs(value: Any) -> Iterator[ClassSpec]:
+    if isinstance(value, Mapping):
+        if isinstance(value.get("class_path"), str):
+            yield spec_from(value, "class_path")
+            value = value.get("init_args") or {}
+        for part in value.values():
+            yield from _inner_specs(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _inner_specs(part)
+
+
+def _typed(cls: type[T], section: Any, prefix: str) -> T:
+    """A dataclass from a mapping of its fields."""
+    name = prefix.removesuffix(".")
+    if cls is ClassSpec:
+        return spec_from(section, name)  # pyright: ignore[reportReturnType]
+    if not isinstance(section, Mapping):
+        raise ValueError(f"Argument '{name or 'config'}' must hold settings, not {section!r}.")
+    known = {part.name: part for part in fields(cls)}  # pyright: ignore[reportArgumentType]
+    unknown = sorted(str(key) for key in section if key not in known)
+    if unknown:
+        raise ValueError(
+            f"Unknown settings {', '.join(prefix + key for key in unknown)}; "
+            f"'{name or 'config'}' has {', '.join(known)}."
+        )
+    missing = [
+        key
+        for key, part in known.items()
+        if part.default is MISSING and part.default_factory is MISSING and key not in section
+    ]
+    if missing:
+        raise ValueError(f"Argument '{prefix}{missing[0]}' is missing.")
+    hints = get_type_hints(cls)
+    return cls(**{key: _value(hints[key], value, prefix + key) for key, value in section.items()})
+
+
+def _value(hint: Any, value: Any, name: str) -> Any:
+    """A value of a field, checked against its type."""
+    inner = get_args(hint)
+    if get_origin(hint) in (UnionType, Union):
+        found = next((part for kind in inner if (part := _scalar(kind, value)) is not None), None)
+        if found is not None or (value is None and type(None) in inner):
+            return found
+        hint = next(kind for kind in inner if kind is not type(None))
+    if isinstance(hint, type) and is_dataclass(hint):
+        return _typed(hint, value, f"{name}.")
+    if get_origin(hint) is list and isinstance(value, list | tuple):
+        return [_value(inner[0], part, f"{name}[{i}]") for i, part in enumerate(value)]
+    found = _scalar(hint, value)
+    if found is None:
+        shown = str(inner) if inner else getattr(hint, "__name__", str(hint))
+        raise ValueError(f"Argument '{name}' must be {shown}, not {value!r}.")
+    return found
+
+
+def _scalar(hint: Any, value: Any) -> Any:
+    """A string, number or choice of the type; None where the value is none."""
+    if get_origin(hint) is Literal:
+        return value if value in get_args(hint) else None
+    if isinstance(value, bool) or hint is bool:
+        return value if isinstance(value, bool) and hint is bool else None
+    if hint is float and isinstance(value, int | float):
+        return float(value)
+    return value if hint in (int, str) and isinstance(value, hint) else None
+
+
+def _plain(value: Any) -> Any:
+    """Tuples and mappings as YAML has them."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)  # such as a pathlib.Path

@@ -1,0 +1,813 @@
+"""Classification heads: a loss on embeddings, and the prediction that belongs to it.
+
+A head takes the place of a network's last linear layer and its loss function:
+
+    loss = head(network(x), labels)
+    labels, cosines = head.predict(network(x), k=5)
+
+`PrototypeHead` owns no parameter: each class has a fixed vector, its prototype. The learned heads
+own a vector a class, and are there to compare with.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
+
+from .classes import CODE_DIM, Assignment, ClassMap, Prediction, assign, code_for
+from .losses import ClassLoss, InBatchSoftmaxLoss, SystemSoftmaxLoss, functional
+from .systems import VectorSystem, system_from
+
+FORMAT = 1
+"""Version of what `PrototypeHead.state_dict` holds."""
+
+SCORES = 2**22
+"""Cosines computed together where a probability is taken over all classes."""
+
+
+class Head(nn.Module, abc.ABC):
+    """A loss on embeddings together with the prediction that belongs to it.
+
+    Attributes:
+        num_classes: how many classes there are; `extend` adds some.
+        dim: of the embeddings.
+        names: of the classes, or None.
+        lr_factor: learning rate of the head's own parameters, relative to the network's.
+    """
+
+    num_classes: int
+    dim: int
+    lr_factor: float = 1.0
+
+    @property
+    @abc.abstractmethod
+    def names(self) -> list[str] | None:
+        """Label -> name, where classes have names."""
+
+    @abc.abstractmethod
+    def forward(
+        self, embeddings: Tensor, labels: Tensor, *, targets: Tensor | None = None
+    ) -> Tensor:
+        """The loss of a batch, a scalar in at least float32.
+
+        Args:
+            embeddings: `[B, dim]` of any float dtype.
+            labels: `[B]` integers in [0, num_classes).
+            targets: `[B, dim]`, what a teacher made of each input, to take the place of the
+                vectors of their classes; for heads with prototypes.
+        """
+
+    @abc.abstractmethod
+    def predict(self, embeddings: Tensor, k: int = 1) -> Prediction:
+        """`[..., dim]` embeddings -> labels and cosines `[..., k]`, best first, exact.
+
+        Raises:
+            ValueError: wrong shape, or k is not in [1, num_classes].
+        """
+
+    @abc.abstractmethod
+    def probability(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """How likely `[..., k]` classes are for `[..., dim]` embeddings: `[..., k]` in [0, 1]."""
+
+    @abc.abstractmethod
+    def vectors(self, labels: Tensor) -> Tensor:
+        """`[...]` labels -> `[..., dim]` unit vectors of these classes, in float32."""
+
+    @abc.abstractmethod
+    def extend(self, new: int | Sequence[str], means: Tensor | None = None) -> None:
+        """Add classes; the present ones keep their vectors and numbers.
+
+        Args:
+            new: how many, or their names if the present classes have names.
+            means: `[new, dim]` means of the new classes' embeddings, as the network gives them.
+        """
+
+    def transform(self, embeddings: Tensor) -> Tensor:
+        """Embeddings in the frame of the class vectors, to be compared with them."""
+        return embeddings
+
+    @property
+    def class_map(self) -> ClassMap | None:
+        """Which class owns which prototype; None for learned heads and before the choice."""
+        return None
+
+    @property
+    def ready(self) -> bool:
+        """Whether classes have vectors, so that `predict` works."""
+        return True
+
+    @property
+    def scale(self) -> float | None:
+        """Inverse temperature of the cosines in the loss, where there is one."""
+        return None
+
+    @property
+    def search_cost(self) -> int:
+        """Cosines that a prediction computes where a training step does not; 0 for none."""
+        return 0
+
+    def _check_k(self, k: int) -> None:
+        if not 1 <= k <= self.num_classes:
+            raise ValueError(f"Argument 'k' must lie in [1, {self.num_classes}], not {k}.")
+
+
+class PrototypeHead(Head):
+    """A head without parameters: each class has a fixed unit vector, its prototype.
+
+    Prototypes are chosen from the data. Until then a supervised contrastive loss trains the network
+    (batches need two inputs of a class: `ClassBatchSampler`). `choose_prototypes` gives each class
+    the vector of the system nearest to the mean of its embeddings; from then on the loss is a
+    softmax over the prototypes of the batch and, beside it, the contrastive one. With prototypes by
+    a formula (`from_map`) there is nothing to choose, and no table at any number of classes.
+
+    The *frame*, a center that is subtracted from the embeddings and a rotation, is found with the
+    prototypes and comes before them; it is a buffer, so the network may end in anything.
+
+    Class vectors cost no device memory beyond a constant: codes larger than 4 MB stay on the host,
+    and those of a batch are sent to the device. `state_dict` holds everything: codes, frame,
+    system, names and stage; `torch.load(path, weights_only=True)` reads it, and `load_state_dict`
+    takes it whatever classes the head had before.
+
+    Args:
+        num_classes: how many; or give `names`.
+        dim: of the embeddings and prototypes; that of `system` if that is given, else 256.
+        names: one for each class.
+        system: whose vectors to use, or its name such as `"PermutationCode(128)"`; by default the
+            code that `rootspace.planning.code_for` names.
+        loss: from the class map to the loss against its vectors: a class of `rootspace.losses`, or
+            a `functools.partial` of one.
+        temperature: of the supervised contrastive loss.
+        contrastive_weight: of the contrastive loss once there are prototypes, 0 for none.
+        rotate: turn embeddings at random before classes get their prototypes, so that no coordinate
+            is special.
+        seed: of the rotation.
+
+    Raises:
+        ValueError: arguments that contradict each other, or a system too small for the classes.
+
+    Example:
+        >>> head = PrototypeHead(num_classes=10, dim=16)
+        >>> labels = torch.arange(10).repeat(2)
+        >>> loss = head(torch.randn(20, 16), labels)  # contrastive: nothing is chosen yet
+        >>> chosen = head.choose(torch.randn(10, 16))
+        >>> head.predict(head.vectors(labels)).label[:, 0].equal(labels)
+        True
+    """
+
+    center: Tensor
+    rotation: Tensor
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        dim: int | None = None,
+        *,
+        names: Sequence[str] | None = None,
+        system: VectorSystem | str | None = None,
+        loss: Callable[[ClassMap], ClassLoss] = InBatchSoftmaxLoss,
+        temperature: float = 0.15,
+        contrastive_weight: float = 0.5,
+        rotate: bool = True,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.num_classes = count_classes(num_classes, names)
+        self._names = None if names is None else list(names)
+        system = system_from(system) if isinstance(system, str) else system
+        if system is None:
+            system = code_for(self.num_classes, dim)
+        if dim is not None and dim != system.dim:
+            raise ValueError(
+                f"Arguments 'dim' and 'system' must agree: {system!r} has dimension {system.dim}, "
+                f"not {dim}."
+            )
+        if system.size < self.num_classes:
+            raise ValueError(
+                f"Argument 'system' must have at least {self.num_classes:,} vectors, one a class; "
+                f"{system!r} has {system.size:,}."
+            )
+        if not temperature > 0:
+            raise ValueError(f"Argument 'temperature' must be positive, not {temperature}.")
+        if not contrastive_weight >= 0:
+            raise ValueError(
+                f"Argument 'contrastive_weight' must not be negative, not {contrastive_weight}."
+            )
+        self.dim = system.dim
+        self.system = system
+        self.make_loss = loss
+        self.temperature = temperature
+        self.contrastive_weight = contrastive_weight
+        self.rotate = rotate
+        self.seed = seed
+        self.loss: ClassLoss | None = None
+        self.register_buffer("center", torch.zeros(self.dim, dtype=torch.float32))
+        self.register_buffer("rotation", torch.eye(self.dim, dtype=torch.float32))
+        self._framed = False
+        # A loss whose settings do not fit shows now, not after the first stage.
+        loss(ClassMap.assigned(system, system.quantize(torch.ones(1, system.dim))))
+
+    @classmethod
+    def from_map(
+        cls,
+        class_map: ClassMap,
+        loss: Callable[[ClassMap], ClassLoss] | None = None,
+        *,
+        temperature: float = 0.15,
+        contrastive_weight: float = 0.0,
+    ) -> PrototypeHead:
+        """A head with the prototypes of a class map, and nothing left to choose.
+
+        Args:
+            class_map: by formula, as `ClassMap(RootA(384), 100_000)`, or assigned.
+            loss: by default the softmax over all vectors of the system where it has a closed form,
+                else that over the prototypes of the batch.
+            temperature: of the contrastive loss.
+            contrastive_weight: of the contrastive loss, which needs two inputs of a class in a
+                batch.
+        """
+        if loss is None:
+            loss = SystemSoftmaxLoss
+            try:
+                loss(class_map)
+            except ValueError:  # its partition function has too many states
+                loss = InBatchSoftmaxLoss
+        head = cls(
+            class_map.num_classes,
+            names=class_map.names,
+            system=class_map.system,
+            loss=loss,
+            temperature=temperature,
+            contrastive_weight=contrastive_weight,
+        )
+        head.set_prototypes(class_map)
+        return head
+
+    # ---------------------------------------------------------------- what it knows
+
+    @property
+    def names(self) -> list[str] | None:
+        return self._names
+
+    @property
+    def class_map(self) -> ClassMap | None:
+        return None if self.loss is None else self.loss.classes
+
+    @property
+    def ready(self) -> bool:
+        return self.loss is not None
+
+    @property
+    def scale(self) -> float | None:
+        scale = getattr(self.loss, "scale", None)
+        return scale if isinstance(scale, float) else None
+
+    @property
+    def search_cost(self) -> int:
+        class_map = self._known()
+        return 0 if class_map.closed_form else class_map.num_classes
+
+    @property
+    def framed(self) -> bool:
+        """Whether embeddings are centered and rotated before they meet the prototypes."""
+        return self._framed
+
+    def extra_repr(self) -> str:
+        stage = "prototypes" if self.ready else "contrastive"
+        return f"{self.num_classes}, {self.dim}, system={self.system!r}, stage={stage!r}"
+
+    def _known(self) -> ClassMap:
+        if self.loss is None:
+            raise RuntimeError(
+                "Classes have no prototypes yet: call choose_prototypes(head, network, loader)."
+            )
+        return self.loss.classes
+
+    # ---------------------------------------------------------------- loss and prediction
+
+    def forward(
+        self, embeddings: Tensor, labels: Tensor, *, targets: Tensor | None = None
+    ) -> Tensor:
+        if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1] or not len(labels):
+            raise ValueError(
+                "Arguments 'embeddings' and 'labels' must have shapes [B, dim] and [B] with B > 0, "
+                f"not {tuple(embeddings.shape)} and {tuple(labels.shape)}."
+            )
+        z = self.transform(embeddings)
+        if self.loss is None:
+            return self._contrastive(z, labels)
+        loss = self.loss(z, labels, targets=targets)
+        if self.contrastive_weight:
+            loss = loss + self.contrastive_weight * self._contrastive(z, labels)
+        return loss
+
+    def _contrastive(self, z: Tensor, labels: Tensor) -> Tensor:
+        # A half precision network must not round the loss: leave autocast for it.
+        with torch.autocast(z.device.type, enabled=False):
+            wide = z if z.dtype == torch.float64 else z.float()
+            return functional.supervised_contrastive_loss(wide, labels, self.temperature)
+
+    def transform(self, embeddings: Tensor) -> Tensor:
+        """`[..., dim]` embeddings as the network gives them -> centered and rotated.
+
+        In float32 at least once there is a frame; as they are before.
+
+        Raises:
+            ValueError: another dimension than the head's.
+        """
+        if embeddings.shape[-1:] != (self.dim,):
+            raise ValueError(
+                f"Argument 'embeddings' must have shape [..., {self.dim}], not "
+                f"{tuple(embeddings.shape)}."
+            )
+        if not self._framed:
+            return embeddings
+        with torch.autocast(embeddings.device.type, enabled=False):
+            dtype = torch.promote_types(embeddings.dtype, torch.float32)
+            return (embeddings.to(dtype) - self.center.to(dtype)) @ self.rotation.to(dtype).T
+
+    def predict(self, embeddings: Tensor, k: int = 1) -> Prediction:
+        """`[..., dim]` embeddings -> the k nearest classes and their cosines, `[..., k]`, exact.
+
+        Raises:
+            RuntimeError: nothing is chosen yet.
+            ValueError: wrong shape, zero, NaN or infinite embeddings, k out of range.
+        """
+        class_map = self._known()
+        self._check_k(k)
+        return class_map.predict(self.transform(embeddings), k)
+
+    def probability(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        """How likely `[..., k]` classes are for `[..., dim]` embeddings, `[..., k]` in [0, 1].
+
+        With the scale of the loss, and where it has none that at which an embedding on its vector
+        would have 0.9. For prototypes by formula in a softmax over all vectors of the system, in
+        closed form; for chosen ones over the prototypes of all classes, O(num_classes * dim) time.
+        A label of -1 has probability 0.
+
+        Raises:
+            RuntimeError: nothing is chosen yet.
+        """
+        class_map, z = self._known(), self.transform(embeddings)
+        if class_map.order != "assigned":
+            return class_map.probability(z, labels, self.scale)
+        scale = 16.0 if self.scale is None else self.scale
+        flat = normalize(z.reshape(-1, self.dim).float(), dim=-1)
+        with torch.autocast(z.device.type, enabled=False):
+            total = _log_partition(flat, class_map, scale).reshape(*z.shape[:-1], 1)
+            vectors = class_map.vectors(labels.clamp(min=0), dtype=flat.dtype)
+            cosine = (flat.reshape(*z.shape[:-1], 1, self.dim) * vectors).sum(-1)
+        return torch.where(labels < 0, 0.0, torch.exp(scale * cosine - total))
+
+    def vectors(self, labels: Tensor) -> Tensor:
+        """`[...]` labels -> `[..., dim]` prototypes: unit vectors, in the frame.
+
+        Raises:
+            RuntimeError: nothing is chosen yet.
+            IndexError: a label is out of range.
+        """
+        return self._known().vectors(labels, dtype=torch.float32)
+
+    # ---------------------------------------------------------------- prototypes
+
+    def choose(
+        self, means: Tensor, center: Tensor | None = None, rotation: Tensor | None = None
+    ) -> Assignment:
+        """Give each class the vector of the system that is nearest to its row.
+
+        What `choose_prototypes` does with the class means of a network's embeddings, for vectors
+        from anywhere: a teacher, a file, a text encoder.
+
+        Args:
+            means: `[num_classes, dim]` of any length but zero, in the frame.
+            center: `[dim]` of the frame from now on; the present one stays if None.
+            rotation: `[dim, dim]` orthogonal, likewise.
+
+        Returns:
+            The class map and how well it fits.
+
+        Raises:
+            ValueError: wrong shapes, or rows that are not finite.
+        """
+        if means.shape != (self.num_classes, self.dim):
+            raise ValueError(
+                f"Argument 'means' must have shape [{self.num_classes}, {self.dim}], not "
+                f"{list(means.shape)}."
+            )
+        found = assign(self.system, means, self._names)
+        self.set_prototypes(found.classes, center, rotation)
+        return found
+
+    def set_prototypes(
+        self, class_map: ClassMap, center: Tensor | None = None, rotation: Tensor | None = None
+    ) -> None:
+        """Take the prototypes of a class map; the frame stays unless it is given.
+
+        Raises:
+            ValueError: the dimension of the class map or the frame is another.
+        """
+        if class_map.dim != self.dim:
+            raise ValueError(
+                f"Argument 'class_map' must have dimension {self.dim}, not {class_map.dim}."
+            )
+        for name, value, shape in (
+            ("center", center, (self.dim,)),
+            ("rotation", rotation, (self.dim, self.dim)),
+        ):
+            if value is not None and value.shape != shape:
+                raise ValueError(
+                    f"Argument '{name}' must have shape {list(shape)}, not {list(value.shape)}."
+                )
+        if center is not None or rotation is not None:
+            with torch.no_grad():
+                self.center.copy_(torch.zeros(self.dim) if center is None else center)
+                self.rotation.copy_(torch.eye(self.dim) if rotation is None else rotation)
+            self._framed = True
+        self._take(class_map)
+
+    def _take(self, class_map: ClassMap) -> None:
+        self.system, self.num_classes = class_map.system, class_map.num_classes
+        self._names = class_map.names
+        self.loss = self.make_loss(class_map)
+
+    def extend(self, new: int | Sequence[str], means: Tensor | None = None) -> None:
+        """Add classes; the present ones keep their prototypes to the bit.
+
+        Args:
+            new: how many, or their names if the present classes have names.
+            means: `[new, dim]` means of their embeddings, as the network gives them, where
+                prototypes were chosen from the data: each class takes the free vector nearest to
+                its mean. Not for prototypes by formula, or before the choice.
+
+        Raises:
+            ValueError: means are missing or not wanted, or too few vectors are left.
+        """
+        count = new if isinstance(new, int) else len(new)
+        class_map = self.class_map
+        wanted = class_map is not None and class_map.order == "assigned"
+        if wanted and means is None:
+            raise ValueError(
+                "Argument 'means' must hold a mean embedding for each new class: the prototypes "
+                "of this head are chosen from the data."
+            )
+        if means is not None and not wanted:
+            raise ValueError(
+                "Argument 'means' must be left out: prototypes of this head "
+                + ("are not chosen yet." if class_map is None else "go by a formula.")
+            )
+        if class_map is None:
+            self._names = joined_names(self._names, new)
+            self.num_classes += count
+        elif means is None:
+            self._take(class_map.extend(new))
+        else:
+            if means.shape != (count, self.dim):
+                raise ValueError(
+                    f"Argument 'means' must have shape [{count}, {self.dim}], not "
+                    f"{list(means.shape)}."
+                )
+            names = None if isinstance(new, int) else new
+            near = self.transform(means.to(self.center.device)).cpu()
+            self._take(class_map.extend_assigned(near, names))
+
+    @torch.no_grad()
+    def fold_into(self, linear: nn.Linear) -> None:
+        """Move the frame into the network's last linear layer; the head's becomes the identity.
+
+        The layer then returns `(old - center) @ rotation.T`, and embeddings of the network can be
+        compared with the prototypes as they are: for export, or a search index. An optimizer's
+        running moments of the layer no longer fit afterwards.
+
+        Args:
+            linear: of the dimension of the head, with a bias.
+
+        Raises:
+            ValueError: it has another dimension, or no bias.
+        """
+        if linear.out_features != self.dim or linear.bias is None:
+            raise ValueError(
+                f"Argument 'linear' must be a linear layer of {self.dim} outputs with a bias, not "
+                f"{linear}."
+            )
+        center, rotation = self.center.to(linear.weight), self.rotation.to(linear.weight)
+        linear.weight.copy_(rotation @ linear.weight)
+        linear.bias.copy_(rotation @ (linear.bias - center))
+        self.center.zero_()
+        self.rotation.copy_(torch.eye(self.dim))
+        self._framed = False
+
+    # ---------------------------------------------------------------- state
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What `state_dict` holds beside the frame; tensors, numbers and strings only."""
+        class_map = self.class_map
+        return {
+            "format": FORMAT,
+            "num_classes": self.num_classes,
+            "names": self._names,
+            "system": repr(self.system),
+            "framed": self._framed,
+            "classes": None if class_map is None else class_map.state(),
+        }
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take classes, system and stage from a `state_dict`.
+
+        Raises:
+            ValueError: it is of another format, or of another dimension.
+        """
+        if not isinstance(state, dict) or state.get("format") != FORMAT:
+            found = state.get("format") if isinstance(state, dict) else type(state).__name__
+            raise ValueError(
+                f"Argument 'state_dict' must hold a PrototypeHead of format {FORMAT}, not {found}."
+            )
+        if state["classes"] is not None:
+            class_map = ClassMap.from_state(state["classes"])
+            if class_map.dim != self.dim:
+                raise ValueError(
+                    f"Argument 'state_dict' must hold prototypes of dimension {self.dim}, not "
+                    f"{class_map.dim}."
+                )
+            self._take(class_map)
+        else:
+            self.system, self.loss = system_from(state["system"]), None
+            self.num_classes, self._names = state["num_classes"], state["names"]
+        self._framed = state["framed"]
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> PrototypeHead:
+        center, rotation = self.center, self.rotation
+        super()._apply(fn, recurse)
+        # `.half()` and the like are for the network: the frame follows to the device only.
+        self.center = center.to(self.center.device)
+        self.rotation = rotation.to(self.rotation.device)
+        return self
+
+
+def _log_partition(unit: Tensor, class_map: ClassMap, scale: float) -> Tensor:
+    """`[N]` log of the sum over all classes of exp(scale * cosine), in bounded memory."""
+    total = unit.new_full((len(unit),), -torch.inf)
+    step = max(1, SCORES // max(len(unit), unit.shape[1]))
+    for start in range(0, class_map.num_classes, step):
+        labels = torch.arange(start, min(start + step, class_map.num_classes), device=unit.device)
+        logits = scale * unit @ class_map.vectors(labels, dtype=unit.dtype).T
+        total = torch.logaddexp(total, logits.logsumexp(-1))
+    return total
+
+
+class LearnedHead(Head):
+    """A learned vector for each class: the conventional heads. Subclasses write `logits`.
+
+    Args:
+        num_classes: how many; or give `names`.
+        dim: of the embeddings.
+        names: one for each class.
+        lr_factor: learning rate of the class vectors relative to the network's; rows of a
+            normalized head see few inputs each, and need a larger one.
+    """
+
+    weight: Tensor
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        dim: int = CODE_DIM,
+        *,
+        names: Sequence[str] | None = None,
+        lr_factor: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.num_classes = count_classes(num_classes, names)
+        self._names = None if names is None else list(names)
+        self.dim = dim
+        self.lr_factor = lr_factor
+        self.weight = nn.Parameter(self.new_rows(self.num_classes))
+
+    def new_rows(self, count: int) -> Tensor:
+        """`[count, dim]` weights of classes that nothing is known of."""
+        return torch.randn(count, self.dim)
+
+    @abc.abstractmethod
+    def logits(self, embeddings: Tensor, labels: Tensor | None = None) -> Tensor:
+        """`[B, dim]` float32 -> `[B, num_classes]`; with the margin of the labels if given."""
+
+    @property
+    def names(self) -> list[str] | None:
+        return self._names
+
+    def forward(
+        self, embeddings: Tensor, labels: Tensor, *, targets: Tensor | None = None
+    ) -> Tensor:
+        if targets is not None:
+            raise ValueError("Argument 'targets' must be left out: this head learns its vectors.")
+        # A half precision network must not round the logits: leave autocast for them.
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return cross_entropy(self.logits(embeddings.float(), labels), labels)
+
+    def cosines(self, embeddings: Tensor) -> Tensor:
+        """`[..., dim]` -> `[..., num_classes]`."""
+        with torch.autocast(embeddings.device.type, enabled=False):
+            unit = normalize(embeddings.float(), dim=-1)
+            return unit @ normalize(self.weight.float(), dim=-1).T
+
+    def predict(self, embeddings: Tensor, k: int = 1) -> Prediction:
+        """`[..., dim]` -> the k classes with the largest logits, and their cosines, `[..., k]`."""
+        self._check_k(k)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            label = self.logits(embeddings.float()).topk(k, dim=-1).indices
+        return Prediction(label, self.cosines(embeddings).gather(-1, label))
+
+    def probability(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        with torch.autocast(embeddings.device.type, enabled=False):
+            share = self.logits(embeddings.float()).softmax(dim=-1)
+        return torch.where(labels < 0, 0.0, share.gather(-1, labels.clamp(min=0)))
+
+    def vectors(self, labels: Tensor) -> Tensor:
+        return normalize(self.weight.detach()[labels].float(), dim=-1)
+
+    def extend(self, new: int | Sequence[str], means: Tensor | None = None) -> None:
+        """Add classes: rows in the direction of their means (imprinting), else at random.
+
+        The weights become another parameter: give it to the optimizer again.
+        """
+        self._names = joined_names(self._names, new)
+        rows = self.new_rows(new if isinstance(new, int) else len(new)).to(self.weight)
+        if means is not None:
+            length = self.weight.detach().norm(dim=-1).mean()
+            rows = length * normalize(means.to(self.weight), dim=-1)
+        self.num_classes += len(rows)
+        self.weight = nn.Parameter(torch.cat([self.weight.detach(), rows]))
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """The names of the classes."""
+        return {"names": self._names}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take the names of the classes from a `state_dict`."""
+        self._names = state["names"]
+
+    def extra_repr(self) -> str:
+        return f"{self.num_classes}, {self.dim}"
+
+
+class LinearHead(LearnedHead):
+    """A linear layer with cross-entropy: the conventional classifier. Arguments: `LearnedHead`."""
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        dim: int = CODE_DIM,
+        *,
+        names: Sequence[str] | None = None,
+        lr_factor: float = 1.0,
+    ) -> None:
+        super().__init__(num_classes, dim, names=names, lr_factor=lr_factor)
+        self.bias = nn.Parameter(torch.empty(self.num_classes).uniform_(-1, 1) / dim**0.5)
+
+    def new_rows(self, count: int) -> Tensor:
+        """As those of `nn.Linear`."""
+        return torch.empty(count, self.dim).uniform_(-1, 1) / self.dim**0.5
+
+    def logits(self, embeddings: Tensor, labels: Tensor | None = None) -> Tensor:
+        return nn.functional.linear(embeddings, self.weight, self.bias)
+
+    def extend(self, new: int | Sequence[str], means: Tensor | None = None) -> None:
+        super().extend(new, means)
+        more = self.bias.new_zeros(self.num_classes - len(self.bias))
+        self.bias = nn.Parameter(torch.cat([self.bias.detach(), more]))
+
+
+class NormalizedHead(LearnedHead):
+    """A softmax over the cosines to learned vectors (NormFace, arXiv 1704.06369).
+
+    Args:
+        num_classes: how many; or give `names`.
+        dim: of the embeddings.
+        names: one for each class.
+        scale: inverse temperature.
+        lr_factor: learning rate of the class vectors relative to the network's.
+    """
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        dim: int = CODE_DIM,
+        *,
+        names: Sequence[str] | None = None,
+        scale: float = 10.0,
+        lr_factor: float = 10.0,
+    ) -> None:
+        super().__init__(num_classes, dim, names=names, lr_factor=lr_factor)
+        if not scale > 0:
+            raise ValueError(f"Argument 'scale' must be positive, not {scale}.")
+        self._scale = scale
+
+    @property
+    def scale(self) -> float:
+        return self._scale
+
+    def logits(self, embeddings: Tensor, labels: Tensor | None = None) -> Tensor:
+        cosine = self.cosines(embeddings)
+        if labels is not None:
+            own = cosine.gather(-1, labels[:, None])
+            cosine = cosine.scatter(-1, labels[:, None], self.with_margin(own))
+        return self._scale * cosine
+
+    def with_margin(self, cosine: Tensor) -> Tensor:
+        """The cosine to the own class as the loss sees it."""
+        return cosine
+
+
+class CosFaceHead(NormalizedHead):
+    """A normalized softmax with a margin in cosine (CosFace, arXiv 1801.09414).
+
+    Args:
+        num_classes: how many; or give `names`.
+        dim: of the embeddings.
+        names: one for each class.
+        scale: inverse temperature.
+        margin: taken from the cosine of the own class.
+        lr_factor: learning rate of the class vectors relative to the network's.
+    """
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        dim: int = CODE_DIM,
+        *,
+        names: Sequence[str] | None = None,
+        scale: float = 16.0,
+        margin: float = 0.2,
+        lr_factor: float = 10.0,
+    ) -> None:
+        super().__init__(num_classes, dim, names=names, scale=scale, lr_factor=lr_factor)
+        self.margin = margin
+
+    def with_margin(self, cosine: Tensor) -> Tensor:
+        return cosine - self.margin
+
+
+class ArcFaceHead(NormalizedHead):
+    """A normalized softmax with a margin in the angle (ArcFace, arXiv 1801.07698).
+
+    Args:
+        num_classes: how many; or give `names`.
+        dim: of the embeddings.
+        names: one for each class.
+        scale: inverse temperature.
+        margin: added to the angle to the own class, in degrees.
+        lr_factor: learning rate of the class vectors relative to the network's.
+    """
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        dim: int = CODE_DIM,
+        *,
+        names: Sequence[str] | None = None,
+        scale: float = 16.0,
+        margin: float = 10.0,
+        lr_factor: float = 10.0,
+    ) -> None:
+        super().__init__(num_classes, dim, names=names, scale=scale, lr_factor=lr_factor)
+        self.margin = margin
+
+    def with_margin(self, cosine: Tensor) -> Tensor:
+        margin = torch.deg2rad(cosine.new_tensor(self.margin))
+        angle = cosine.clamp(-1, 1).acos()
+        # Beyond 180 degrees the cosine would rise again: go on falling.
+        falling = cosine - margin * margin.sin()
+        return torch.where(angle <= torch.pi - margin, (angle + margin).cos(), falling)
+
+
+def count_classes(num_classes: int | None, names: Sequence[str] | None) -> int:
+    """The number of classes from the two arguments of a head.
+
+    Raises:
+        ValueError: none is given, they disagree, or it is no positive number.
+    """
+    if num_classes is None and names is None:
+        raise ValueError("Argument 'num_classes' or 'names' must be given.")
+    count = len(names or ()) if num_classes is None else num_classes
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        raise ValueError(f"Argument 'num_classes' must be a positive integer, not {count!r}.")
+    if names is not None and len(names) != count:
+        raise ValueError(
+            f"Arguments 'num_classes' and 'names' must agree, not {count} and {len(names)} names."
+        )
+    return count
+
+
+def joined_names(names: list[str] | None, new: int | Sequence[str]) -> list[str] | None:
+    """The names of the present and the new classes; None where they have none.
+
+    Raises:
+        ValueError: one of them have names and the others have not.
+    """
+    if (names is None) != isinstance(new, int):
+        have = "have no names: give a number" if names is None else "have names: give names"
+        raise ValueError(f"Argument 'new' must fit the present classes, which {have}, not {new!r}.")
+    return None if names is None or isinstance(new, int) else [*names, *new]

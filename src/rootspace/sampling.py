@@ -1,0 +1,274 @@
+"""Batches in an order that is a function of (seed, epoch) alone, and a loader that resumes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from .classes import neighborhoods
+from .heads import Head
+
+FURTHER = 2**20
+"""Epochs after which the numbers of further draws of an input begin."""
+
+AT_ONCE = 2**16
+"""Classes whose vectors are compared at once, to bound the memory."""
+
+
+class BatchSampler(Sampler[list[int]]):
+    """Batches of samples whose order a subclass gives, shared among the processes of a run.
+
+    Each process of a distributed run takes its part of the order in one piece, so that what belongs
+    into one batch stays together. Some samples are taken twice to give all processes equally many,
+    and `num_own` says how many of this process are not.
+
+    Args:
+        batch_size: samples a batch.
+        sharded: False gives every process of a distributed run all samples.
+        drop_single: leave out a last batch of one sample, on which batch normalization cannot
+            train.
+    """
+
+    def __init__(self, batch_size: int, *, sharded: bool = True, drop_single: bool = False) -> None:
+        if batch_size < 1:
+            raise ValueError(f"Argument 'batch_size' must be at least 1, not {batch_size}.")
+        self.batch_size = batch_size
+        self.sharded = sharded
+        self.drop_single = drop_single
+        self.epoch = 0
+        self.start = 0
+        """Batches of the next epoch that are left out, because they have been seen."""
+        self.num_drawn = 0
+        """Samples of an epoch over all processes, those that are drawn again included."""
+
+    def order(self, epoch: int) -> Tensor:
+        """`[num_drawn]` int64 samples of an epoch, over all processes."""
+        raise NotImplementedError
+
+    @property
+    def sampler(self) -> BatchSampler:
+        """Itself: Lightning calls `set_epoch` of a batch sampler's `sampler`."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        """The next pass is that of this epoch. Without a call each pass is of the next epoch."""
+        self.epoch = epoch
+
+    @property
+    def num_samples(self) -> int:
+        """Samples of an epoch in this process, repeated ones included."""
+        return math.ceil(self.num_drawn / self._rank_and_world()[1])
+
+    @property
+    def num_own(self) -> int:
+        """Samples of this process, those left out that another process has as well."""
+        rank, _ = self._rank_and_world()
+        return max(0, min(self.num_samples, self.num_drawn - rank * self.num_samples))
+
+    def __len__(self) -> int:
+        whole, rest = divmod(self.num_samples, self.batch_size)
+        return whole + (rest > (1 if self.drop_single else 0))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        epoch, start = self.epoch, self.start
+        self.epoch, self.start = epoch + 1, 0
+        rank, world = self._rank_and_world()
+        order = self.order(epoch)
+        order = torch.cat([order, order[: self.num_samples * world - self.num_drawn]])
+        order = order[rank * self.num_samples :][: self.num_samples]
+        # A million numbers as Python objects would be five times as large as the tensor.
+        return (
+            order[batch * self.batch_size :][: self.batch_size].tolist()
+            for batch in range(start, len(self))
+        )
+
+    def _rank_and_world(self) -> tuple[int, int]:
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if self.sharded and distributed:
+            return torch.distributed.get_rank(), torch.distributed.get_world_size()
+        return 0, 1
+
+
+class InOrder(BatchSampler):
+    """Batches of samples 0, 1, 2, ...: for evaluation, and for passes over all training data.
+
+    Args:
+        num_samples: size of the data set.
+        batch_size: samples a batch.
+        sharded: False gives every process of a distributed run all samples.
+    """
+
+    def __init__(self, num_samples: int, batch_size: int, *, sharded: bool = True) -> None:
+        super().__init__(batch_size, sharded=sharded)
+        self.num_drawn = num_samples
+
+    def order(self, epoch: int) -> Tensor:
+        return torch.arange(self.num_drawn)
+
+
+class ClassBatchSampler(BatchSampler):
+    """Batches with several inputs of a class, similar classes together: for `PrototypeHead`.
+
+    The contrastive stage needs pairs of a class in a batch, and a softmax over the prototypes of
+    the batch learns most where these are hard to tell apart. Every sample comes once an epoch, in
+    an order that depends on `(seed, epoch)` and on the prototypes and nothing else: an interrupted
+    run repeats it without saving any generator's state. To be given to a `DataLoader` as its
+    `batch_sampler`; each pass is the next epoch, and Lightning's `Trainer` calls `set_epoch`
+    (`use_distributed_sampler=False`: it divides the samples itself).
+
+    Args:
+        labels: `[N]` class numbers of all samples of the data set.
+        batch_size: samples a batch, over one process.
+        per_class: so many samples of a class follow one another, as far as they go; 1 for a plain
+            shuffled order.
+        similar: once this head has class vectors, `neighbors` similar classes follow one another.
+        neighbors: classes at most in a group of similar ones.
+        seed: of the order.
+        fill: a group for which a class has too few samples takes them again, so that there are
+            pairs where each sample is a class of its own: for data sets that augment at random.
+        numbered: sample i of epoch e is number `e * N + i`, and a further draw in the same epoch
+            `FURTHER * N` more: for data sets that draw by number.
+        sharded: False gives every process of a distributed run all samples.
+
+    Raises:
+        ValueError: no samples, or arguments out of range.
+
+    Example:
+        >>> sampler = ClassBatchSampler(torch.arange(4).repeat(2), batch_size=4)
+        >>> [len(batch) for batch in sampler], len(sampler)
+        ([4, 4], 2)
+    """
+
+    def __init__(
+        self,
+        labels: Tensor | Sequence[int],
+        batch_size: int,
+        *,
+        per_class: int = 2,
+        similar: Head | None = None,
+        neighbors: int = 8,
+        seed: int = 0,
+        fill: bool = False,
+        numbered: bool = False,
+        sharded: bool = True,
+    ) -> None:
+        super().__init__(batch_size, sharded=sharded, drop_single=True)
+        labels = torch.as_tensor(labels).cpu().long()
+        if labels.ndim != 1 or not len(labels):
+            raise ValueError(
+                f"Argument 'labels' must have shape [N] with N > 0, not {list(labels.shape)}."
+            )
+        for name, value in (("per_class", per_class), ("neighbors", neighbors)):
+            if value < 1:
+                raise ValueError(f"Argument '{name}' must be at least 1, not {value}.")
+        self.labels = labels
+        self.per_class = per_class
+        self.similar = similar
+        self.neighbors = neighbors
+        self.seed = seed
+        self.fill = fill
+        self.numbered = numbered
+        self.num_drawn = len(labels)
+        if fill and per_class > 1:
+            groups = -(-torch.bincount(labels) // per_class)
+            self.num_drawn = int(groups.sum()) * per_class
+
+    def order(self, epoch: int) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        order = torch.randperm(len(self.labels), generator=generator)
+        if self.per_class > 1:
+            groups = group_by_class(order, self.labels, self.per_class, generator)
+            if self.similar is not None and self.similar.ready and self.neighbors > 1:
+                groups = self._by_neighborhood(groups, self.similar, generator)
+            order = self._filled(groups).flatten() if self.fill else groups[groups >= 0]
+        return order + epoch * len(self.labels) if self.numbered else order
+
+    @torch.no_grad()
+    def _by_neighborhood(self, groups: Tensor, head: Head, generator: torch.Generator) -> Tensor:
+        """The same groups, those of similar classes side by side."""
+        # Where classes have equally many inputs, a stretch has each class once.
+        stretch = min(int(self.labels.max()) + 1, AT_ONCE)
+        return torch.cat(
+            [
+                part[near]
+                for part in groups.split(stretch)
+                for near in neighborhoods(
+                    head.vectors(self.labels[part[:, 0]]).cpu(), self.neighbors, generator
+                )
+            ]
+        )
+
+    def _filled(self, groups: Tensor) -> Tensor:
+        """`[G, per_class]` groups whose gaps are filled with further draws of their samples."""
+        place = torch.arange(self.per_class).expand_as(groups)
+        there = (groups >= 0).sum(dim=1, keepdim=True)
+        again = groups.gather(1, place % there)
+        return again + place // there * (FURTHER * len(self.labels)) if self.numbered else again
+
+
+def group_by_class(
+    order: Tensor, labels: Tensor, per_class: int, generator: torch.Generator
+) -> Tensor:
+    """The same samples in groups of one class, in random order, those of a class spread evenly.
+
+    Args:
+        order: `[N]` of samples.
+        labels: of all samples.
+        per_class: size of a group.
+        generator: of the choices.
+
+    Returns:
+        `[G, per_class]` samples; where a class has too few for its last group, -1.
+    """
+    order = order[labels[order].argsort(stable=True)]
+    own = labels[order]
+    begin, end = torch.searchsorted(own, own), torch.searchsorted(own, own, right=True)
+    place = torch.arange(len(own)) - begin
+    heads = (place % per_class == 0).nonzero()[:, 0]
+    parts = -((begin - end) // per_class)[heads]  # groups of the class of each
+    early = place[heads] // per_class + torch.rand(len(heads), generator=generator)
+    heads = heads[(early / parts).argsort()]
+    member = heads[:, None] + torch.arange(per_class)
+    absent = member >= end[heads, None]
+    return order[member.masked_fill(absent, 0)].masked_fill(absent, -1)
+
+
+class ResumableLoader(DataLoader[Any]):
+    """A data loader that continues in the middle of an epoch, without loading what it skips.
+
+    Its state is the number of batches handed out; Lightning stores it in checkpoints.
+
+    Args:
+        dataset: map-style, of the samples.
+        batch_sampler: their order.
+        **arguments: of `torch.utils.data.DataLoader`.
+    """
+
+    def __init__(
+        self, dataset: Dataset[Any], *, batch_sampler: BatchSampler, **arguments: Any
+    ) -> None:
+        super().__init__(dataset, batch_sampler=batch_sampler, **arguments)
+        self.batches = batch_sampler
+        self._handed_out = 0
+        self._resume_at = 0
+
+    def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self._handed_out, self._resume_at = self._resume_at, 0
+        self.batches.start = self._handed_out
+        for batch in super().__iter__():
+            self._handed_out += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """How many batches of the epoch have been handed out."""
+        return {"batches": self._handed_out % len(self)}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """The next pass begins after so many batches."""
+        self._resume_at = state["batches"]
