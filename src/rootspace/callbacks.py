@@ -98,7 +98,7 @@ class ChoosePrototypes(L.Callback):
         if stage != "fit":
             return
         head = getattr(pl_module, self.head, None)
-        if not isinstance(head, PrototypeHead):
+        if not callable(getattr(head, "choose", None)):
             raise ValueError(
                 f"Argument 'head' must name a PrototypeHead of the LightningModule: "
                 f"{type(pl_module).__name__}.{self.head} is {type(head).__name__}."

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from functools import partial
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -93,6 +95,23 @@ class ClassSpec:
         except TypeError as error:
             raise ValueError(f"Argument '{setting}': {self.class_path}: {error}.") from error
         return cls(*positional, **arguments)
+
+    def build_callable(self, setting: str) -> Callable[..., Any]:
+        """Make an object of the class, or take the function, that this names.
+
+        Raises:
+            ValueError: it is neither, or does not take the arguments.
+        """
+        found = _imported(self.class_path, setting)
+        if callable(found) and not isinstance(found, type):
+            return partial(found, **self.init_args) if self.init_args else found
+        made = self.build(object, setting)
+        if not callable(made):
+            raise ValueError(
+                f"Argument '{setting}' must name something that can be called, not "
+                f"{self.class_path}."
+            )
+        return made
 
 
 def _imported(path: str, setting: str) -> Any:
@@ -507,4 +526,6 @@ def _plain(value: Any) -> Any:
         return [_plain(part) for part in value]
     if value is None or isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, Enum):
+        return value.name
     return str(value)  # such as a pathlib.Path

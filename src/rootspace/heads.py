@@ -12,8 +12,8 @@ own a vector a class, and are there to compare with.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,9 @@ from .systems import VectorSystem, system_from
 
 FORMAT = 1
 """Version of what `PrototypeHead.state_dict` holds."""
+
+EXTRA = "_extra_state"
+"""Key under which a `state_dict` holds what is no tensor."""
 
 SCORES = 2**22
 """Cosines computed together where a probability is taken over all classes."""
@@ -63,12 +66,29 @@ class Head(nn.Module, abc.ABC):
         """
 
     @abc.abstractmethod
-    def predict(self, embeddings: Tensor, k: int = 1) -> Prediction:
-        """`[..., dim]` embeddings -> labels and cosines `[..., k]`, best first, exact.
+    def search(self, z: Tensor, k: int = 1) -> Prediction:
+        """`[..., dim]` embeddings in the frame -> labels and cosines `[..., k]`, best first, exact.
+
+        Args:
+            z: what `transform` gives.
+            k: number of classes.
 
         Raises:
             ValueError: wrong shape, or k is not in [1, num_classes].
         """
+
+    def predict(self, embeddings: Tensor, k: int = 1) -> Prediction:
+        """`[..., dim]` embeddings as the network gives them -> the k best classes, exact.
+
+        Returns:
+            Labels and cosines to their vectors, `[..., k]`, best first.
+
+        Raises:
+            RuntimeError: prototypes are not chosen yet.
+            ValueError: wrong shape, zero, NaN or infinite embeddings, or k is not in
+                [1, num_classes].
+        """
+        return self.search(self.transform(embeddings), k)
 
     @abc.abstractmethod
     def probability(self, embeddings: Tensor, labels: Tensor) -> Tensor:
@@ -87,9 +107,24 @@ class Head(nn.Module, abc.ABC):
             means: `[new, dim]` means of the new classes' embeddings, as the network gives them.
         """
 
+    @classmethod
+    @abc.abstractmethod
+    def from_state_dict(cls, state: Mapping[str, Any], **arguments: Any) -> Self:
+        """A head of the classes that a `state_dict` holds, with its state.
+
+        Args:
+            state: what `state_dict` gave.
+            **arguments: of the constructor, but those that the state knows.
+        """
+
     def transform(self, embeddings: Tensor) -> Tensor:
         """Embeddings in the frame of the class vectors, to be compared with them."""
         return embeddings
+
+    @property
+    def needs_pairs(self) -> bool:
+        """Whether the loss needs several inputs of a class in a batch."""
+        return False
 
     @property
     def class_map(self) -> ClassMap | None:
@@ -110,10 +145,6 @@ class Head(nn.Module, abc.ABC):
     def search_cost(self) -> int:
         """Cosines that a prediction computes where a training step does not; 0 for none."""
         return 0
-
-    def _check_k(self, k: int) -> None:
-        if not 1 <= k <= self.num_classes:
-            raise ValueError(f"Argument 'k' must lie in [1, {self.num_classes}], not {k}.")
 
 
 class PrototypeHead(Head):
@@ -247,6 +278,17 @@ class PrototypeHead(Head):
         head.set_prototypes(class_map)
         return head
 
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any], **arguments: Any) -> Self:
+        extra = state[EXTRA]
+        _check_state(extra)
+        class_map = None if extra["classes"] is None else ClassMap.from_state(extra["classes"])
+        system = system_from(extra["system"]) if class_map is None else class_map.system
+        known = {"num_classes": extra["num_classes"], "names": extra["names"], "system": system}
+        head = cls(**{**arguments, **known, "dim": None})
+        head.load_state_dict(dict(state))
+        return head
+
     # ---------------------------------------------------------------- what it knows
 
     @property
@@ -265,6 +307,10 @@ class PrototypeHead(Head):
     def scale(self) -> float | None:
         scale = getattr(self.loss, "scale", None)
         return scale if isinstance(scale, float) else None
+
+    @property
+    def needs_pairs(self) -> bool:
+        return self.loss is None or self.contrastive_weight > 0
 
     @property
     def search_cost(self) -> int:
@@ -330,16 +376,8 @@ class PrototypeHead(Head):
             dtype = torch.promote_types(embeddings.dtype, torch.float32)
             return (embeddings.to(dtype) - self.center.to(dtype)) @ self.rotation.to(dtype).T
 
-    def predict(self, embeddings: Tensor, k: int = 1) -> Prediction:
-        """`[..., dim]` embeddings -> the k nearest classes and their cosines, `[..., k]`, exact.
-
-        Raises:
-            RuntimeError: nothing is chosen yet.
-            ValueError: wrong shape, zero, NaN or infinite embeddings, k out of range.
-        """
-        class_map = self._known()
-        self._check_k(k)
-        return class_map.predict(self.transform(embeddings), k)
+    def search(self, z: Tensor, k: int = 1) -> Prediction:
+        return self._known().predict(z, k)
 
     def probability(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """How likely `[..., k]` classes are for `[..., dim]` embeddings, `[..., k]` in [0, 1].
@@ -520,11 +558,7 @@ class PrototypeHead(Head):
         Raises:
             ValueError: it is of another format, or of another dimension.
         """
-        if not isinstance(state, dict) or state.get("format") != FORMAT:
-            found = state.get("format") if isinstance(state, dict) else type(state).__name__
-            raise ValueError(
-                f"Argument 'state_dict' must hold a PrototypeHead of format {FORMAT}, not {found}."
-            )
+        _check_state(state)
         if state["classes"] is not None:
             class_map = ClassMap.from_state(state["classes"])
             if class_map.dim != self.dim:
@@ -545,6 +579,14 @@ class PrototypeHead(Head):
         self.center = center.to(self.center.device)
         self.rotation = rotation.to(self.rotation.device)
         return self
+
+
+def _check_state(extra: Any) -> None:
+    found = extra.get("format") if isinstance(extra, dict) else type(extra).__name__
+    if found != FORMAT:
+        raise ValueError(
+            f"Argument 'state_dict' must hold a PrototypeHead of format {FORMAT}, not {found}."
+        )
 
 
 def _log_partition(unit: Tensor, class_map: ClassMap, scale: float) -> Tensor:
@@ -586,6 +628,14 @@ class LearnedHead(Head):
         self.lr_factor = lr_factor
         self.weight = nn.Parameter(self.new_rows(self.num_classes))
 
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Any], **arguments: Any) -> Self:
+        num_classes, dim = state["weight"].shape
+        known = {"num_classes": num_classes, "dim": dim, "names": state[EXTRA]["names"]}
+        head = cls(**{**arguments, **known})
+        head.load_state_dict(dict(state))
+        return head
+
     def new_rows(self, count: int) -> Tensor:
         """`[count, dim]` weights of classes that nothing is known of."""
         return torch.randn(count, self.dim)
@@ -613,12 +663,13 @@ class LearnedHead(Head):
             unit = normalize(embeddings.float(), dim=-1)
             return unit @ normalize(self.weight.float(), dim=-1).T
 
-    def predict(self, embeddings: Tensor, k: int = 1) -> Prediction:
+    def search(self, z: Tensor, k: int = 1) -> Prediction:
         """`[..., dim]` -> the k classes with the largest logits, and their cosines, `[..., k]`."""
-        self._check_k(k)
-        with torch.autocast(embeddings.device.type, enabled=False):
-            label = self.logits(embeddings.float()).topk(k, dim=-1).indices
-        return Prediction(label, self.cosines(embeddings).gather(-1, label))
+        if not 1 <= k <= self.num_classes:
+            raise ValueError(f"Argument 'k' must lie in [1, {self.num_classes}], not {k}.")
+        with torch.autocast(z.device.type, enabled=False):
+            label = self.logits(z.float()).topk(k, dim=-1).indices
+        return Prediction(label, self.cosines(z).gather(-1, label))
 
     def probability(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         with torch.autocast(embeddings.device.type, enabled=False):

@@ -1,207 +1,159 @@
-"""The parser of `rootspace train`: typed settings from a YAML file and the command line.
+"""The parser of `rootspace train`: settings from a YAML file and the command line, parsed once.
 
-Which arguments the sections `data`, `model` and `loss` have depends on the name in them, so the
-names are looked up first and the parser is built for them: keys stay flat, are checked, and show
-up in --help with their documentation.
+Classes are given by short name or import path, as with LightningCLI: `--model my_package.Net
+--model.width 8`, `--data.help ImageFolder`.
 """
 
 from __future__ import annotations
 
-import argparse
-import inspect
-import itertools
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
 from typing import Any
 
-import yaml
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from torch.utils.data import Dataset
 
 from rootspace._extras import require
-from rootspace.data import DATASETS
-from rootspace.models import Encoder, TimmBackbone
-from rootspace.train import (
-    LEARNED_LOSSES,
-    VECTOR_LOSSES,
-    ClassesConfig,
+from rootspace.config import (
+    Config,
+    LoaderConfig,
+    MemoryConfig,
+    PrototypesConfig,
     RunConfig,
+    TeacherConfig,
     TrainConfig,
-    WarmupConfig,
-    default_loss,
 )
+from rootspace.data import DataSource
+from rootspace.heads import Head
+from rootspace.losses import ClassLoss
 
-DEFAULT_NAMES = {"data": "characters", "model": "encoder"}
+SECTIONS = {
+    "run": RunConfig,
+    "loader": LoaderConfig,
+    "prototypes": PrototypesConfig,
+    "train": TrainConfig,
+}
+OTHER_SECTIONS = {"memory": MemoryConfig, "teacher": TeacherConfig}
+"""Of `rootspace extend` and `rootspace distill`."""
 
-OF_OTHERS = ("compare", "memory", "parent", "teacher")
-"""Sections of a file that mean nothing here: how `rootspace compare` varies a recipe, and what
-`rootspace extend` and `rootspace distill` note in the config of a run."""
+CLASSES: dict[str, tuple[type | tuple[type, ...], set[str]]] = {
+    "data": ((DataSource, Dataset), set()),
+    "model": (torch.nn.Module, {"dim", "in_channels", "image_size"}),
+    "head": (Head, {"num_classes", "names", "loss"}),
+    "loss": (ClassLoss, {"classes"}),
+    "optimizer": (torch.optim.Optimizer, {"params", "lr"}),
+    "scheduler": (torch.optim.lr_scheduler.LRScheduler, {"optimizer"}),
+}
+"""What a class of each setting must be, and which of its arguments are no settings."""
+
+LISTS = {"loggers": Logger, "callbacks": Callback}
 
 
-def parse(
-    arguments: list[str],
-    base: Mapping[str, Any] | None = None,
-    *,
-    prog: str,
-    resumable: bool = False,
-    more: Mapping[str, type] | None = None,
-) -> dict[str, Any]:
-    """Sections `run`, `data`, `model`, `classes`, `loss`, `warmup`, `train`, complete and checked.
+def config_parser(prog: str, base: Config, *, more: tuple[str, ...] = ()) -> Any:
+    """A jsonargparse parser of all settings.
 
     Args:
-        arguments: of the command line; `--config FILE` reads a YAML file first.
-        base: settings below those of the file and the command line; a section of it begins anew
-            where these name another kind.
         prog: name of the command, for --help.
-        resumable: also take --resume, which comes back under that key.
-        more: sections that this command has besides, and the settings of each.
+        base: defaults.
+        more: of `OTHER_SECTIONS`, those that this command has.
+    """
+    jsonargparse = require("jsonargparse", extra="train", purpose=f"`{prog}`")
+    parser = jsonargparse.ArgumentParser(
+        prog=prog,
+        description="Train a network on labeled data. A class is given by short name or import "
+        "path; `--model.help CLASS` shows its settings.",
+        exit_on_error=False,
+    )
+    parser.add_argument("--config", action="config", help="YAML file with any of these settings")
+    for name, (kind, skipped) in CLASSES.items():
+        parser.add_subclass_arguments(
+            kind, name, skip=skipped, instantiate=False, required=False, help=_help(name)
+        )
+    parser.add_argument(
+        "--transform", type=Callable[[Any], Any] | None, default=None, help=_help("transform")
+    )
+    for name, kind in LISTS.items():
+        parser.add_argument(f"--{name}", type=list[kind], default=[], help=_help(name))
+    for name, kind in SECTIONS.items():
+        parser.add_class_arguments(kind, name)
+    for name in more:
+        parser.add_class_arguments(OTHER_SECTIONS[name], name)
+    known = {*CLASSES, *LISTS, *SECTIONS, *more, "transform"}
+    parser.set_defaults({k: v for k, v in base.as_dict().items() if k in known})
+    return parser
+
+
+def parse(arguments: list[str], parser: Any, prog: str) -> Config:
+    """The settings from the command line.
 
     Raises:
         ValueError: naming the setting that cannot be.
     """
-    jsonargparse = require("jsonargparse", extra="train", purpose="`rootspace train`")
-    more = more or {}
-    ignored = [section for section in OF_OTHERS if section not in more]
-    base = {section: content for section, content in (base or {}).items() if section not in ignored}
-    layers = [_flat(base), _flat(_read_configs(arguments)), _options(arguments)]
-    given: dict[str, Any] = {}
-    for layer in layers:
-        given |= layer
-    loss = default_loss(given.get("classes.assignment", ClassesConfig.assignment))
-    names = {
-        section: given.get(f"{section}.name", name)
-        for section, name in {**DEFAULT_NAMES, "loss": loss}.items()
-    }
-    for section, name in names.items():
-        if base.get(section, {}).get("name", name) != name:
-            base[section] = {}
-    parser = jsonargparse.ArgumentParser(
-        prog=prog, description="Train a network on labelled images.", exit_on_error=False
-    )
-    parser.add_argument("--config", action="config", help="YAML file with any of these settings")
-    if resumable:
-        parser.add_argument(
-            "--resume",
-            action="store_true",
-            help="continue the run in --run.dir from its last checkpoint, with its settings",
-        )
-    parser.add_class_arguments(RunConfig, "run")
-    _add_named(parser, "data", names["data"], DATASETS, set())
-    models = {"encoder": Encoder}
-    parser.add_argument(
-        "--model.dim",
-        type=int | None,
-        default=None,
-        help="of the embedding; that of the vector system by default",
-    )
-    filled = {"name", "dim", "in_channels", "image_size"}
-    _add_named(parser, "model", names["model"], models, filled, otherwise=TimmBackbone)
-    parser.add_class_arguments(ClassesConfig, "classes")
-    losses = {**VECTOR_LOSSES, **LEARNED_LOSSES}
-    _add_named(parser, "loss", names["loss"], losses, {"classes", "dim", "num_classes"})
-    parser.add_class_arguments(WarmupConfig, "warmup")
-    parser.add_class_arguments(TrainConfig, "train")
-    for section, kind in more.items():
-        parser.add_class_arguments(kind, section)
-    for section in ignored:
-        parser.add_argument(f"--{section}", type=dict | None, default=None, help=argparse.SUPPRESS)
     try:
-        if base:
-            parser.set_defaults(_flat(base))
-        config = parser.parse_args(arguments)
+        sections = parser.parse_args(arguments).as_dict()
     except Exception as error:
         # jsonargparse raises ArgumentError and its own kinds; all of them name the setting.
         raise ValueError(f"{error}; see `{prog} --help`") from error
-    settings = config.as_dict()
-    settings.pop("config", None)
-    for section in ignored:
-        settings.pop(section)
-    return settings
+    return config_from(sections)
 
 
-def _add_named(
-    parser: Any,
-    section: str,
-    name: str,
-    known: Mapping[str, type],
-    skip: set[str],
-    otherwise: type | None = None,
-) -> None:
-    kind = known.get(name, otherwise)
-    if kind is None:
-        raise ValueError(
-            f"Argument '{section}.name' must be one of {', '.join(known)}, not {name!r}."
-        )
-    choices = ", ".join(known) + (", or any timm model" if otherwise else "")
-    parser.add_argument(f"--{section}.name", type=str, default=name, help=f"one of {choices}")
-    accepted = set(inspect.signature(kind).parameters)
-    parser.add_class_arguments(kind, section, skip=skip & accepted)
+def config_from(sections: Mapping[str, Any]) -> Config:
+    """Typed settings from what the parser gives."""
+    known = {part.name for part in fields(Config)}
+    given = {k: v for k, v in sections.items() if k in known and v is not None}
+    transform = given.get("transform")
+    if callable(transform):  # a function by its import path
+        given["transform"] = {"class_path": f"{transform.__module__}.{transform.__qualname__}"}
+    return Config.from_dict(given)
 
 
-def option(arguments: list[str], key: str) -> str | None:
-    """A setting of the command line, else of its `--config` file, before anything is checked."""
-    given = _flat(_read_configs(arguments)) | _options(arguments)
-    return None if given.get(key) is None else str(given[key])
+def check_resumed(config: Config, found: Config) -> None:
+    """Refuse other settings than those of a run that is resumed, but for where it is computed.
 
-
-def resumed(arguments: list[str], folder: str) -> dict[str, Any]:
-    """All that a command needs to know to continue a run whose settings hold.
+    Args:
+        config: as given now.
+        found: of the run.
 
     Raises:
-        ValueError: other settings are given.
+        ValueError: naming one that differs.
     """
-    refuse_others(arguments, ("run.dir",))
-    return {"run": {"dir": folder}}
-
-
-def refuse_others(arguments: list[str], allowed: Sequence[str]) -> None:
-    """Raise a ValueError where settings are given that may not change when a run is resumed."""
-    others = [f"--{key}" for key in _options(arguments) if key not in ("resume", *allowed)]
-    if others:
-        wanted = ", ".join(f"--{key}" for key in allowed)
+    now, then = config.as_dict(), _with_place(found, config).as_dict()
+    for section in now.keys() | then.keys():
+        mine, its = now.get(section), then.get(section)
+        if mine == its:
+            continue
+        key, value = section, mine
+        if isinstance(mine, Mapping) and isinstance(its, Mapping):
+            other = next(k for k in mine.keys() | its.keys() if mine.get(k) != its.get(k))
+            key, value = f"{section}.{other}", mine.get(other)
         raise ValueError(
-            f"Argument '--resume' takes no other settings than {wanted}, not {' '.join(others)}: "
-            "those of the run hold."
+            f"Argument '--resume' takes no other settings than --run.dir, --loader.num_workers, "
+            "--train.accelerator, --train.devices, --train.strategy and "
+            f"--train.checkpoint_minutes, not --{key} {value}: those of the run hold."
         )
 
 
-def _read_configs(arguments: list[str]) -> dict[str, Any]:
-    merged: dict[str, Any] = {}
-    options = _options(arguments)
-    if "config" in options:
-        merged = read_sections(Path(options["config"]))
-    return merged
+def _with_place(found: Config, config: Config) -> Config:
+    """The settings of a run, computed where the given ones say."""
+    train = replace(
+        found.train,
+        accelerator=config.train.accelerator,
+        devices=config.train.devices,
+        strategy=config.train.strategy,
+        checkpoint_minutes=config.train.checkpoint_minutes,
+    )
+    loader = replace(found.loader, num_workers=config.loader.num_workers)
+    return replace(found, train=train, loader=loader, run=replace(found.run, dir=config.run.dir))
 
 
-def read_sections(path: Path) -> dict[str, Any]:
-    """The sections of a YAML file.
-
-    Raises:
-        ValueError: no such file, or not such a file.
-    """
-    if not path.is_file():
-        raise ValueError(f"Argument 'config' must be a YAML file: {path} does not exist.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"Argument 'config': {path} is not YAML: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"Argument 'config': {path} must hold sections such as 'data:'.")
-    return content
-
-
-def _options(arguments: list[str]) -> dict[str, str]:
-    """`--key value` and `--key=value` as written; good enough to look up names."""
-    options = {}
-    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue=""):
-        if argument.startswith("--"):
-            key, equals, value = argument[2:].partition("=")
-            options[key] = value if equals else following
-    return options
-
-
-def _flat(sections: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        f"{section}.{key}": value
-        for section, content in sections.items()
-        if isinstance(content, Mapping)
-        for key, value in content.items()
-    }
+def _help(name: str) -> str:
+    """What `Config` says of a setting."""
+    lines = (Config.__doc__ or "").split(f"        {name}: ", 1)[-1].splitlines()
+    text = [lines[0]]
+    for line in lines[1:]:
+        if not line.startswith(" " * 12):
+            break
+        text.append(line.strip())
+    return " ".join(text)

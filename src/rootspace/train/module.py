@@ -1,4 +1,4 @@
-"""Algorithm 1 of arXiv 2510.04090 as a Lightning module."""
+"""Algorithm 1 of arXiv 2510.04090 as a Lightning module: wiring, nothing more."""
 
 from __future__ import annotations
 
@@ -7,234 +7,139 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
 
-from rootspace.classes import Prediction
-from rootspace.data import EpochLoader, ImageData
-
-from .assignment import Assigner, assign_again
-from .config import TrainConfig
-from .embedder import Embedder
-from .objectives import AssignedObjective, Objective, VectorObjective, WarmupObjective
+from rootspace.config import Config, TrainConfig
+from rootspace.heads import Head
+from rootspace.models import Embedder
+from rootspace.sampling import ResumableLoader
 
 SEARCH_EVERY = 16
 """Where prediction is a search over all classes, training accuracy is taken on every n-th batch."""
 
 SEARCH_COSINES = 2**24
-"""Cosines in such a search: of fewer images the more classes there are, at least one."""
+"""Cosines in such a search: of fewer inputs the more classes there are, at least one."""
 
 
-class Tally:
-    """Running sums of a pass: loss, right answers, images."""
-
-    def __init__(self) -> None:
-        self.sums = torch.zeros(2)
-        self.count = 0
-        self.judged = 0
-
-    def add(self, loss: Tensor, count: int, right: Tensor | None = None) -> None:
-        """`loss` is the mean of `count` images, `right` says of those looked at which were."""
-        # Summed where they are: reading them back would make the device wait at every step.
-        hits = loss.new_zeros(()) if right is None else right.sum()
-        self.sums = self.sums.to(loss.device) + torch.stack([loss.detach().float() * count, hits])
-        self.count += count
-        self.judged += 0 if right is None else len(right)
-
-    def means(self) -> tuple[float, float]:
-        """Loss and accuracy so far, of this process; NaN for what nothing is known of."""
-        loss, right = self.sums.tolist()
-        return _ratio(loss, self.count), _ratio(right, self.judged)
-
-    def total_means(self) -> tuple[float, float]:
-        """Loss and accuracy over all processes of a distributed run."""
-        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-            return self.means()
-        own = self.sums.new_tensor([self.count, self.judged])
-        total = torch.cat([self.sums.double(), own.double()])
-        torch.distributed.all_reduce(total)
-        loss, right, count, judged = total.tolist()
-        return _ratio(loss, count), _ratio(right, judged)
-
-
-def _ratio(total: float, count: float) -> float:
-    return total / count if count else math.nan
-
-
-class LSCModule(L.LightningModule):
-    """Embeds a batch, asks the objective for its loss; nothing here knows the number of classes.
+class RunModule(L.LightningModule):
+    """Embeds a batch and asks the head for its loss; nothing here knows the number of classes.
 
     Args:
-        embedder: images -> embeddings.
-        objective: loss and prediction.
-        config: optimisation.
-        data: the data module that it will be trained on, for the names of its test sets.
-        assigner: for an `AssignedObjective`, what gives classes their vectors.
+        embedder: inputs -> embeddings.
+        head: loss and prediction.
+        config: of the run.
+        num_batches: of an epoch, in this process.
+        test_names: of the test sets, in the order of the validation loaders.
     """
 
     def __init__(
         self,
         embedder: Embedder,
-        objective: Objective,
-        config: TrainConfig,
-        data: ImageData,
-        assigner: Assigner | None = None,
+        head: Head,
+        config: Config,
+        num_batches: int,
+        test_names: list[str],
     ) -> None:
         super().__init__()
         self.embedder = embedder
-        self.objective = objective
+        self.head = head
         self.config = config
-        self.test_names = list(data.test_datasets)
-        self.train_tally = Tally()
-        self.test_tallies: list[Tally] = []
-        self.test_accuracies: dict[str, float] = {}
-        self.assigner = assigner
-        self.assignment: dict[str, Any] | None = None
-        self.assigned_after: int | None = None
+        self.num_batches = num_batches
+        self.test_names = test_names
+        self.train_loss, self.train_accuracy = _mean(), _mean()
+        self.tests = nn.ModuleList(_mean() for _ in test_names)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.embedder(images)
-
-    def predict_classes(self, images: Tensor, k: int = 1) -> Prediction:
-        """uint8 images `[B, C, H, W]` -> the k best classes."""
-        return self.objective.predict(self.embedder(images), k)
+    def forward(self, x: Any) -> Tensor:
+        return self.embedder(x)
 
     # ---------------------------------------------------------------- training
 
-    def on_train_start(self) -> None:
-        self._bring_similar_together()  # a resumed run may have its vectors already
-
     def on_train_epoch_start(self) -> None:
-        self.train_tally = Tally()
-        self.test_accuracies = {}
-        self.assign_if_due(self.current_epoch)
-
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if self.trainer.is_last_batch:  # and the test sets come next
-            self.assign_if_due(self.current_epoch + 1)
-
-    def assign_if_due(self, done: int) -> None:
-        """Give the classes their vectors, or new ones, if the objective wants it now.
-
-        Args:
-            done: epochs behind us; once for each.
-        """
-        objective = self.objective
-        if not isinstance(objective, AssignedObjective) or self.assigned_after == done:
-            return
-        if not objective.due(done, self.config.epochs):
-            return
-        self.assigned_after = done
-        data: ImageData = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-        with self.trainer.precision_plugin.forward_context():
-            if objective.ready:
-                rounds = objective.config.refine if isinstance(objective, WarmupObjective) else 0
-                found = assign_again(self.embedder, data, objective.classes.system, rounds)
-            else:
-                assert self.assigner is not None
-                found = self.assigner(self.embedder, data, self.trainer.optimizers[0])
-        objective.settle(found.classes)
-        self._bring_similar_together()
-        self.assignment = {
-            "mean_cosine": found.mean_cosine,
-            "collisions": found.collisions,
-            "smallest_angle": found.smallest_angle,
-            "method": found.method,
-            "seconds": round(found.seconds, 3),
-        }
-
-    def _bring_similar_together(self) -> None:
-        """From now on similar classes come into a batch together, where they are told apart."""
-        objective = self.objective
-        loader: EpochLoader | None = self.trainer.train_dataloader
-        if loader is None or not isinstance(objective, WarmupObjective) or not objective.ready:
-            return
-        if objective.config.neighbors > 1:
-            loader.epoch_sampler.bring_together(
-                lambda labels: objective.class_vectors(labels.to(self.device)).cpu(),
-                objective.config.neighbors,
-            )
+        if self.trainer.fit_loop.epoch_loop.batch_progress.current.completed:
+            return  # resumed within the epoch, whose first part these metrics have seen
+        self.train_loss.reset()
+        self.train_accuracy.reset()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        # Dropout then depends on the step alone, and a resumed run repeats an unbroken one.
-        torch.manual_seed(self.config.seed * 1_000_003 + self.global_step)
+        # Dropout then depends on the batch alone, and a resumed run repeats an unbroken one.
+        step = self.current_epoch * self.num_batches + batch_idx
+        torch.manual_seed(self.config.train.seed * 1_000_003 + step)
 
-    def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
-        images, labels, *targets = batch  # each image's own ones, where the data have some
-        embeddings = self.embedder(images)
+    def training_step(self, batch: tuple[Any, ...], batch_idx: int) -> Tensor:
+        x, labels, *targets = batch  # each input's own ones, where the data have some
+        embeddings = self.embedder(x)
         # In float32: the sum of many float16 numbers is infinite though none of them is.
         if not bool(torch.isfinite(embeddings.detach().sum(dtype=torch.float32))):
             raise ValueError(
                 f"Training diverged at step {self.global_step}: the embeddings are not finite. "
-                "Try a smaller train.lr, train.warmup_steps or train.gradient_clip."
+                "Try a smaller train.lr, more train.warmup_steps or train.gradient_clip."
             )
-        loss = self.objective(embeddings, labels, *targets)
-        right = None
-        if self.objective.ready and (self.objective.quick or batch_idx % SEARCH_EVERY == 0):
-            some = embeddings[: self._num_judged(len(labels))]
-            with torch.no_grad():
-                right = self.objective.predict(some.detach()).label[:, 0] == labels[: len(some)]
-        self.train_tally.add(loss, len(labels), right)
+        loss = self.head(embeddings, labels, targets=targets[0] if targets else None)
+        self.train_loss.update(loss.detach(), len(labels))
+        if self.head.ready:
+            self._judge(embeddings.detach(), labels, batch_idx)
         return loss
 
-    def _num_judged(self, batch: int) -> int:
-        """Images of a batch that training accuracy looks at, so that a search stays small."""
-        objective = self.objective
-        if objective.quick or not isinstance(objective, VectorObjective):
-            return batch
-        return min(batch, max(1, SEARCH_COSINES // objective.classes.num_classes))
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        tally = self.train_tally
-        checkpoint["train_tally"] = (tally.sums, tally.count, tally.judged)
-        if isinstance(self.objective, AssignedObjective) and self.objective.ready:
-            classes = self.objective.classes
-            checkpoint["assignment"] = (self.assignment, self.assigned_after, classes)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        tally = self.train_tally
-        tally.sums, tally.count, tally.judged = checkpoint["train_tally"]
-        if "assignment" in checkpoint:
-            assert isinstance(self.objective, AssignedObjective)
-            self.assignment, self.assigned_after, classes = checkpoint["assignment"]
-            self.objective.settle(classes)
+    def _judge(self, embeddings: Tensor, labels: Tensor, batch_idx: int) -> None:
+        """Training accuracy: of some inputs of some batches where prediction is a search."""
+        cost, count = self.head.search_cost, len(labels)
+        if cost:
+            if batch_idx % SEARCH_EVERY:
+                return
+            count = min(count, max(1, SEARCH_COSINES // cost))
+        with torch.no_grad():
+            right = self.head.predict(embeddings[:count]).label[:, 0] == labels[:count]
+        self.train_accuracy.update(right.float())
 
     # ---------------------------------------------------------------- evaluation
 
     def on_validation_epoch_start(self) -> None:
-        self.test_tallies = [Tally() for _ in self.test_names]
+        for metric in self.tests:
+            metric.reset()  # pyright: ignore[reportCallIssue]
 
     def validation_step(
-        self, batch: tuple[Tensor, Tensor], batch_idx: int, dataloader_idx: int = 0
+        self, batch: tuple[Any, Tensor], batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        images, labels = batch
-        tally = self.test_tallies[dataloader_idx]
-        loader = self.trainer.val_dataloaders[dataloader_idx]  # pyright: ignore[reportOptionalSubscript]
-        # Processes of a distributed run repeat a few images to have equally many; count them once.
-        new = max(0, min(len(labels), loader.sampler.num_own - tally.count))
-        right = self.objective.predict(self.embedder(images)).label[:new, 0] == labels[:new]
-        tally.add(right.new_zeros((), dtype=torch.float32), new, right)
+        x, labels = batch
+        loader: ResumableLoader = self.trainer.val_dataloaders[dataloader_idx]  # pyright: ignore[reportOptionalSubscript]
+        # Processes of a distributed run repeat a few inputs to have equally many; count them once.
+        batches = loader.batches
+        new = max(0, min(len(labels), batches.num_own - batch_idx * batches.batch_size))
+        right = self.head.predict(self.embedder(x)).label[:new, 0] == labels[:new]
+        if new:
+            self.tests[dataloader_idx].update(right.float())  # pyright: ignore[reportCallIssue]
 
     def on_validation_epoch_end(self) -> None:
-        self.test_accuracies = {
-            name: tally.total_means()[1]
-            for name, tally in zip(self.test_names, self.test_tallies, strict=True)
+        for name, accuracy in self.test_accuracies().items():
+            self.log(f"test/{name}/accuracy", accuracy)
+
+    def test_accuracies(self) -> dict[str, float]:
+        """Of the latest evaluation, over all processes."""
+        return {
+            name: float(metric.compute())  # pyright: ignore[reportCallIssue]
+            for name, metric in zip(self.test_names, self.tests, strict=True)
         }
 
-    # ---------------------------------------------------------------- optimisation
+    # ---------------------------------------------------------------- optimization
 
     def configure_optimizers(self) -> Any:
-        config = self.config
-        lr = self.embedder.network.default_lr if config.lr is None else config.lr
-        assert isinstance(lr, float)
-        groups: list[dict[str, Any]] = [{"params": list(self.embedder.parameters())}]
-        head = list(self.objective.parameters())
-        if head:
-            groups.append({"params": head, "lr": lr * self.objective.lr_factor})
-        optimizer = torch.optim.AdamW(groups, lr=lr, weight_decay=config.weight_decay)
-        # Not `estimated_stepping_batches`: that makes the training loader before a resumed run's
-        # state is restored, and the epoch would begin anew.
-        data = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-        steps = config.epochs * len(data.train_dataloader())
+        config = self.config.train
+        lr = self.embedder.default_lr if config.lr is None else config.lr
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in self.embedder.parameters() if p.requires_grad]}
+        ]
+        own = list(self.head.parameters())
+        if own:
+            groups.append({"params": own, "lr": lr * self.head.lr_factor})
+        optimizer = self.config.optimizer.build(torch.optim.Optimizer, "optimizer", groups, lr=lr)
+        if self.config.scheduler is not None:
+            scheduler = self.config.scheduler.build(
+                torch.optim.lr_scheduler.LRScheduler, "scheduler", optimizer
+            )
+            schedule = {"scheduler": scheduler, "interval": "epoch", "monitor": "train/loss"}
+            return {"optimizer": optimizer, "lr_scheduler": schedule}
+        steps = config.epochs * math.ceil(self.num_batches / config.accumulate_grad_batches)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: learning_rate_factor(step, steps, config)
         )
@@ -242,6 +147,14 @@ class LSCModule(L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+
+def _mean() -> MeanMetric:
+    """A mean over all processes, whose state a checkpoint takes along."""
+    # Looking for NaN would make the device wait at every step.
+    metric = MeanMetric(nan_strategy="disable")
+    metric.persistent(True)
+    return metric
 
 
 def learning_rate_factor(step: int, steps: int, config: TrainConfig) -> float:

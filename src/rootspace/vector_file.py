@@ -1,4 +1,4 @@
-"""A file of one vector a class: what `classes.vectors` names."""
+"""A file of one vector a class: what `prototypes.vectors` names."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rootspace.systems import Table
+from .systems import Table
 
-SETTING = "Argument 'classes.vectors'"
+SETTING = "Argument 'prototypes.vectors'"
 
 
 def open_array(path: str | Path, setting: str = SETTING, rows: str = "classes") -> np.ndarray:
@@ -73,7 +73,7 @@ def read_vectors(path: str | Path, dim: int, names: Sequence[str]) -> Tensor:
     if array.shape[1] != dim:
         raise ValueError(
             f"{SETTING}: {path} has dimension {array.shape[1]}, the vector system {dim}. Set "
-            "'classes.system' or 'model.dim' to fit."
+            "'head.system' or 'head.dim' to fit."
         )
     rows = _rows_by_name(Path(path), len(array), names)
     if rows is None and len(array) != len(names):

@@ -1,0 +1,140 @@
+"""From settings to objects: head, loss, vector system, network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from . import heads
+from .classes import ClassMap
+from .config import ClassSpec, Config
+from .data.preprocessing import ImagePreprocessing
+from .heads import Head, PrototypeHead
+from .losses import ClassLoss
+from .models import Embedder
+from .planning import smallest_dim
+from .systems import RootA, VectorSystem, system_from
+from .vector_file import open_array, read_table
+
+TABLE = "Table"
+"""As `head.system`, with prototypes from a file: the vectors of the file themselves."""
+
+
+def make_loss(config: Config) -> Callable[[ClassMap], ClassLoss] | None:
+    """What makes the loss against the prototypes; None for the head's own choice."""
+    if config.loss is None:
+        return None
+    cls = config.loss.resolve(ClassLoss, "loss")  # pyright: ignore[reportAbstractUsage]
+    return partial(cls, **dict(config.loss.init_args))
+
+
+def make_head(config: Config, names: Sequence[str]) -> Head:
+    """The head of a run before training.
+
+    Args:
+        config: of the run.
+        names: of the classes.
+
+    Raises:
+        ValueError: settings that contradict each other, or too many classes for the system.
+    """
+    cls = config.head.resolve(Head, "head")  # pyright: ignore[reportAbstractUsage]
+    if not issubclass(cls, PrototypeHead):
+        return config.head.build(Head, "head", names=names)  # pyright: ignore[reportAbstractUsage]
+    loss = make_loss(config)
+    if config.prototypes.source == "formula":
+        system = _formula_system(config, len(names))
+        prototypes = config.prototypes
+        class_map = ClassMap(system, len(names), prototypes.order, prototypes.seed, names)
+        return cls.from_map(class_map, loss)
+    arguments = dict(config.head.init_args)
+    if loss is not None:
+        arguments["loss"] = loss
+    path = config.prototypes.vectors
+    if path is not None and arguments.get("system") == TABLE:
+        arguments["system"] = read_table(path)
+    elif path is not None and arguments.get("system") is None and arguments.get("dim") is None:
+        arguments["dim"] = open_array(path).shape[1]
+    return ClassSpec(config.head.class_path, arguments).build(PrototypeHead, "head", names=names)
+
+
+def head_from_state(config: Config, state: Mapping[str, Any]) -> Head:
+    """The head of a trained run.
+
+    Args:
+        config: of the run.
+        state: its `state_dict`.
+    """
+    cls = config.head.resolve(Head, "head")  # pyright: ignore[reportAbstractUsage]
+    arguments = dict(config.head.init_args)
+    loss = make_loss(config)
+    if loss is not None:
+        arguments["loss"] = loss
+    return cls.from_state_dict(state, **arguments)
+
+
+def baseline_config(config: Config, name: str, dim: int) -> Config:
+    """The same run with a learned head at its defaults.
+
+    Args:
+        config: of the run.
+        name: of a class of `rootspace.heads`, or an import path.
+        dim: of the embedding.
+    """
+    path = name if "." in name else f"{heads.__name__}.{name}"
+    spec = ClassSpec(path, {"dim": dim})
+    cls = spec.resolve(Head, "run.baselines")  # pyright: ignore[reportAbstractUsage]
+    if issubclass(cls, PrototypeHead):
+        raise ValueError(f"Argument 'run.baselines' must name learned heads, not {name}.")
+    run = replace(config.run, dir="", baselines=[])
+    return replace(config, run=run, head=spec, loss=None)
+
+
+def make_embedder(
+    spec: ClassSpec, dim: int, preprocessing: ImagePreprocessing | None, pretrained: bool = True
+) -> Embedder:
+    """The network that a spec names, with the normalization of its inputs.
+
+    Args:
+        spec: of the network; `dim`, `in_channels` and `image_size` are filled where it takes them.
+        dim: of the embedding.
+        preprocessing: of the images, None for other data.
+        pretrained: False ignores that setting, for weights that come from a run.
+    """
+    if not pretrained and "pretrained" in spec.init_args:
+        spec = replace(spec, init_args={**spec.init_args, "pretrained": False})
+    if preprocessing is None:
+        return Embedder(spec.build(nn.Module, "model", dim=dim))
+    network = spec.build(
+        nn.Module,
+        "model",
+        dim=dim,
+        in_channels=preprocessing.channels,
+        image_size=preprocessing.size,
+    )
+    return Embedder(network, preprocessing.mean, preprocessing.std)
+
+
+def _formula_system(config: Config, num_classes: int) -> VectorSystem:
+    """The system named, or the smallest A_n that holds the classes."""
+    name, dim = config.head.init_args.get("system"), config.head.init_args.get("dim")
+    if name is not None:
+        system = system_from(str(name))
+        if dim is not None and dim != system.dim:
+            raise ValueError(
+                f"Arguments 'head.system' and 'head.dim' disagree: {name} has dimension "
+                f"{system.dim}, not {dim}. Leave one of them out."
+            )
+        return system
+    if dim is None:
+        return RootA(smallest_dim(RootA, num_classes))
+    system = RootA(dim)
+    for interpolations in (1, 2):
+        if system.size >= num_classes:
+            break
+        system = RootA(dim, interpolations=interpolations)
+    return system

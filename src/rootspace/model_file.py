@@ -1,0 +1,168 @@
+"""model.safetensors: network, head and preprocessing of a run, in one file that appears whole.
+
+Tensors are `embedder.*` and `head.*`; what is no tensor is JSON in the file's metadata. Nothing in
+it is unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._extras import require
+from ._files import replacing
+from .building import head_from_state, make_embedder
+from .config import Config
+from .data.preprocessing import ImagePreprocessing
+from .heads import Head
+from .models import Embedder
+
+FORMAT = "1"
+"""Version of the file."""
+
+EXTRA = "_extra_state"
+"""Key of what a head's `state_dict` holds beside tensors."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a run has learned.
+
+    Attributes:
+        embedder: inputs -> `[B, dim]`.
+        head: loss and prediction.
+        preprocessing: from image files to what the embedder takes; None for other data.
+    """
+
+    embedder: Embedder
+    head: Head
+    preprocessing: ImagePreprocessing | None
+
+
+def write_model(path: Path, model: Model) -> None:
+    """Write the file: all or nothing."""
+    torch_file = require("safetensors.torch", extra="train", purpose="Saving a model")
+    state = {f"embedder.{k}": v for k, v in model.embedder.state_dict().items()}
+    head = dict(model.head.state_dict())
+    extra, tensors = _without_tensors(head.pop(EXTRA))
+    state |= {f"head.{k}": v for k, v in (head | tensors).items()}
+    metadata = {
+        "format": FORMAT,
+        "head": json.dumps(extra, ensure_ascii=False),
+        "preprocessing": json.dumps(
+            None if model.preprocessing is None else model.preprocessing.as_dict()
+        ),
+    }
+    with replacing(path) as temporary:
+        torch_file.save_file(
+            {k: v.detach().cpu().contiguous() for k, v in state.items()},
+            temporary,
+            metadata=metadata,
+        )
+
+
+def read_model(path: Path, config: Config, device: torch.device | str = "cpu") -> Model:
+    """Read the file.
+
+    Args:
+        path: of it.
+        config: of the run, which names the classes of network and head.
+        device: for both.
+
+    Raises:
+        ValueError: it is damaged, or belongs to other settings; the message names the file.
+    """
+    state, metadata = _read(path)
+    preprocessing = _preprocessing(metadata)
+    head = _head(config, metadata, state)
+    embedder = make_embedder(config.model, head.dim, preprocessing, pretrained=False)
+    try:
+        embedder.load_state_dict(_part(state, "embedder."))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ValueError(
+            f"{path} holds another network than its settings name: {reason}"
+        ) from error
+    return Model(embedder.to(device).eval(), head.to(device).eval(), preprocessing)
+
+
+def read_head(path: Path, config: Config) -> Head:
+    """Read the head alone: the classes of a run, without its network.
+
+    Raises:
+        ValueError: as of `read_model`.
+    """
+    state, metadata = _read(path, "head.")
+    return _head(config, metadata, state)
+
+
+def read_network(path: Path, embedder: Embedder) -> None:
+    """Give a network the weights and input statistics of a file.
+
+    Raises:
+        ValueError: it is damaged, or holds another network.
+    """
+    state, _ = _read(path, "embedder.")
+    try:
+        embedder.load_state_dict(_part(state, "embedder."))
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise ValueError(f"the network of {path} is another one: {reason}") from error
+
+
+def _head(config: Config, metadata: Mapping[str, str], state: Mapping[str, Tensor]) -> Head:
+    tensors = _part(state, "head.")
+    inner = {key: tensors.pop(key) for key in list(tensors) if key.startswith(f"{EXTRA}.")}
+    extra = _with_tensors(json.loads(metadata["head"]), inner)
+    return head_from_state(config, {**tensors, EXTRA: extra})
+
+
+def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
+def _preprocessing(metadata: Mapping[str, str]) -> ImagePreprocessing | None:
+    content = json.loads(metadata["preprocessing"])
+    return None if content is None else ImagePreprocessing.from_dict(content)
+
+
+def _read(path: Path, prefix: str = "") -> tuple[dict[str, Tensor], dict[str, str]]:
+    safetensors = require("safetensors", extra="train", purpose="Reading a model")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            state = {k: file.get_tensor(k) for k in file.keys() if k.startswith(prefix)}
+    except (OSError, safetensors.SafetensorError) as error:
+        raise ValueError(f"{path} is damaged: {error}. Copy it again.") from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} has format {metadata.get('format')}, this version of rootspace reads {FORMAT}."
+        )
+    return state, metadata
+
+
+def _without_tensors(value: Any, key: str = EXTRA) -> tuple[Any, dict[str, Tensor]]:
+    """A nested dictionary with the names of its tensors in their place, and these."""
+    if isinstance(value, Tensor):
+        return {"tensor": key}, {key: value}
+    if not isinstance(value, dict):
+        return value, {}
+    content, tensors = {}, {}
+    for name, part in value.items():
+        content[name], more = _without_tensors(part, f"{key}.{name}")
+        tensors |= more
+    return content, tensors
+
+
+def _with_tensors(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if set(value) == {"tensor"}:
+        return tensors[value["tensor"]]
+    return {name: _with_tensors(part, tensors) for name, part in value.items()}

@@ -1,0 +1,327 @@
+"""One training run from its settings to its folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+
+import rootspace
+from rootspace._files import is_helper, lock
+from rootspace._terminal import say, table
+from rootspace.building import baseline_config, make_embedder, make_head
+from rootspace.callbacks import ChoosePrototypes
+from rootspace.choosing import choose_prototypes
+from rootspace.config import ClassSpec, Config, TrainConfig
+from rootspace.data import DataModule, make_data
+from rootspace.heads import Head
+from rootspace.model_file import Model, read_network, write_model
+from rootspace.models import num_parameters
+from rootspace.report import write_report
+from rootspace.run import load, read_config
+from rootspace.runs import folder as files
+from rootspace.runs.record import ChoiceRecord, Parameters, RunRecord, TestResult, Training
+from rootspace.sampling import ResumableLoader
+from rootspace.vector_file import read_vectors
+
+from .callbacks import Checkpoints, Display, History, StoppedByUser
+from .evaluation import class_means, evaluate, save_samples
+from .memory import peak_megabytes, reset_peak
+from .module import RunModule
+
+PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+
+
+def train(config: Config, *, resume: bool = False) -> RunRecord | None:
+    """Train a network and its baselines, and write the run folder with its report.
+
+    Args:
+        config: of the run.
+        resume: continue the run in `run.dir` from its last checkpoint.
+
+    Returns:
+        The record of the run; None in a helper process of a distributed run.
+
+    Raises:
+        ValueError: settings or data that cannot work; nothing has been written then.
+        StoppedByUser: on Ctrl-C, after the state was saved.
+    """
+    folder = Path(config.run.dir)
+    check_folder(folder, resume)
+    if resume:
+        found = read_config(folder, trust_code=True)
+        for section, what in ((found.parent, "extends another run"), (found.teacher, "is taught")):
+            if section is not None:
+                raise ValueError(
+                    f"Argument 'run.dir': {folder} {what}. {files.resume_hint(folder, found)}"
+                )
+    check_devices(config.train)
+    data = make_data(config)
+    data.setup()
+    say(data.describe())
+    model = build(config, data)  # before anything is written: settings may not fit the data
+    baselines = {
+        name: baseline_config(config, name, model.head.dim) for name in config.run.baselines
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    record = fit(config, folder, data, model, resume=resume)
+    for name, baseline in baselines.items():
+        own = folder / files.BASELINES / name
+        own.mkdir(parents=True, exist_ok=True)
+        again = resume and (own / files.CONFIG).exists()
+        fit(baseline, own, data, build(baseline, data), resume=again)
+    if record is not None:
+        conclude(folder, list(baselines))
+    return record
+
+
+def conclude(folder: Path, baselines: list[str]) -> None:
+    """Write the report of a finished run and print its final figures."""
+    report = write_report(folder)
+    say(summary([folder, *(folder / files.BASELINES / name for name in baselines)]))
+    say(f"Report: {report}")
+
+
+def check_folder(folder: Path, resume: bool) -> None:
+    """A new run needs an empty or absent, writable folder; a resumed one its own.
+
+    Raises:
+        ValueError: naming the folder and what to do.
+    """
+    if resume:
+        files.read_config(folder)
+        return
+    if is_helper():
+        return  # the first process has checked it, and begun to write
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"Argument 'run.dir' must be a folder, not the file {folder}.")
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ValueError(
+            f"Argument 'run.dir' must be new or empty: {folder} holds files. Continue that run "
+            "with --resume, or name another folder."
+        )
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    if not os.access(existing, os.W_OK | os.X_OK) or not existing.is_dir():
+        raise ValueError(f"Argument 'run.dir' must be writable: cannot create {folder}.")
+
+
+def build(config: Config, data: DataModule) -> Model:
+    """Everything that a run trains, from its settings and its data.
+
+    Raises:
+        ValueError: naming the setting that cannot work.
+    """
+    torch.manual_seed(config.train.seed)
+    head = make_head(config, data.class_names)
+    embedder = make_embedder(config.model, head.dim, data.preprocessing)
+    if config.run.init is not None:
+        folder = Path(config.run.init)
+        try:
+            read_config(folder)
+            files.check_model(folder)
+            read_network(folder / files.MODEL, embedder)
+        except ValueError as error:
+            raise ValueError(f"Argument 'run.init': {error}") from error
+    source = config.prototypes.source
+    if not head.ready and source == "data" and data.needs_views():
+        raise ValueError(
+            "Argument 'prototypes.source' = 'data' needs two inputs of a class, and these data "
+            "have one of each: set 'transform', which draws it anew each time, or another source."
+        )
+    if not head.ready and source == "file":
+        read_vectors(str(config.prototypes.vectors), head.dim, data.class_names)
+    if not head.ready and source == "teacher":
+        files.check_model(Path(str(config.prototypes.teacher)))
+    return Model(embedder, head, data.preprocessing)
+
+
+def choose_before(config: Config, model: Model, data: DataModule) -> None:
+    """Choose prototypes from a teacher or a file, which need no training.
+
+    The teacher is in memory during this one pass only.
+
+    Raises:
+        ValueError: what they name does not fit the data.
+    """
+    head, settings = model.head, config.prototypes
+    if head.ready or settings.source not in ("teacher", "file"):
+        return
+    device = device_of(config.train)
+    if settings.source == "file":
+        vectors = read_vectors(str(settings.vectors), head.dim, data.class_names)
+        head.choose(vectors)
+        return
+    teacher = read_teacher(str(settings.teacher), data, device)
+    choose_prototypes(head, teacher.embedder, data.in_order(), teacher=True, device=device)
+
+
+def read_teacher(
+    folder: str, data: DataModule, device: torch.device, setting: str = "prototypes.teacher"
+) -> Model:
+    """A finished run on images of the same shape as the data's.
+
+    Args:
+        folder: of the run.
+        data: set up.
+        device: for the network.
+        setting: that named the folder, for the message.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    try:
+        teacher = load(folder, device).model
+    except ValueError as error:
+        raise ValueError(f"Argument '{setting}': {error}") from error
+    check_shape(teacher, data, f"Argument '{setting}': {folder}")
+    return teacher
+
+
+def check_shape(model: Model, data: DataModule, source: str) -> None:
+    """Raise a ValueError unless the data bring what a model takes."""
+    mine, its = model.preprocessing, data.preprocessing
+    shapes = [None if p is None else (p.channels, p.size) for p in (mine, its)]
+    if shapes[0] != shapes[1]:
+        taken, brought = (
+            "no images" if s is None else f"images of {s[0]} x {s[1]} x {s[1]}" for s in shapes
+        )
+        raise ValueError(f"{source} takes {taken}, the data have {brought}.")
+
+
+def fit(
+    config: Config,
+    folder: Path,
+    data: DataModule,
+    model: Model,
+    *,
+    resume: bool = False,
+    finish: Callable[[Model], RunRecord | dict[str, Any]] | None = None,
+) -> RunRecord | None:
+    """Train a model and write its folder; the record, which makes it complete, last.
+
+    Args:
+        config: to be kept with the run.
+        folder: of the run, which exists.
+        data: set up.
+        model: to train.
+        resume: go on from the last checkpoint, if there is one.
+        finish: called with the trained model before the record is written; what it returns is
+            taken into the record. After a crash it may be called again.
+
+    Returns:
+        The record; None in a helper process of a distributed run.
+
+    Raises:
+        ValueError: another process trains this run.
+        StoppedByUser: on Ctrl-C, after the state was saved.
+    """
+    with lock(folder):
+        if resume and (folder / files.METRICS).exists():
+            if is_helper():
+                return None
+            say(f"{folder} is complete.")
+            return RunRecord.read(folder)
+        if not is_helper():
+            files.write_config(folder, config)
+        last = folder / files.LAST
+        resumes = resume and last.exists()
+        if not resumes:
+            choose_before(config, model, data)
+        head = model.head
+        loader = data.train_loader(
+            head, config.train.seed, per_class=config.loader.per_class,
+            neighbors=config.loader.neighbors,
+        )  # fmt: skip
+        module = RunModule(model.embedder, head, config, len(loader), list(data.test_datasets))
+        choosing = _choosing(config, head, data)
+        history = History(folder, choosing)
+        trainer = _trainer(config, folder, [*choosing, history])
+        reset_peak(trainer.strategy.root_device)
+        with warnings.catch_warnings():
+            _silence_lightning()
+            try:
+                trainer.fit(
+                    module,
+                    loader,
+                    data.test_loaders(),
+                    ckpt_path=last if resumes else None,
+                    weights_only=True,
+                )
+            except StoppedByUser:
+                if head.ready and trainer.is_global_zero:
+                    write_model(folder / files.MODEL, model)
+                raise
+        device = trainer.strategy.root_device
+        module.to(device)  # from where the trainer's end has put it
+        for callback in choosing:  # of a run that was killed between its end and its figures
+            callback.choose_if_due(trainer, module, config.train.epochs)
+        peak = peak_megabytes(device)
+        # Each process of a distributed run takes its part of the means.
+        means = class_means(model, data) if config.run.class_means else None
+        if not trainer.is_global_zero:
+            return None
+        tests, evaluation = evaluate(model, data, means)
+        write_model(folder / files.MODEL, model)
+        evaluation.write(folder)
+        save_samples(data, folder / files.SAMPLES)
+        record = _record(config, model, data, history, tests, peak, str(device))
+        if finish is not None:
+            record = finish(model, record)
+        record.write(folder)
+        return record
+
+
+def _choosing(config: Config, head: Head, data: DataModule) -> list[ChoosePrototypes]:
+    """What chooses prototypes while the run trains; none where they are known."""
+    settings = config.prototypes
+    if head.ready or settings.source != "data":
+        return []
+    return [
+        ChoosePrototypes(
+            settings.after,
+            settings.refine,
+            again=settings.again,
+            loader=lambda _: data.in_order(),
+        )
+    ]
+
+
+def _trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
+    _quiet_lightning()
+    settings = config.train
+    return L.Trainer(
+        max_epochs=settings.epochs,
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        strategy=settings.strategy,
+        precision=PRECISION[settings.precision],  # pyright: ignore[reportArgumentType]
+        gradient_clip_val=settings.gradient_clip or None,
+        accumulate_grad_batches=settings.accumulate_grad_batches,
+        callbacks=[
+            *callbacks,
+            Display(config.head.name if config.loss is None else config.loss.name),
+            Checkpoints(folder / files.CHECKPOINTS, settings.checkpoint_minutes),
+            *(spec.build(L.Callback, "callbacks") for spec in config.callbacks),
+        ],
+        logger=[
+            TensorBoardLogger(str(folder), name="tensorboard", version=""),
+            *(spec.build(Logger, "loggers") for spec in config.loggers),
+        ],
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # the samplers divide the data themselves
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+    )
