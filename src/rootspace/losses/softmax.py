@@ -7,7 +7,7 @@ from rootspace.classes import ClassMap
 from rootspace.systems import Orbit
 
 from . import functional
-from ._base import ClassLoss, not_negative, positive
+from .base import ClassLoss, not_negative, positive
 
 MOST_STATES = 2**14
 """Of a partition function, beyond which a step of training takes many seconds."""

@@ -7,7 +7,7 @@ from torch import Tensor
 from rootspace.classes import ClassMap
 
 from . import functional
-from ._base import ClassLoss, positive
+from .base import ClassLoss, positive
 
 Match = Literal["moments", "kld"]
 
