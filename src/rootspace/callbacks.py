@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from typing import Any, Literal, get_args
 
 import lightning as L
 from torch.utils.data import DataLoader
 
 from .choosing import Network, choose_prototypes
-from .classes import Assignment
 from .heads import PrototypeHead
+from .runs import ChoiceRecord
 from .sampling import InOrder, ResumableLoader
 
 Again = Literal["end", "epochs", "never"]
@@ -71,14 +72,16 @@ class ChoosePrototypes(L.Callback):
         self.loader = loader
         self.chosen_after: int | None = None
         """Epochs that were behind the latest choice."""
-        self.assignment: Assignment | None = None
-        """The latest choice of this process."""
+        self.fit: ChoiceRecord | None = None
+        """How well the latest choice fits."""
 
     def state_dict(self) -> dict[str, Any]:
-        return {"chosen_after": self.chosen_after}
+        fit = None if self.fit is None else asdict(self.fit)
+        return {"chosen_after": self.chosen_after, "fit": fit}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.chosen_after = state_dict["chosen_after"]
+        self.chosen_after, fit = state_dict["chosen_after"], state_dict["fit"]
+        self.fit = None if fit is None else ChoiceRecord(**fit)
 
     def first(self, max_epochs: int) -> int:
         """Epochs before the first choice."""
@@ -145,7 +148,7 @@ class ChoosePrototypes(L.Callback):
         network = pl_module if self.network is None else self.network(pl_module)
         loader = _all_inputs(trainer) if self.loader is None else self.loader(trainer)
         with trainer.precision_plugin.forward_context():
-            self.assignment = choose_prototypes(
+            found = choose_prototypes(
                 head,
                 network,
                 loader,
@@ -153,6 +156,13 @@ class ChoosePrototypes(L.Callback):
                 device=pl_module.device,
             )
         self.chosen_after = done
+        self.fit = ChoiceRecord(
+            mean_cosine=found.mean_cosine,
+            collisions=found.collisions,
+            smallest_angle=found.smallest_angle,
+            method=found.method,
+            seconds=round(found.seconds, 3),
+        )
 
 
 def _all_inputs(trainer: L.Trainer) -> Iterable[Any]:

@@ -45,6 +45,11 @@ class Model:
     preprocessing: ImagePreprocessing | None
 
 
+def class_names(model: Model) -> list[str]:
+    """Label -> name; the number where classes have no names."""
+    return model.head.names or [str(label) for label in range(model.head.num_classes)]
+
+
 def write_model(path: Path, model: Model) -> None:
     """Write the file: all or nothing."""
     torch_file = require("safetensors.torch", extra="train", purpose="Saving a model")
@@ -137,7 +142,8 @@ def _read(path: Path, prefix: str = "") -> tuple[dict[str, Tensor], dict[str, st
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
-            state = {k: file.get_tensor(k) for k in file.keys() if k.startswith(prefix)}
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+            state = {name: file.get_tensor(name) for name in names}
     except (OSError, safetensors.SafetensorError) as error:
         raise ValueError(f"{path} is damaged: {error}. Copy it again.") from error
     if metadata.get("format") != FORMAT:

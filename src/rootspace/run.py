@@ -14,7 +14,7 @@ from .choosing import to_device
 from .classes import ClassMap
 from .config import Config
 from .continual.live import LiveClasses
-from .model_file import Model, read_model
+from .model_file import Model, class_names, read_model
 from .runs import folder as files
 
 BATCH = 256
@@ -169,8 +169,3 @@ def read_config(folder: Path, trust_code: bool | None = None) -> Config:
     """
     trusted = os.environ.get(TRUST_CODE, "") not in ("", "0") if trust_code is None else trust_code
     return files.read_config(folder, trust_code=trusted)
-
-
-def class_names(model: Model) -> list[str]:
-    """Label -> name; the number where classes have no names."""
-    return model.head.names or [str(label) for label in range(model.head.num_classes)]

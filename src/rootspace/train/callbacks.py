@@ -2,57 +2,71 @@
 
 from __future__ import annotations
 
-import csv
 import math
-import os
 import signal
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Checkpoint
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
-from .module import LSCModule
-from .objectives import WarmupObjective
+from rootspace._terminal import Bar, bar, say
+from rootspace.callbacks import ChoosePrototypes
+from rootspace.runs import EpochRow
+
+from .module import RunModule
 
 AGREE_EVERY = 16
 """Batches after which the processes of a distributed run ask each other whether to save or stop."""
+
+QUALITY = "test/mean"
+"""Name of the mean accuracy on the test sets, by which the best checkpoint is known."""
 
 
 class StoppedByUser(Exception):
     """Training stopped on Ctrl-C after its state was saved."""
 
 
-class Checkpoints(Checkpoint):
-    """`last.ckpt` after each epoch, every few minutes and on Ctrl-C; `best.ckpt` beside it.
+def checkpoints(folder: Path) -> ModelCheckpoint:
+    """`last.ckpt` after each epoch, `best.ckpt` where the mean accuracy on the test sets is best.
 
-    Files appear under their names only when complete: a killed run leaves the one before. "Best" is
-    the best mean accuracy on the test sets (on the training data where there are none); final
-    figures are those of the last epoch, so nothing is chosen by the test sets.
+    Final figures are those of the last epoch, so nothing is chosen by the test sets. Lightning
+    writes under another name first: a killed run leaves the file before.
+    """
+    best = ModelCheckpoint(
+        folder,
+        "best",
+        monitor=QUALITY,
+        mode="max",
+        save_last=True,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+        auto_insert_metric_name=False,
+    )
+    best.CHECKPOINT_NAME_LAST = "last"
+    return best
+
+
+class SaveOnSignal(Callback):
+    """`last.ckpt` within an epoch too: every few minutes, and on Ctrl-C, which then ends the run.
 
     Args:
-        folder: for the files.
+        path: of the checkpoint.
         minutes: longest time between two checkpoints.
     """
 
-    def __init__(self, folder: Path, minutes: float) -> None:
+    def __init__(self, path: Path, minutes: float) -> None:
         super().__init__()
-        self.folder = folder
+        self.path = path
         self.minutes = minutes
-        self.best = -1.0
         self._stop = False
         self._saved_at = 0.0
         self._handlers: dict[int, Any] = {}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.best = state_dict["best"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._saved_at = time.monotonic()
@@ -78,26 +92,20 @@ class Checkpoints(Checkpoint):
         batch_idx: int,
     ) -> None:
         # The last batch of an epoch is saved with the epoch.
-        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        if trainer.is_last_batch:
             return
         if trainer.world_size > 1 and (batch_idx + 1) % AGREE_EVERY:
             return
         late = time.monotonic() - self._saved_at > 60 * self.minutes
         if _any_process(trainer, late or self._stop):
-            self._save(trainer, "last.ckpt")
+            trainer.save_checkpoint(self.path)
+            self._saved_at = time.monotonic()
             self._raise_if_asked(trainer)
 
-    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, LSCModule)
-        accuracies = list(pl_module.test_accuracies.values())
-        if not pl_module.test_names:
-            accuracies = [a for _, a in [pl_module.train_tally.total_means()] if a >= 0]
-        quality = sum(accuracies) / len(accuracies) if accuracies else -1.0
-        better, self.best = quality > self.best, max(quality, self.best)
-        self._save(trainer, "last.ckpt")
-        if better:
-            self._save(trainer, "best.ckpt")
-        if trainer.current_epoch + 1 < (trainer.max_epochs or 0):
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        # What was asked for in the last batch of an epoch, whose checkpoint is written by now.
+        if trainer.current_epoch:
+            self._saved_at = time.monotonic()
             self._raise_if_asked(trainer)
 
     def _raise_if_asked(self, trainer: L.Trainer) -> None:
@@ -112,14 +120,6 @@ class Checkpoints(Checkpoint):
     ) -> None:
         self._restore_handlers()
 
-    def _save(self, trainer: L.Trainer, name: str) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / (name + ".tmp")
-        trainer.save_checkpoint(temporary)
-        if trainer.is_global_zero:
-            os.replace(temporary, self.folder / name)
-        self._saved_at = time.monotonic()
-
 
 def _any_process(trainer: L.Trainer, flag: bool) -> bool:
     """The flag of any process of a distributed run: saving and stopping take all of them."""
@@ -128,24 +128,31 @@ def _any_process(trainer: L.Trainer, flag: bool) -> bool:
     return trainer.strategy.reduce_boolean_decision(flag, all=False)
 
 
-class History(L.Callback):
-    """One row an epoch: `metrics.csv`, TensorBoard, and the state that a resumed run continues.
+class History(Callback):
+    """One row an epoch: `metrics.csv`, and the state that a resumed run continues.
+
+    Decides as well when the test sets are looked at: every few epochs, and after the last.
 
     Args:
-        path: of the CSV file.
+        folder: of the run.
+        eval_every: epochs between evaluations.
+        choosing: what chooses prototypes, before which there is nothing to evaluate.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.rows: list[dict[str, Any]] = []
+    def __init__(self, folder: Path, eval_every: int, choosing: Sequence[ChoosePrototypes]) -> None:
+        self.folder = folder
+        self.eval_every = eval_every
+        self.choosing = choosing
+        self.rows: list[EpochRow] = []
         self.seconds = 0.0
         self._started = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows, "seconds": self.seconds + self._running()}
+        rows = [asdict(row) for row in self.rows]
+        return {"rows": rows, "seconds": self.seconds + self._running()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows = list(state_dict["rows"])
+        self.rows = [EpochRow(**row) for row in state_dict["rows"]]
         self.seconds = state_dict["seconds"]
 
     def _running(self) -> float:
@@ -155,77 +162,50 @@ class History(L.Callback):
         self._started = time.monotonic()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # The last epoch is evaluated whatever `eval_every` says.
-        assert isinstance(pl_module, LSCModule)
-        epoch, objective = trainer.current_epoch + 1, pl_module.objective
-        warming_up = isinstance(objective, WarmupObjective) and epoch < objective.epochs
-        due = epoch == trainer.max_epochs or epoch % pl_module.config.eval_every == 0
-        trainer.check_val_every_n_epoch = epoch if due and not warming_up else epoch + 1
+        assert isinstance(pl_module, RunModule)
+        total, epoch = trainer.max_epochs or 0, trainer.current_epoch + 1
+        ready = pl_module.head.ready or any(c.due(False, epoch, total) for c in self.choosing)
+        due = ready and (epoch == total or epoch % self.eval_every == 0)
+        trainer.check_val_every_n_epoch = epoch if due else epoch + 1
+        pl_module.evaluated = due
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, LSCModule)
-        loss, accuracy = pl_module.train_tally.total_means()
-        epoch = trainer.current_epoch + 1
-        row: dict[str, Any] = {
-            "epoch": epoch,
-            "step": trainer.global_step,
-            "seconds": round(self.seconds + self._running(), 3),
-            "lr": trainer.optimizers[0].param_groups[0]["lr"],
-            "train/loss": loss,
-            "train/accuracy": "" if math.isnan(accuracy) else accuracy,
-        }
-        for name in pl_module.test_names:
-            row[f"test/{name}/accuracy"] = pl_module.test_accuracies.get(name, "")
-        self.rows.append(row)
+        assert isinstance(pl_module, RunModule)
+        loss, accuracy = pl_module.train_means()
+        self.rows.append(
+            EpochRow(
+                epoch=trainer.current_epoch + 1,
+                step=trainer.global_step,
+                seconds=round(self.seconds + self._running(), 3),
+                lr=trainer.optimizers[0].param_groups[0]["lr"],
+                loss=loss,
+                accuracy=accuracy,
+                tests=pl_module.test_accuracies(),
+            )
+        )
         if trainer.is_global_zero:
-            self._write()
-        for logger in trainer.loggers:
-            numbers = {k: v for k, v in row.items() if v != "" and k not in ("epoch", "step")}
-            logger.log_metrics(numbers, step=row["step"])
-
-    def _write(self) -> None:
-        temporary = self.path.with_name(self.path.name + ".tmp")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(self.rows[-1]))
-            writer.writeheader()
-            writer.writerows(self.rows)
-        os.replace(temporary, self.path)
+            EpochRow.write(self.folder, self.rows)
 
 
-class Display(L.Callback):
+class Display(Callback):
     """A progress bar within the epoch on a terminal, and a line for each epoch everywhere.
 
     Args:
-        console: where to print.
         history: whose rows to print.
         title: of the run.
     """
 
-    def __init__(self, console: Console, history: History, title: str) -> None:
-        self.console = console
+    def __init__(self, history: History, title: str) -> None:
         self.history = history
         self.title = title
-        self._progress: Progress | None = None
+        self._shown = ExitStack()
+        self._bar = Bar()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not (trainer.is_global_zero and self.console.is_terminal):
-            return
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("loss {task.fields[loss]:.4f}  accuracy {task.fields[accuracy]:.1%}"),
-            console=self.console,
-            transient=True,
-        )
-        self._task = self._progress.add_task(
-            f"{self.title}, epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
-            total=int(trainer.num_training_batches),
-            loss=float("nan"),
-            accuracy=0.0,
-        )
-        self._progress.start()
+        if trainer.is_global_zero:
+            title = f"{self.title}, epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            shown = bar(title, int(trainer.num_training_batches))
+            self._bar = self._shown.enter_context(shown)
 
     def on_train_batch_end(
         self,
@@ -235,37 +215,28 @@ class Display(L.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if self._progress is not None:
-            assert isinstance(pl_module, LSCModule)
-            loss, accuracy = pl_module.train_tally.means()
-            self._progress.update(self._task, completed=batch_idx + 1, loss=loss, accuracy=accuracy)
+        if self._bar.is_shown:
+            assert isinstance(pl_module, RunModule)
+            loss, accuracy = pl_module.train_means(own=True)
+            note = "" if math.isnan(accuracy) else f"  accuracy {accuracy:.1%}"
+            self._bar.show(batch_idx + 1, f"loss {loss:.4f}{note}")
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._stop()
+        self._shown.close()
         if not trainer.is_global_zero:
             return
         row = self.history.rows[-1]
         tests = "".join(
-            f"  {name.split('/')[1]} {value:.1%}"
-            for name, value in row.items()
-            if name.startswith("test/") and value != ""
+            f"  {name} {value:.1%}" for name, value in row.tests.items() if not math.isnan(value)
         )
-        known = row["train/accuracy"] != ""
-        train = f"  train {row['train/accuracy']:.1%}" if known else "  (warm-up)"
-        self.console.print(
-            f"{self.title}  epoch {row['epoch']}/{trainer.max_epochs}  {row['seconds']:.0f} s  "
-            f"loss {row['train/loss']:.4f}{train}{tests}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
+        known = not math.isnan(row.accuracy)
+        train = f"  train {row.accuracy:.1%}" if known else "  (no prototypes yet)"
+        say(
+            f"{self.title}  epoch {row.epoch}/{trainer.max_epochs}  {row.seconds:.0f} s  "
+            f"loss {row.loss:.4f}{train}{tests}"
         )
-
-    def _stop(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        self._stop()
+        self._shown.close()

@@ -1,124 +1,211 @@
-"""Final figures of a run and what its report shows."""
+"""Accuracy on test sets, and what a report shows of a run."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import normalize
 
-from rootspace.data import ImageData
-
-from .assignment import embed_means
-from .module import LSCModule
+from rootspace.choosing import class_means, device_of, to_device
+from rootspace.classes import Prediction
+from rootspace.data import DataModule
+from rootspace.model_file import Model, class_names
+from rootspace.runs import Evaluation, TestResult
 
 SHOWN_CLASSES, SHOWN_VECTORS, SHOWN_EMBEDDINGS, SHOWN_CONFUSIONS, SAMPLES = 24, 2000, 2000, 24, 12
 
 
-def class_means(module: LSCModule, data: ImageData) -> Tensor:
-    """`[num_classes, dim]` directions of the mean unit embeddings of the training images.
+class Seen(NamedTuple):
+    """A batch of a test set and what the model makes of it.
 
-    Args:
-        module: trained.
-        data: set up.
+    Attributes:
+        start: number of its first input in the test set.
+        labels: `[B]`, of the model's classes.
+        z: `[B, dim]` embeddings in the frame of the prototypes, float32.
+        prediction: the nearest class of each.
     """
-    means = embed_means(module.embedder, data, unit=True)
-    return torch.nn.functional.normalize(means.means(), dim=-1)
+
+    start: int
+    labels: Tensor
+    z: Tensor
+    prediction: Prediction
 
 
 @torch.no_grad()
-def evaluate(
-    module: LSCModule, data: ImageData, means: Tensor | None = None
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Accuracy on every test set, and the pictures of a report.
+def look_at(model: Model, loader: Iterable[Any], own: Tensor | None = None) -> Iterator[Seen]:
+    """What a model makes of a test set: the one loop of all accuracies.
 
     Args:
-        module: trained; put into evaluation mode here.
+        model: trained; in evaluation mode from here on.
+        loader: of the test set, in order.
+        own: `[classes of the data]` the model's labels of the data's classes; the same if None.
+    """
+    model.embedder.eval()
+    device, start = device_of(model.embedder), 0
+    for x, y, *_ in loader:
+        z = model.head.transform(model.embedder(to_device(x, device))).float()
+        labels = y if own is None else own[y]
+        yield Seen(start, labels.to(device), z, model.head.search(z))
+        start += len(labels)
+
+
+def accuracies(model: Model, data: DataModule) -> dict[str, TestResult]:
+    """Accuracy on every test set of some data, classes matched by name.
+
+    Args:
+        model: trained.
+        data: set up; its classes must be among those of the model.
+
+    Raises:
+        ValueError: the data have other classes or inputs of another shape, or no test set.
+    """
+    own = own_labels(model, data)
+    results = {}
+    for (name, images), loader in zip(
+        data.test_datasets.items(), data.test_loaders(sharded=False), strict=True
+    ):
+        right = sum(
+            int((seen.prediction.label[:, 0] == seen.labels).sum())
+            for seen in look_at(model, loader, own)
+        )
+        results[name] = TestResult(right / len(images), len(images))
+    return results
+
+
+def own_labels(model: Model, data: DataModule) -> Tensor:
+    """`[data.num_classes]` the model's labels of the data's classes, matched by name.
+
+    Raises:
+        ValueError: the data have other classes or inputs of another shape, or no test set.
+    """
+    check_shape(model, data, "The run")
+    if not data.test_datasets:
+        raise ValueError(f"The data have no test set: {data.describe()}.")
+    number = {name: label for label, name in enumerate(class_names(model))}
+    unknown = [name for name in data.class_names if name not in number]
+    if unknown:
+        shown = ", ".join(repr(name) for name in unknown[:5])
+        raise ValueError(
+            f"{len(unknown)} of the data's classes are unknown to the run: {shown}"
+            f"{', ...' if len(unknown) > 5 else ''}. Use the settings it was trained with."
+        )
+    return torch.tensor([number[name] for name in data.class_names])
+
+
+def check_shape(model: Model, data: DataModule, source: str) -> None:
+    """Raise a ValueError unless the data bring what a model takes."""
+    mine, its = model.preprocessing, data.preprocessing
+    shapes = [None if p is None else (p.channels, p.size) for p in (mine, its)]
+    if shapes[0] != shapes[1]:
+        taken, brought = (
+            "no images" if s is None else f"images of {s[0]} x {s[1]} x {s[1]}" for s in shapes
+        )
+        raise ValueError(f"{source} takes {taken}, the data have {brought}.")
+
+
+def mean_directions(model: Model, data: DataModule) -> Tensor:
+    """`[num_classes, dim]` directions of the mean unit embeddings of the training data."""
+
+    def embed(x: Any) -> Tensor:
+        return model.head.transform(model.embedder(x))
+
+    model.embedder.eval()
+    device = device_of(model.embedder)
+    means = class_means(embed, data.in_order(), data.num_classes, unit=True, device=device)
+    return normalize(means.means(), dim=-1)
+
+
+def evaluate(
+    model: Model, data: DataModule, means: Tensor | None = None
+) -> tuple[dict[str, TestResult], Evaluation]:
+    """Accuracy on every test set, and what a report shows.
+
+    Args:
+        model: trained.
         data: set up.
-        means: `[num_classes, dim]` of `class_means`, to predict by them as well.
+        means: `[num_classes, dim]` of `mean_directions`, to predict by them as well.
 
     Returns:
-        `{test set: {"accuracy": fraction, "images": number}}`, with `"mean_accuracy"` where means
-        are given, and the arrays of `evaluation.npz`.
+        Test set -> result, with `mean_accuracy` where means are given; and the arrays.
     """
-    module.eval()
-    tests: dict[str, Any] = {}
+    tests: dict[str, TestResult] = {}
     # Nearest confusions: the wrong answers that came closest to the vector of another class.
     wrong: list[tuple[float, str, int, int, int]] = []
     embeddings: list[Tensor] = []
     embedding_labels: list[Tensor] = []
     shown = torch.linspace(0, data.num_classes - 1, min(SHOWN_CLASSES, data.num_classes)).long()
-    for (name, dataset), loader in zip(
-        data.test_datasets.items(), data.whole_test_dataloader(), strict=True
+    for (name, images), loader in zip(
+        data.test_datasets.items(), data.test_loaders(sharded=False), strict=True
     ):
-        right = seen = right_by_mean = 0
-        for batch_images, batch_labels in loader:
-            labels = batch_labels.to(module.device)
-            z = module.embedder(batch_images.to(module.device))
-            prediction = module.objective.predict(z)
+        right = right_by_mean = 0
+        for start, labels, z, prediction in look_at(model, loader):
             label, cosine = prediction.label[:, 0], prediction.cosine[:, 0]
             hit = label == labels
             right += int(hit.sum())
             if means is not None:
-                by_mean = (z.float() @ means.to(z.device).T).argmax(dim=-1)
+                by_mean = (z @ means.to(z.device).T).argmax(dim=-1)
                 right_by_mean += int((by_mean == labels).sum())
             rows = (~hit).nonzero()[:, 0]
             near = cosine[rows].topk(min(SHOWN_CONFUSIONS, len(rows))).indices
             for row in rows[near].tolist():
                 wrong.append(
-                    (float(cosine[row]), name, seen + row, int(labels[row]), int(label[row]))
+                    (float(cosine[row]), name, start + row, int(labels[row]), int(label[row]))
                 )
             wrong = sorted(wrong, reverse=True)[:SHOWN_CONFUSIONS]
-            of_shown = torch.isin(labels, shown.to(module.device))
-            embeddings.append(z[of_shown].float().cpu())
+            of_shown = torch.isin(labels, shown.to(labels.device))
+            embeddings.append(z[of_shown].cpu())
             embedding_labels.append(labels[of_shown].cpu())
-            seen += len(labels)
-        tests[name] = {"accuracy": right / max(len(dataset), 1), "images": len(dataset)}
-        if means is not None:
-            tests[name]["mean_accuracy"] = right_by_mean / max(len(dataset), 1)
+        count = max(len(images), 1)
+        by_means = None if means is None else right_by_mean / count
+        tests[name] = TestResult(right / count, len(images), by_means)
+    if data.preprocessing is None:  # there is nothing to show of them
+        wrong = []
     spread = torch.linspace(0, data.num_classes - 1, min(SHOWN_VECTORS, data.num_classes)).long()
     vector_labels = torch.cat([shown, spread]).unique()
-    vectors = module.objective.class_vectors(vector_labels.to(module.device))
+    vectors = model.head.vectors(vector_labels.to(device_of(model.embedder))).cpu()
     pictures = _first_images(data, {c for *_, true, answer in wrong for c in (true, answer)})
-    arrays = {
-        "embeddings": torch.cat([vectors[:0].cpu(), *embeddings])[:SHOWN_EMBEDDINGS].numpy(),
-        "embedding_labels": torch.cat([shown[:0], *embedding_labels])[:SHOWN_EMBEDDINGS].numpy(),
-        "class_vectors": vectors.float().cpu().numpy(),
-        "class_vector_labels": vector_labels.numpy(),
-        "confusion_set": np.array([name for _, name, *_ in wrong], dtype=np.str_),
-        "confusion_true": np.array([w[3] for w in wrong], dtype=np.int64),
-        "confusion_predicted": np.array([w[4] for w in wrong], dtype=np.int64),
-        "confusion_cosine": np.array([w[0] for w in wrong], dtype=np.float32),
-        "confusion_images": _stack([data.test_datasets[w[1]][w[2]][0] for w in wrong], data),
-        "confusion_true_images": _stack([pictures[w[3]] for w in wrong], data),
-        "confusion_predicted_images": _stack([pictures[w[4]] for w in wrong], data),
-        "class_names": np.array(data.class_names, dtype=np.str_),
-    }
-    return tests, arrays
+    return tests, Evaluation(
+        embeddings=torch.cat([vectors[:0], *embeddings])[:SHOWN_EMBEDDINGS].numpy(),
+        embedding_labels=torch.cat([shown[:0], *embedding_labels])[:SHOWN_EMBEDDINGS].numpy(),
+        class_vectors=vectors.numpy(),
+        class_vector_labels=vector_labels.numpy(),
+        class_names=np.array(data.class_names, dtype=np.str_),
+        confusion_set=np.array([name for _, name, *_ in wrong], dtype=np.str_),
+        confusion_true=np.array([w[3] for w in wrong], dtype=np.int64),
+        confusion_predicted=np.array([w[4] for w in wrong], dtype=np.int64),
+        confusion_cosine=np.array([w[0] for w in wrong], dtype=np.float32),
+        confusion_images=_stack([data.test_datasets[w[1]][w[2]][0] for w in wrong], data),
+        confusion_true_images=_stack([pictures[w[3]] for w in wrong], data),
+        confusion_predicted_images=_stack([pictures[w[4]] for w in wrong], data),
+    )
 
 
-def save_samples(data: ImageData, folder: Path) -> None:
-    """A few test images as PNG files, to try `rootspace predict` with."""
+def save_samples(data: DataModule, folder: Path) -> None:
+    """A few test images as PNG files, to try `rootspace predict` with; none of other data."""
+    if data.preprocessing is None:
+        return
     folder.mkdir(exist_ok=True)
-    for name, dataset in list(data.test_datasets.items())[:1]:
-        for index in (
-            torch.linspace(0, len(dataset) - 1, min(SAMPLES, len(dataset))).long().tolist()
-        ):
-            image, label = dataset[index]
+    for name, images in list(data.test_datasets.items())[:1]:
+        count = min(SAMPLES, len(images))
+        for index in torch.linspace(0, len(images) - 1, count).long().tolist():
+            image, label = images[index]
             pixels = image.permute(1, 2, 0).squeeze(-1).numpy()
             Image.fromarray(pixels).save(folder / f"{name}-class{int(label)}.png")
 
 
-def _first_images(data: ImageData, wanted: set[int]) -> dict[int, Tensor]:
+def _first_images(data: DataModule, wanted: set[int]) -> dict[int, Tensor]:
     """One image of each wanted class: from training, or a test set where it has none there."""
     sets = [data.train_dataset, *data.test_datasets.values()]
     found = {}
     for label in wanted:
         # An old class of an extended run may have no image at all any more: a blank one.
-        found[label] = torch.zeros(data.content.image_shape, dtype=torch.uint8)
+        found[label] = torch.zeros(_shape(data), dtype=torch.uint8)
         for images in sets:
             rows = (images.labels == label).nonzero()[:, 0]
             if len(rows):
@@ -127,7 +214,12 @@ def _first_images(data: ImageData, wanted: set[int]) -> dict[int, Tensor]:
     return found
 
 
-def _stack(images: list[Tensor], data: ImageData) -> np.ndarray:
+def _stack(images: list[Tensor], data: DataModule) -> np.ndarray:
     if images:
         return torch.stack(images).numpy()
-    return np.empty((0, data.in_channels, data.image_size, data.image_size), dtype=np.uint8)
+    return np.empty((0, *_shape(data)), dtype=np.uint8)
+
+
+def _shape(data: DataModule) -> tuple[int, int, int]:
+    shape = data.preprocessing
+    return (1, 1, 1) if shape is None else (shape.channels, shape.size, shape.size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import lightning as L
@@ -47,6 +48,8 @@ class RunModule(L.LightningModule):
         self.config = config
         self.num_batches = num_batches
         self.test_names = test_names
+        self.evaluated = False
+        """Whether the test sets are looked at after this epoch."""
         self.train_loss, self.train_accuracy = _mean(), _mean()
         self.tests = nn.ModuleList(_mean() for _ in test_names)
 
@@ -76,7 +79,7 @@ class RunModule(L.LightningModule):
                 "Try a smaller train.lr, more train.warmup_steps or train.gradient_clip."
             )
         loss = self.head(embeddings, labels, targets=targets[0] if targets else None)
-        self.train_loss.update(loss.detach(), len(labels))
+        self.train_loss.update(loss.detach().expand(len(labels)))
         if self.head.ready:
             self._judge(embeddings.detach(), labels, batch_idx)
         return loss
@@ -91,6 +94,24 @@ class RunModule(L.LightningModule):
         with torch.no_grad():
             right = self.head.predict(embeddings[:count]).label[:, 0] == labels[:count]
         self.train_accuracy.update(right.float())
+
+    def train_means(self, *, own: bool = False) -> tuple[float, float]:
+        """Loss and accuracy of the epoch so far, NaN for what nothing is known of.
+
+        Args:
+            own: of this process alone, instead of all.
+        """
+        metrics = self.train_loss, self.train_accuracy
+        loss, accuracy = (_own_value(m) if own else _value(m) for m in metrics)
+        return loss, accuracy
+
+    def on_train_epoch_end(self) -> None:
+        loss, accuracy = self.train_means()
+        self.log("train/loss", loss)
+        if not math.isnan(accuracy):
+            self.log("train/accuracy", accuracy)
+        if not self.test_names:  # by which the best checkpoint is known, then
+            self.log("test/mean", -loss if math.isnan(accuracy) else accuracy)
 
     # ---------------------------------------------------------------- evaluation
 
@@ -107,17 +128,18 @@ class RunModule(L.LightningModule):
         batches = loader.batches
         new = max(0, min(len(labels), batches.num_own - batch_idx * batches.batch_size))
         right = self.head.predict(self.embedder(x)).label[:new, 0] == labels[:new]
-        if new:
-            self.tests[dataloader_idx].update(right.float())  # pyright: ignore[reportCallIssue]
+        self.tests[dataloader_idx].update(right.float())  # pyright: ignore[reportCallIssue]
 
     def on_validation_epoch_end(self) -> None:
-        for name, accuracy in self.test_accuracies().items():
+        found = self.test_accuracies()
+        for name, accuracy in found.items():
             self.log(f"test/{name}/accuracy", accuracy)
+        self.log("test/mean", sum(found.values()) / len(found))
 
     def test_accuracies(self) -> dict[str, float]:
-        """Of the latest evaluation, over all processes."""
+        """Of the evaluation after this epoch, over all processes; NaN where there is none."""
         return {
-            name: float(metric.compute())  # pyright: ignore[reportCallIssue]
+            name: _value(metric) if self.evaluated else math.nan  # pyright: ignore[reportArgumentType]
             for name, metric in zip(self.test_names, self.tests, strict=True)
         }
 
@@ -155,6 +177,18 @@ def _mean() -> MeanMetric:
     metric = MeanMetric(nan_strategy="disable")
     metric.persistent(True)
     return metric
+
+
+def _own_value(metric: MeanMetric) -> float:
+    return float(metric.mean_value / metric.weight)  # pyright: ignore[reportOperatorIssue]
+
+
+def _value(metric: MeanMetric) -> float:
+    """Of all processes; NaN where there was nothing to take the mean of."""
+    with warnings.catch_warnings():
+        # That nothing came since a checkpoint was read, or at all, is no mistake.
+        warnings.filterwarnings("ignore", message=".*compute.* was called before.*")
+        return float(metric.compute())
 
 
 def learning_rate_factor(step: int, steps: int, config: TrainConfig) -> float:

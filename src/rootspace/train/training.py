@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import torch
@@ -22,20 +21,19 @@ from rootspace._terminal import say, table
 from rootspace.building import baseline_config, make_embedder, make_head
 from rootspace.callbacks import ChoosePrototypes
 from rootspace.choosing import choose_prototypes
-from rootspace.config import ClassSpec, Config, TrainConfig
+from rootspace.config import Config, TrainConfig
 from rootspace.data import DataModule, make_data
 from rootspace.heads import Head
 from rootspace.model_file import Model, read_network, write_model
 from rootspace.models import num_parameters
 from rootspace.report import write_report
 from rootspace.run import load, read_config
+from rootspace.runs import Parameters, RunRecord, TestResult, Training
 from rootspace.runs import folder as files
-from rootspace.runs.record import ChoiceRecord, Parameters, RunRecord, TestResult, Training
-from rootspace.sampling import ResumableLoader
 from rootspace.vector_file import read_vectors
 
-from .callbacks import Checkpoints, Display, History, StoppedByUser
-from .evaluation import class_means, evaluate, save_samples
+from .callbacks import Display, History, SaveOnSignal, StoppedByUser, checkpoints
+from .evaluation import check_shape, evaluate, mean_directions, save_samples
 from .memory import peak_megabytes, reset_peak
 from .module import RunModule
 
@@ -189,17 +187,6 @@ def read_teacher(
     return teacher
 
 
-def check_shape(model: Model, data: DataModule, source: str) -> None:
-    """Raise a ValueError unless the data bring what a model takes."""
-    mine, its = model.preprocessing, data.preprocessing
-    shapes = [None if p is None else (p.channels, p.size) for p in (mine, its)]
-    if shapes[0] != shapes[1]:
-        taken, brought = (
-            "no images" if s is None else f"images of {s[0]} x {s[1]} x {s[1]}" for s in shapes
-        )
-        raise ValueError(f"{source} takes {taken}, the data have {brought}.")
-
-
 def fit(
     config: Config,
     folder: Path,
@@ -207,7 +194,7 @@ def fit(
     model: Model,
     *,
     resume: bool = False,
-    finish: Callable[[Model], RunRecord | dict[str, Any]] | None = None,
+    finish: Callable[[Model, RunRecord], RunRecord] | None = None,
 ) -> RunRecord | None:
     """Train a model and write its folder; the record, which makes it complete, last.
 
@@ -217,8 +204,8 @@ def fit(
         data: set up.
         model: to train.
         resume: go on from the last checkpoint, if there is one.
-        finish: called with the trained model before the record is written; what it returns is
-            taken into the record. After a crash it may be called again.
+        finish: from the trained model and its record to the record that is written. After a crash
+            it may be called again.
 
     Returns:
         The record; None in a helper process of a distributed run.
@@ -246,8 +233,9 @@ def fit(
         )  # fmt: skip
         module = RunModule(model.embedder, head, config, len(loader), list(data.test_datasets))
         choosing = _choosing(config, head, data)
-        history = History(folder, choosing)
-        trainer = _trainer(config, folder, [*choosing, history])
+        history = History(folder, config.train.eval_every, choosing)
+        display = Display(history, title(config))
+        trainer = _trainer(config, folder, [*choosing, history, display])
         reset_peak(trainer.strategy.root_device)
         with warnings.catch_warnings():
             _silence_lightning()
@@ -269,14 +257,14 @@ def fit(
             callback.choose_if_due(trainer, module, config.train.epochs)
         peak = peak_megabytes(device)
         # Each process of a distributed run takes its part of the means.
-        means = class_means(model, data) if config.run.class_means else None
+        means = mean_directions(model, data) if config.run.class_means else None
         if not trainer.is_global_zero:
             return None
         tests, evaluation = evaluate(model, data, means)
         write_model(folder / files.MODEL, model)
         evaluation.write(folder)
         save_samples(data, folder / files.SAMPLES)
-        record = _record(config, model, data, history, tests, peak, str(device))
+        record = _record(config, model, data, history, choosing, tests, peak, str(device))
         if finish is not None:
             record = finish(model, record)
         record.write(folder)
@@ -311,8 +299,8 @@ def _trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> L.Tra
         accumulate_grad_batches=settings.accumulate_grad_batches,
         callbacks=[
             *callbacks,
-            Display(config.head.name if config.loss is None else config.loss.name),
-            Checkpoints(folder / files.CHECKPOINTS, settings.checkpoint_minutes),
+            SaveOnSignal(folder / files.LAST, settings.checkpoint_minutes),
+            checkpoints(folder / files.CHECKPOINTS),
             *(spec.build(L.Callback, "callbacks") for spec in config.callbacks),
         ],
         logger=[
@@ -325,3 +313,113 @@ def _trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> L.Tra
         enable_model_summary=False,
         log_every_n_steps=1,
     )
+
+
+def _quiet_lightning() -> None:
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _silence_lightning() -> None:
+    # Advice about worker processes: images in memory need none.
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    # Lightning's own use of what torch has deprecated.
+    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+    # A resumed run finds its own checkpoints there.
+    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
+
+
+def title(config: Config) -> str:
+    """Of a run: its loss, which is a learned head's name or that of a loss against prototypes."""
+    return config.head.name if config.loss is None else config.loss.name
+
+
+def _record(
+    config: Config,
+    model: Model,
+    data: DataModule,
+    history: History,
+    choosing: list[ChoosePrototypes],
+    tests: dict[str, TestResult],
+    peak: float,
+    device: str,
+) -> RunRecord:
+    row, head = history.rows[-1], model.head
+    class_map = head.class_map
+    fits = [callback.fit for callback in choosing if callback.fit is not None]
+    system = None if class_map is None else class_map.system
+    return RunRecord(
+        version=rootspace.__version__,
+        finished=time.strftime("%Y-%m-%d %H:%M:%S"),
+        method="learned" if class_map is None else "prototypes",
+        loss=title(config),
+        scale=head.scale,
+        system=None if system is None else repr(system),
+        order=None if class_map is None else class_map.order,
+        capacity=None if class_map is None else class_map.capacity,
+        min_angle=None if system is None else system.min_angle,
+        num_classes=data.num_classes,
+        dim=head.dim,
+        model=config.model.name,
+        data=data.describe(),
+        batch_size=config.loader.batch_size,
+        epochs=row.epoch,
+        seconds=row.seconds,
+        seconds_per_epoch=round(row.seconds / row.epoch, 3),
+        peak_memory_mb=round(peak, 1),
+        device=device,
+        parameters=Parameters(num_parameters(model.embedder), num_parameters(head)),
+        bytes_per_class=4.0 * head.dim if class_map is None else class_map.bytes_per_class,
+        train=Training(row.loss, None if math.isnan(row.accuracy) else row.accuracy),
+        test=tests,
+        choice=fits[0] if fits else None,
+    )
+
+
+def summary(folders: list[Path]) -> str:
+    """The final figures of some runs on the same data as a text table."""
+    records = [RunRecord.read(folder) for folder in folders]
+    tests = list(records[0].test)
+    header = ["loss", "system", "dim", "head parameters", "s/epoch", "train", *tests]
+    rows = [
+        [
+            record.loss,
+            record.system or "learned",
+            str(record.dim),
+            f"{record.parameters.head:,}",
+            f"{record.seconds_per_epoch:.1f}",
+            "" if record.train.accuracy is None else f"{record.train.accuracy:.1%}",
+            *(f"{record.test[name].accuracy:.1%}" for name in tests),
+        ]
+        for record in records
+    ]
+    return table(header, rows)
+
+
+def check_devices(settings: TrainConfig) -> None:
+    """Show that this machine has what a run asks for, before anything is written.
+
+    Raises:
+        ValueError: it has not.
+    """
+    _quiet_lightning()
+    try:
+        L.Trainer(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+    except (MisconfigurationException, ValueError) as error:
+        raise ValueError(
+            "Arguments 'train.accelerator' and 'train.devices' must be of this machine, not "
+            f"{settings.accelerator!r} and {settings.devices}: {error}"
+        ) from error
+
+
+def device_of(settings: TrainConfig) -> torch.device:
+    """For embeddings before the trainer chooses its own."""
+    usable = settings.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return torch.device("cuda" if usable else "cpu")
