@@ -11,7 +11,7 @@ from rich.console import Console
 from torch.nn.functional import normalize
 
 from rootspace.continual import MemoryConfig
-from rootspace.continual.extension import base_config, conclude_memory, old_memory
+from rootspace.continual.extend import base_config, conclude_memory, old_memory
 from rootspace.data import Grown
 from rootspace.train import NormalizedSoftmax, TrainConfig, TrainedRun, read_run
 from rootspace.train import run_folder as files

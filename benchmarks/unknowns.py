@@ -25,7 +25,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from rootspace.continual import KnownScore, auroc, fit_score, fpr_at_tpr
-from rootspace.continual.of_run import class_map
 from rootspace.systems import MAX_INDEX
 from rootspace.train import LearnedObjective, read_run
 from rootspace.train.run_folder import BASELINES, TrainedRun
@@ -43,7 +42,7 @@ def scores(trained: TrainedRun, fitting: Tensor, z: Tensor) -> Iterator[tuple[st
         fitting: `[C, dim]` embeddings of its classes in order, for the temperatures.
         z: `[N, dim]` embeddings to score.
     """
-    objective, classes = trained.objective, class_map(trained)
+    objective, classes = trained.objective, trained.class_map
     labels = torch.arange(len(fitting))
     own = (normalize(fitting, dim=-1) * objective.class_vectors(labels)).sum(-1)
     among, best = objective.predict(fitting, K), objective.predict(z, K)

@@ -21,9 +21,9 @@ from safetensors.torch import load_file
 from rootspace.cli import main
 from rootspace.cli._config import parse
 from rootspace.continual import ClassRegistry
-from rootspace.continual.extension import LOWER_RATE, base_config, parts_of
-from rootspace.continual.extension import extend as extend_run
-from rootspace.continual.of_run import REGISTRY, class_map
+from rootspace.continual.extend import LOWER_RATE, base_config, parts_of
+from rootspace.continual.extend import extend as extend_run
+from rootspace.continual.live import REGISTRY
 from rootspace.data import Characters, RelabelledImages, StoredImages
 from rootspace.data._base import Content
 from rootspace.train import AssignedObjective, WarmupObjective, read_run
@@ -53,7 +53,7 @@ def check_grown(run: Path, folder: Path, count: int) -> None:
     before, after = read_run(run), read_run(folder)
     number = len(before.names)
     assert after.names[:number] == before.names and len(set(after.names)) == count
-    old, new = class_map(before), class_map(after)
+    old, new = before.class_map, after.class_map
     assert old is not None and new is not None and new.num_classes == count
     labels = torch.arange(number)
     assert torch.equal(old.vectors(labels), new.vectors(labels))
@@ -84,7 +84,7 @@ def test_old_classes_keep_names_vectors_and_the_network_its_shape(
     after = load_file(extended / "start/model.safetensors")
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    classes, final = class_map(start), class_map(read_run(extended))
+    classes, final = start.class_map, read_run(extended).class_map
     assert classes is not None and final is not None
     labels = torch.arange(60)
     assert torch.equal(classes.vectors(labels), final.vectors(labels)), "none moved in training"
@@ -96,7 +96,7 @@ def test_new_vectors_are_near_the_means_of_their_images(extended: Path):
     images, labels = data.train_dataset.__getitems__(range(150, len(data.train_dataset)))
     z = trained.embed(images)
     means = torch.stack([z[labels == label].mean(dim=0) for label in range(40, 60)])
-    classes = class_map(trained)
+    classes = trained.class_map
     assert classes is not None
     near = torch.nn.functional.cosine_similarity(means, classes.vectors(torch.arange(40, 60)))
     assert float(near.mean()) > 0.9

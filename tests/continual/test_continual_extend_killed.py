@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 
 from rootspace.cli import main
 from rootspace.continual import ClassEntry, ClassRegistry
-from rootspace.continual.extension import base_config
-from rootspace.continual.of_run import REGISTRY, class_map
+from rootspace.continual.extend import base_config
+from rootspace.continual.live import REGISTRY
 from rootspace.data import StoredImages
 from rootspace.train import read_run
 
@@ -88,7 +88,7 @@ def check_same(folder: Path, other: Path) -> None:
     weights, expected = (load_file(f / "model.safetensors") for f in (folder, other))
     assert weights.keys() == expected.keys()
     assert all(torch.equal(weights[name], expected[name]) for name in weights)
-    maps = [class_map(read_run(f)) for f in (folder, other)]
+    maps = [read_run(f).class_map for f in (folder, other)]
     ids = [m.vector_ids(torch.arange(60)) for m in maps if m is not None]
     assert ids[0] == ids[1] and len(ids[0]) == 60
     for name in ("start/replay", "replay"):

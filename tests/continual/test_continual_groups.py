@@ -46,9 +46,9 @@ def test_few_embeddings():
 
 @pytest.mark.parametrize("system", [RootA(4), RootE8(), PermutationCode(12)], ids=repr)
 def test_groups_of_one_nearest_vector(system: VectorSystem):
-    centres = system.quantize(torch.randn(6, system.dim))
+    centers = system.quantize(torch.randn(6, system.dim))
     which = torch.randint(6, (40,))
-    z = centres[which] * torch.rand(40, 1).add(0.5) + 0.01 * torch.randn(40, system.dim)
+    z = centers[which] * torch.rand(40, 1).add(0.5) + 0.01 * torch.randn(40, system.dim)
     found = group_by_vector(system, z)
     nearest = system.quantize(z)
     assert same_partition(
@@ -80,9 +80,9 @@ MAPS = {
 @pytest.mark.parametrize("kind", MAPS)
 def test_proposals(kind: str):
     classes: ClassMap = MAPS[kind]()
-    centres = normalize(torch.randn(3, classes.dim), dim=-1)
+    centers = normalize(torch.randn(3, classes.dim), dim=-1)
     groups = torch.tensor([0, 1, 0, 2, 1, 0, 3])
-    z = torch.cat([centres, centres[:1]])[groups] + 0.05 * torch.randn(7, classes.dim)
+    z = torch.cat([centers, centers[:1]])[groups] + 0.05 * torch.randn(7, classes.dim)
     found = propose(z, groups, classes.predict, classes)
     assert [set(p.members) for p in found] == [{0, 2, 5}, {1, 4}]
     assert len(propose(z, groups, classes.predict, classes, 1)) == 4

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rootspace.continual import ClassRegistry, StaleRegistryError
-from rootspace.continual._schema import SCHEMA
+from rootspace.continual.registry._store import SCHEMA
 
 
 @pytest.fixture

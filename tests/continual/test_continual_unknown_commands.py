@@ -11,7 +11,7 @@ from commands import error, output
 from PIL import Image
 
 from rootspace.continual import Rejector
-from rootspace.continual.of_run import REJECTOR, class_map
+from rootspace.continual.live import REJECTOR
 from rootspace.data import Characters
 from rootspace.train import read_run
 
@@ -113,7 +113,7 @@ def test_proposals(
     members = [m["path"] for g in groups for m in g["members"]]
     assert len(set(members)) == len(members) and all(Path(m).is_file() for m in members)
     assert all(g["representative"] == g["members"][0]["path"] for g in groups)
-    classes = class_map(read_run(folder))
+    classes = read_run(folder).class_map
     if classes is None:
         assert all(g["vector"] is None for g in groups)
     else:

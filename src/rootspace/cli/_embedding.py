@@ -1,4 +1,4 @@
-"""Embeddings of many images, with a progress bar on the terminal."""
+"""A run at work: its classes, and embeddings of many images with a bar on the terminal."""
 
 from __future__ import annotations
 
@@ -12,11 +12,21 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from rootspace.continual import LiveClasses
 from rootspace.data import ImageData
 from rootspace.train.run_folder import TrainedRun
 from rootspace.train.scoring import BATCH, image_batches, own_labels
 
 T = TypeVar("T")
+
+
+def live_classes(trained: TrainedRun) -> LiveClasses:
+    """The classes of a run as they are now.
+
+    Raises:
+        ValueError: its registry belongs to other vectors.
+    """
+    return LiveClasses(trained.folder, trained.names, trained.objective.predict, trained.class_map)
 
 
 def embed_files(trained: TrainedRun, files: list[Path], text: str) -> Tensor:

@@ -14,12 +14,20 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from rootspace.continual import KINDS, KnownScore, Rejector, auroc, fit_score, fpr_at_tpr
-from rootspace.continual.of_run import REJECTOR, LiveClasses, class_map
+from rootspace.continual import (
+    KINDS,
+    KnownScore,
+    LiveClasses,
+    Rejector,
+    auroc,
+    fit_score,
+    fpr_at_tpr,
+)
+from rootspace.continual.live import REJECTOR
 from rootspace.train.run_folder import TrainedRun, check_finished, make_data, read_run
 
 from ._arguments import Parser, add_run, image_files
-from ._embedding import embed_files, embed_tests
+from ._embedding import embed_files, embed_tests, live_classes
 
 DEFAULT_RATE = 0.05
 
@@ -36,7 +44,7 @@ def run(arguments: list[str]) -> int:
     files = None if options.unknown is None else image_files(options.unknown)
     check_finished(options.run)
     trained = read_run(options.run, options.device)
-    classes = LiveClasses(trained)
+    classes = live_classes(trained)
     if options.top < 2:
         raise ValueError(f"Argument '--top' must be at least 2, not {options.top}.")
     data = make_data(trained.config["data"])
@@ -52,7 +60,7 @@ def run(arguments: list[str]) -> int:
         z,
         labels,
         own,
-        classes=class_map(trained),
+        classes=trained.class_map,
         reject_unassigned=options.reject_unassigned,
     )
     known = _scores(classes, score, z)

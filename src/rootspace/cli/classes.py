@@ -17,12 +17,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from rootspace._text_table import text_table
 from rootspace.continual import ClassEntry, ClassRegistry
-from rootspace.continual.of_run import create_registry, open_registry, training_images
-from rootspace.train.run_folder import check_finished, read_classes, read_config, write_text
+from rootspace.continual.live import create_registry, open_registry
+from rootspace.train.run_folder import (
+    check_finished,
+    make_data,
+    read_classes,
+    read_config,
+    write_text,
+)
 
 from ._arguments import Parser
 
@@ -79,7 +86,7 @@ def _parser() -> Parser:
 
 def _open(folder: Path, command: str) -> ClassRegistry:
     """The registry of a run, made from what it was trained on where there is none."""
-    read_config(folder)
+    data = read_config(folder)["data"]
     classes, names = read_classes(folder)
     try:
         return open_registry(folder, classes, names)
@@ -87,11 +94,31 @@ def _open(folder: Path, command: str) -> ClassRegistry:
         check_finished(folder)
     with Console(stderr=True).status("Making the class registry"):
         try:
-            images = training_images(folder, names)
+            images = _training_images(folder, data, names)
         except (ValueError, OSError) as error:
             images = None
             print(f"Image counts begin at 0: {' '.join(str(error).split())}", file=sys.stderr)
-        return create_registry(folder, classes, names, images, command=command)
+        return create_registry(
+            folder, classes, names, images, command=command, source=str(data["name"])
+        )
+
+
+def _training_images(folder: Path, config: dict[str, Any], names: list[str]) -> list[int]:
+    """How many training images each class of a run has, by reading its data again.
+
+    Raises:
+        ValueError, OSError: the data are no longer there, or other ones.
+    """
+    data = make_data(config)
+    data.setup()
+    counts = torch.bincount(data.train_dataset.labels, minlength=data.num_classes).tolist()
+    number = dict(zip(data.class_names, counts, strict=True))
+    missing = [name for name in names if name not in number]
+    if missing:
+        raise ValueError(
+            f"The data of {folder} lack {len(missing)} of its classes, such as {missing[0]!r}."
+        )
+    return [number[name] for name in names]
 
 
 def _which(text: str, by_label: bool) -> int | str:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from rootspace._extras import require
-from rootspace.continual.of_run import LiveClasses
 from rootspace.train.run_folder import read_run
 from rootspace.train.scoring import image_batches
 
 from ._arguments import Parser, add_run, image_files
+from ._embedding import live_classes
 
 
 def run(arguments: list[str]) -> int:
@@ -31,7 +31,7 @@ def run(arguments: list[str]) -> int:
     if not options.out.parent.is_dir():
         raise ValueError(f"Argument '--out': the folder {options.out.parent} does not exist.")
     trained = read_run(options.run, options.device)
-    classes = LiveClasses(trained)
+    classes = live_classes(trained)
     files, parts, labels, cosines = image_files(options.paths), [], [], []
     for _, images in image_batches(trained, files):
         z = trained.embed(images)

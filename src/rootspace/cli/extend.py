@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from rootspace.continual import MemoryConfig
-from rootspace.continual.extension import base_config, extend
+from rootspace.continual.extend import base_config, extend
 from rootspace.train import StoppedByUser
 
 from ._arguments import Parser

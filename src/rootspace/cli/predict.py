@@ -10,11 +10,12 @@ import json
 import sys
 from pathlib import Path
 
-from rootspace.continual.of_run import LiveClasses, read_rejector
+from rootspace.continual.live import read_rejector
 from rootspace.train.run_folder import read_run
 from rootspace.train.scoring import image_batches
 
 from ._arguments import Parser, add_run, image_files
+from ._embedding import live_classes
 
 UNKNOWN = "unknown"
 
@@ -35,7 +36,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument("--format", choices=("text", "csv", "json"), default="text")
     options = parser.parse_args(arguments)
     trained = read_run(options.run, options.device)
-    classes = LiveClasses(trained)
+    classes = live_classes(trained)
     if not 1 <= options.top <= classes.num_active:
         raise ValueError(
             f"Argument '--top' must lie in [1, {classes.num_active}], not {options.top}."

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from rootspace.continual import Proposal, group_by_cosine, group_by_vector, propose
-from rootspace.continual.of_run import LiveClasses, class_map, read_rejector
+from rootspace.continual.live import read_rejector
 from rootspace.train.run_folder import read_run, write_json
 
 from ._arguments import Parser, add_run, image_files
-from ._embedding import embed_files
+from ._embedding import embed_files, live_classes
 
 FORMAT = 1
 """Version of the proposal."""
@@ -30,7 +30,7 @@ def run(arguments: list[str]) -> int:
     trained = read_run(options.run, options.device)
     rejector = read_rejector(options.run)
     files = image_files(options.paths)
-    classes, owned = LiveClasses(trained), class_map(trained)
+    classes, owned = live_classes(trained), trained.class_map
     z = embed_files(trained, files, "Embedding")
     prediction = classes.predict(z, min(rejector.score.width, classes.num_active))
     unknown = rejector.is_unknown(classes.scores(rejector.score, prediction, z))

@@ -1,25 +1,40 @@
 """A label set that lives: classes that come and change, and inputs that belong to none.
 
-What needs more than torch is imported by its module: `of_run` (the files of a run), `extension`
-(`rootspace extend`) and `replay` (its memory of images).
+`replay` (a memory of images) and `extend` (`rootspace extend`) need more than torch and are
+imported when they are asked for.
 """
 
-from ._detection import auroc as auroc
-from ._detection import fpr_at_tpr as fpr_at_tpr
-from ._exclude import predict_without as predict_without
-from ._groups import group_by_cosine as group_by_cosine
-from ._groups import group_by_vector as group_by_vector
-from ._herding import herding as herding
-from ._known_score import KINDS as KINDS
-from ._known_score import KnownScore as KnownScore
-from ._known_score import fit_score as fit_score
-from ._memory_config import MemoryConfig as MemoryConfig
-from ._proposals import Proposal as Proposal
-from ._proposals import propose as propose
-from ._records import Change as Change
-from ._records import ClassEntry as ClassEntry
-from ._records import StaleRegistryError as StaleRegistryError
-from ._registry import ClassRegistry as ClassRegistry
-from ._rejector import Rejector as Rejector
-from ._shares import shares as shares
-from ._temperature import fit_scale as fit_scale
+from typing import TYPE_CHECKING, Any
+
+from .discovery import Proposal as Proposal
+from .discovery import group_by_cosine as group_by_cosine
+from .discovery import group_by_vector as group_by_vector
+from .discovery import propose as propose
+from .live import LiveClasses as LiveClasses
+from .live import predict_without as predict_without
+from .open_set import KINDS as KINDS
+from .open_set import KnownScore as KnownScore
+from .open_set import Rejector as Rejector
+from .open_set import auroc as auroc
+from .open_set import fit_scale as fit_scale
+from .open_set import fit_score as fit_score
+from .open_set import fpr_at_tpr as fpr_at_tpr
+from .registry import Change as Change
+from .registry import ClassEntry as ClassEntry
+from .registry import ClassRegistry as ClassRegistry
+from .registry import StaleRegistryError as StaleRegistryError
+
+if TYPE_CHECKING:
+    from .replay import MemoryConfig as MemoryConfig
+    from .replay import herding as herding
+    from .replay import shares as shares
+
+OF_REPLAY = ("MemoryConfig", "herding", "shares")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in OF_REPLAY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import replay  # noqa: PLC0415 - needs the extra `data`
+
+    return getattr(replay, name)

@@ -12,23 +12,54 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from rootspace.data import JoinedImages, LabelledImages, StoredImages, store_images
 
-from ._herding import herding
-from ._memory_config import MemoryConfig
-from ._shares import shares
+Policy: TypeAlias = Literal["balanced", "herding", "reservoir"]
 
 TOGETHER = 256
 """Images that are embedded or written together."""
 
 Embed = Callable[[Tensor], Tensor]
 """From uint8 images `[B, C, H, W]` to embeddings `[B, dim]`."""
+
+
+@dataclass
+class MemoryConfig:
+    """The replay memory: images of old classes that training on new ones repeats.
+
+    Attributes:
+        size: most images in all, 0 for none.
+        policy: which images stay. `balanced`: equally many of each class, drawn at random.
+            `herding`: equally many of each class, those whose mean embedding is nearest to that of
+            the class (iCaRL, arXiv 1611.07725), which embeds every image of the classes that come
+            in. `reservoir`: a uniform sample of all images that came, so large classes keep more.
+        share: least share of its images among those of an epoch, in [0, 1): where they are fewer
+            they are repeated. 0 for each once.
+    """
+
+    size: int = 2000
+    policy: Policy = "balanced"
+    share: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.size < 0:
+            raise ValueError(f"Argument 'memory.size' must be at least 0, not {self.size}.")
+        if self.policy not in get_args(Policy):
+            raise ValueError(
+                f"Argument 'memory.policy' must be one of {', '.join(get_args(Policy))}, not "
+                f"{self.policy!r}."
+            )
+        if not 0 <= self.share < 1:
+            raise ValueError(f"Argument 'memory.share' must lie in [0, 1), not {self.share}.")
 
 
 def remember(
@@ -99,6 +130,87 @@ def link_or_copy(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+def shares(counts: np.ndarray, size: int, priority: np.ndarray) -> np.ndarray:
+    """Equally many of each class, as far as there are so many, `size` in all if there are.
+
+    What classes with few images leave goes to the others. Where `size` does not divide evenly, one
+    more goes to the classes of smallest priority; where it is below the number of classes, the
+    others have none.
+
+    Time O(C log C).
+
+    Args:
+        counts: `[C]` int64, images of each class.
+        size: images in all.
+        priority: `[C]` float64.
+
+    Returns:
+        `[C]` int64, at most `counts`.
+
+    Example:
+        >>> shares(np.array([5, 1, 5]), 8, np.array([0.2, 0.1, 0.3]))
+        array([4, 1, 3])
+    """
+    ascending = np.sort(counts)
+    remaining = len(counts) - np.arange(len(counts))
+    # filled[i]: images in all if every class has as many as the class with the i-th fewest.
+    filled = np.concatenate([[0], np.cumsum(np.diff(ascending, prepend=0) * remaining)])
+    if size >= filled[-1]:
+        return counts.astype(np.int64)
+    place = int(np.searchsorted(filled, size, side="right")) - 1
+    below = int(ascending[place - 1]) if place else 0
+    level, rest = divmod(size - int(filled[place]), int(remaining[place]))
+    level += below
+    result = np.minimum(counts, level).astype(np.int64)
+    more = np.flatnonzero(counts > level)
+    result[more[np.argsort(priority[more], kind="stable")[:rest]]] += 1
+    return result
+
+
+def herding(embeddings: Tensor, number: int) -> Tensor:
+    """A greedy choice whose every beginning is as good a choice (iCaRL, arXiv 1611.07725, Alg. 4).
+
+    The k-th image is the one that brings the mean of the first k unit embeddings nearest to the
+    mean mu of all: the smallest |k mu - (sum of those before) - phi(x)|. None is taken twice, and
+    of equally good ones the first is. So a memory that must shrink drops the last ones.
+
+    Time O(number * N * dim), in float64; memory O(N * dim).
+
+    Args:
+        embeddings: `[N, dim]` of the images of one class, of any length.
+        number: how many to choose, at most N.
+
+    Returns:
+        `[number]` int64 rows, the best first.
+
+    Raises:
+        ValueError: fewer embeddings than `number`.
+
+    Example:
+        >>> z = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6], [0.6, 0.8]])
+        >>> herding(z, 3)
+        tensor([2, 3, 0])
+    """
+    if not 0 <= number <= len(embeddings):
+        raise ValueError(
+            f"Argument 'number' must lie in [0, {len(embeddings)}], the number of embeddings, not "
+            f"{number}."
+        )
+    unit = normalize(embeddings.detach().double(), dim=-1)
+    mean, half_squares = unit.mean(dim=0), unit.square().sum(dim=-1) / 2
+    rest = torch.zeros_like(mean)
+    free = torch.zeros(len(unit), dtype=torch.float64, device=unit.device)
+    chosen = []
+    for _ in range(number):
+        rest = rest + mean
+        # |rest - phi|^2 is smallest where this is largest; -inf where an image is taken.
+        best = int((unit @ rest - half_squares + free).argmax())
+        chosen.append(best)
+        free[best] = -torch.inf
+        rest = rest - unit[best]
+    return torch.tensor(chosen, dtype=torch.int64)
 
 
 def ranks(labels: np.ndarray, values: np.ndarray) -> np.ndarray:

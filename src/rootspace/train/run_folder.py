@@ -166,6 +166,11 @@ class TrainedRun:
     in_channels: int
     image_size: int
 
+    @property
+    def class_map(self) -> ClassMap | None:
+        """The class map, None for a learned head."""
+        return self.objective.classes if isinstance(self.objective, VectorObjective) else None
+
     @torch.no_grad()
     def embed(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 images `[B, C, H, W]` -> `[B, dim]`, on the device of the network."""

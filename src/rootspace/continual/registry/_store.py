@@ -1,14 +1,125 @@
-"""A SQLite file with transactions that begin and end where the library says so."""
+"""What a class registry holds, and its SQLite file with transactions that the library ends."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ._schema import SCHEMA
+import numpy as np
+
+SCHEMA = 1
+"""Version of the tables, kept in `PRAGMA user_version`."""
+
+# What must never be wrong is said to the database itself, so that no other program can break it:
+# one table holds names and aliases, since neither may equal the other, and triggers keep vectors,
+# classes and history as they are.
+TABLES = (
+    """
+    CREATE TABLE changes (
+        generation INTEGER PRIMARY KEY,
+        at TEXT NOT NULL,
+        action TEXT NOT NULL,
+        label INTEGER,
+        detail TEXT NOT NULL,
+        command TEXT NOT NULL,
+        source TEXT NOT NULL
+    )
+    """,
+    "CREATE INDEX history ON changes (label) WHERE label IS NOT NULL",
+    """
+    CREATE TABLE classes (
+        label INTEGER PRIMARY KEY,
+        vector UNIQUE,
+        images INTEGER NOT NULL CHECK (typeof(images) = 'integer' AND images >= 0),
+        retired INTEGER NOT NULL CHECK (retired IN (0, 1)),
+        added INTEGER NOT NULL REFERENCES changes
+    )
+    """,
+    "CREATE INDEX retired ON classes (label) WHERE retired = 1",
+    """
+    CREATE TABLE names (
+        name TEXT PRIMARY KEY,
+        label INTEGER NOT NULL REFERENCES classes,
+        alias INTEGER NOT NULL CHECK (alias IN (0, 1))
+    ) WITHOUT ROWID
+    """,
+    "CREATE UNIQUE INDEX name_of ON names (label) WHERE alias = 0",
+    "CREATE INDEX aliases_of ON names (label) WHERE alias = 1",
+    "CREATE TABLE about (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
+    """
+    CREATE TRIGGER vectors_stay BEFORE UPDATE OF label, vector, added ON classes
+    BEGIN SELECT RAISE(ABORT, 'a class keeps its label and vector'); END
+    """,
+    """
+    CREATE TRIGGER classes_stay BEFORE DELETE ON classes
+    BEGIN SELECT RAISE(ABORT, 'a class is retired, never deleted'); END
+    """,
+    """
+    CREATE TRIGGER history_stays BEFORE UPDATE ON changes
+    BEGIN SELECT RAISE(ABORT, 'history is not rewritten'); END
+    """,
+    """
+    CREATE TRIGGER history_is_kept BEFORE DELETE ON changes
+    BEGIN SELECT RAISE(ABORT, 'history is not deleted'); END
+    """,
+    f"PRAGMA user_version = {SCHEMA}",
+)
+
+
+class StaleRegistryError(ValueError):
+    """The registry has changed since the writer read it: read again and decide again."""
+
+
+@dataclass(frozen=True)
+class ClassEntry:
+    """A class, as the registry has it.
+
+    Attributes:
+        label: its number, for good.
+        name: that predictions print.
+        aliases: other names, sorted.
+        vector: number of its vector in the system; its packed code (bytes) where the system is too
+            large to be numbered; None for a learned head. For good.
+        images: pictures of it that were trained on, so far.
+        retired: whether predictions leave it out.
+        added: generation of the registry that added it.
+    """
+
+    label: int
+    name: str
+    aliases: tuple[str, ...]
+    vector: int | bytes | None
+    images: int
+    retired: bool
+    added: int
+
+
+@dataclass(frozen=True)
+class Change:
+    """One step in the history of a registry.
+
+    Attributes:
+        generation: 1, 2, ... in order; the registry's own is that of its last change.
+        at: time in UTC, ISO 8601 to the second.
+        action: "create", "add", "rename", "alias", "remove alias", "retire", "restore" or "count".
+        label: of the class it is about; None for "create", "add" and "count".
+        detail: names or numbers, to read.
+        command: that made it, "" if not told.
+        source: data or reason behind it, "" if not told.
+    """
+
+    generation: int
+    at: str
+    action: str
+    label: int | None
+    detail: str
+    command: str
+    source: str
+
 
 CACHE = 64 * 1024
 """KiB of pages held in memory: indices of a million names fit, else inserts read pages again."""
@@ -153,3 +264,39 @@ def translated(path: Path, timeout: float) -> Iterator[None]:
         ):
             raise OSError(f"{path} cannot be used: {error}.") from error
         raise
+
+
+def check_name(name: object, argument: str) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"Argument '{argument}' must be text, not {type(name).__name__}.")
+    if not name or "\0" in name:
+        raise ValueError(f"Argument '{argument}' must be text without NUL, not {name!r}.")
+    return check_text(name, argument)
+
+
+def check_text(name: str, argument: str = "which") -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"Argument '{argument}' must be valid Unicode, not {name!r}.") from error
+    return name
+
+
+def check_whole(number: object, argument: str) -> int:
+    if isinstance(number, bool) or not isinstance(number, int | np.integer):
+        kind = type(number).__name__
+        raise TypeError(f"Argument '{argument}' must be an integer, not {number!r} ({kind}).")
+    return int(number)
+
+
+def check_count(number: object, argument: str) -> int:
+    count = check_whole(number, argument)
+    if not 0 <= count < 2**63:
+        raise ValueError(f"Argument '{argument}' must hold counts in [0, 2**63), not {count}.")
+    return count
+
+
+def check_vector(vector: object) -> int | bytes | None:
+    if vector is None or isinstance(vector, bytes):
+        return vector
+    return check_count(vector, "vectors")

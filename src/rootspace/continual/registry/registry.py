@@ -12,10 +12,18 @@ from pathlib import Path
 
 import numpy as np
 
-from ._records import Change, ClassEntry, StaleRegistryError
-from ._schema import TABLES
-from ._store import Store
-from ._values import check_count, check_name, check_text, check_vector, check_whole
+from ._store import (
+    TABLES,
+    Change,
+    ClassEntry,
+    StaleRegistryError,
+    Store,
+    check_count,
+    check_name,
+    check_text,
+    check_vector,
+    check_whole,
+)
 
 PAGE = 4096
 """Classes read together."""
@@ -94,7 +102,7 @@ class ClassRegistry:
             names: one for each class, all different.
             vectors: of each class, as `ClassMap.vector_ids` gives them; None for a learned head.
             images: of each class that were trained on; zeros if None.
-            system: `repr` of the vector system, to recognise it by.
+            system: `repr` of the vector system, to recognize it by.
             command: that makes it, for the history.
             source: data that the classes are from, for the history.
             timeout: seconds to wait for other processes.

@@ -15,7 +15,7 @@ from commands import error, output
 from rootspace.classes import ClassMap
 from rootspace.cli import main
 from rootspace.continual import ClassRegistry
-from rootspace.continual.of_run import REGISTRY, class_map, create_registry, open_registry
+from rootspace.continual.live import REGISTRY, create_registry, open_registry
 from rootspace.systems import Orbit
 from rootspace.train import read_run
 
@@ -32,7 +32,7 @@ def test_made_from_a_run(kind: str, request: pytest.FixtureRequest, capsys):
     folder = folder / "baselines/normalized_softmax" if baseline else folder
     assert "40 classes" not in output(capsys, "classes", folder, "list")  # on stderr
     trained = read_run(folder)
-    classes = class_map(trained)
+    classes = trained.class_map
     with ClassRegistry(folder / REGISTRY) as registry:
         entries = list(registry.entries())
         assert [entry.name for entry in entries] == trained.names
@@ -143,7 +143,7 @@ def test_counts_begin_at_zero_without_the_data(formula_run: Path, capsys):
 
 def test_a_registry_catches_up_with_its_class_map(formula_run: Path):
     trained = read_run(formula_run)
-    classes = class_map(trained)
+    classes = trained.class_map
     assert classes is not None
     first = ClassMap(classes.system, 30, classes.order, classes.seed)  # type: ignore[arg-type]
     create_registry(formula_run, first, trained.names[:30]).close()
@@ -172,7 +172,7 @@ def test_a_registry_of_another_run(formula_run: Path, code_run: Path, capsys):
     assert "copied from another run" in message and "RootA(6)" in message
     (formula_run / REGISTRY).unlink()
     trained = read_run(formula_run)
-    classes = class_map(trained)
+    classes = trained.class_map
     assert classes is not None
     other = ClassMap(classes.system, 40, seed=classes.seed + 1)
     create_registry(formula_run, other, trained.names).close()

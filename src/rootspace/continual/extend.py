@@ -51,9 +51,8 @@ from rootspace.train.run import (
     train_parts,
 )
 
-from ._memory_config import MemoryConfig
-from .of_run import REGISTRY, carry_registry, is_registry, known_labels
-from .replay import carry, link_or_copy, remember
+from .live import REGISTRY, carry_registry, is_registry, known_labels
+from .replay import MemoryConfig, carry, link_or_copy, remember
 
 FIXED = ("model", "classes")
 """Sections of a config that an extension takes over as they are."""
