@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rootspace.systems import Circle, Hyperplane, Orbit, Ordered, RootA, Table, Union
-from rootspace.systems import _orbit as orbit_module
+from rootspace.systems import orbit as orbit_module
 
 
 def softmax_share(system, scale: float) -> float:
@@ -187,7 +187,7 @@ class TestTable:
     def test_chunks_do_not_change_the_result(self) -> None:
         table, z = Table(torch.randn(301, 5)), torch.randn(40, 5)
         whole = table.nearest(z, 9), table.log_partition(z, 5.0)
-        with mock.patch("rootspace.systems._scan.CHUNK", 40 * 13):
+        with mock.patch("rootspace.systems.enumerated.CHUNK", 40 * 13):
             parts = table.nearest(z, 9), table.log_partition(z, 5.0)
         assert torch.equal(whole[0].index, parts[0].index)
         assert torch.allclose(whole[1], parts[1])

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from ._orbit import Orbit
-from ._scan import Enumerated
+from .enumerated import Enumerated
+from .orbit import Orbit
 
 HALF_SPIN = 128
 """Roots whose coordinates are all +-1/2."""

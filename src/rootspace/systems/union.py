@@ -11,12 +11,12 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from ._base import MAX_INDEX, VectorSystem
-from ._log_sums import log_sums
-from ._orbit import Orbit, find_ends
-from ._ordered import Ordered
-from ._table import Table
+from ._partition import log_sums
 from ._tree import best_first
+from .base import MAX_INDEX, VectorSystem
+from .orbit import Orbit, find_ends
+from .ordered import Ordered
+from .table import Table
 
 
 class Union(VectorSystem):

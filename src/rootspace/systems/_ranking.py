@@ -12,7 +12,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ._base import MAX_INDEX, constant_while_compiling
+from .base import MAX_INDEX, constant_while_compiling
 
 
 def binomials(n: int, m: int) -> Tensor:

@@ -12,15 +12,15 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ._base import VectorSystem
-from ._combinatorics import rank_subset, skip_positions, unrank_subset, without_positions
 from ._cumulative import WIDEST, log_cumulative_sum
 from ._ends import Ends
 from ._levels import check_values, snap
-from ._log_sums import log_pair_sum, log_sums
-from ._patterns import best_placements
+from ._partition import log_pair_sum, log_sums
+from ._ranking import rank_subset, skip_positions, unrank_subset, without_positions
 from ._sequential import log_sequential_sum
+from ._topk import best_placements
 from ._tree import NEVER, best_first, log_tree_sum
+from .base import VectorSystem
 
 FEW = 8
 """Up to this many largest coordinates are found one by one, more of them by sorting."""

@@ -11,11 +11,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ._base import VectorSystem
-from ._hyperplane import Hyperplane
-from ._orbit import Orbit
-from ._ordered import Ordered
-from ._union import Union
+from .base import VectorSystem
+from .hyperplane import Hyperplane
+from .orbit import Orbit
+from .ordered import Ordered
+from .union import Union
 
 
 class RootA(VectorSystem):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ._codes import SignedKHot
-from ._orbit import Orbit
-from ._union import Union
+from .codes import SignedKHot
+from .orbit import Orbit
+from .union import Union
 
 
 class RootD(SignedKHot):

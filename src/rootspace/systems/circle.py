@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from ._base import VectorSystem
 from ._tree import best_first
+from .base import VectorSystem
 
 MOST = 20
 """With more doublings float64 could not tell the cosines of neighbours apart."""

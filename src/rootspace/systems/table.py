@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ._scan import Enumerated
+from .enumerated import Enumerated
 
 
 class Table(Enumerated):

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ._orbit import Orbit
 from ._root_e8 import even_signs
-from ._scan import Enumerated
 from ._tree import best_first
+from .enumerated import Enumerated
+from .orbit import Orbit
 
 CIRCULANT = "11011100010"
 """First row of the circulant part of the generator matrix, (I | B) with a border of ones on B."""

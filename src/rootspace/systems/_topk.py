@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._base import constant_while_compiling
+from .base import constant_while_compiling
 
 Groups = tuple[tuple[float, int], ...]
 """The values of an orbit and how often each is placed."""
