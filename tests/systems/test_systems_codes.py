@@ -18,8 +18,8 @@ from rootspace.systems import (
     RootE8,
     Simplex,
     Table,
-    _leech,
-    _linear_code,
+    binary_codes,
+    leech,
     system_from,
 )
 from rootspace.systems.binary_codes import generator_polynomial
@@ -208,8 +208,8 @@ class TestScan:
 
     @pytest.mark.parametrize("system", [Leech(), BCH(4, 5)], ids=repr)
     def test_what_was_kept_in_inference_mode_does_for_training(self, system) -> None:
-        _leech._KEPT.clear()
-        _linear_code._KEPT.clear()
+        leech._KEPT.clear()
+        binary_codes._KEPT.clear()
         with torch.inference_mode():
             system.log_partition(torch.randn(2, system.dim), 3.0)
         z = torch.randn(2, system.dim, requires_grad=True)

@@ -209,10 +209,3 @@ class TestUnion:
         parts = [Orbit(4, {1: 1}), Orbit(4, {-1: 1}), Orbit(4, {1: 2})]
         assert Union([Union(parts[:2]), parts[2]]) == Union(parts)
         assert Union(parts).parts == tuple(parts)
-
-    def test_part_of(self) -> None:
-        system = Union([Orbit(4, {1: 1}), Orbit(4, {1: 2})])
-        assert system.part_of(3) == Orbit(4, {1: 1})
-        assert system.part_of(4) == Orbit(4, {1: 2})
-        with pytest.raises(IndexError, match=r"lie in \[0, 10\), not 10"):
-            system.part_of(10)

@@ -7,13 +7,8 @@ only.
 """
 
 from ._parse import parse_expression
-from ._root_e8 import RootE8 as RootE8
-from ._roots_small import Hypercube as Hypercube
-from ._roots_small import Orthoplex as Orthoplex
-from ._roots_small import RootB as RootB
-from ._roots_small import RootD as RootD
 from .base import MAX_INDEX as MAX_INDEX
-from .base import Neighbours as Neighbours
+from .base import Neighbors as Neighbors
 from .base import VectorSystem as VectorSystem
 from .base import check_range as check_range
 from .base import directed_rows as directed_rows
@@ -30,7 +25,12 @@ from .hyperplane import Hyperplane as Hyperplane
 from .leech import Leech as Leech
 from .orbit import Orbit as Orbit
 from .ordered import Ordered as Ordered
+from .roots import Hypercube as Hypercube
+from .roots import Orthoplex as Orthoplex
 from .roots import RootA as RootA
+from .roots import RootB as RootB
+from .roots import RootD as RootD
+from .roots import RootE8 as RootE8
 from .simplex import Simplex as Simplex
 from .sphere import Sphere as Sphere
 from .table import Table as Table

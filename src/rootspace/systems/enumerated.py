@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ._tree import best_first
+from ._topk import best_first
 from .base import VectorSystem
 
 CHUNK = 2**23

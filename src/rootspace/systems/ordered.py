@@ -8,9 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ._levels import check_values, snap
-from ._ranking import binomials, rank_subset, unrank_subset
-from ._tree import NEVER, best_tree_sums, log_tree_sum
+from ._partition import NEVER, best_tree_sums, log_tree_sum
+from ._ranking import binomials, check_values, rank_subset, snap, unrank_subset
 from .base import MAX_INDEX, VectorSystem
 
 

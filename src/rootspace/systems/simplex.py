@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ._tree import best_first
+from ._topk import best_first
 from .base import VectorSystem
 from .hyperplane import drop, lift
 
