@@ -139,10 +139,10 @@ def test_methods_in_order_of_their_cosine(system: VectorSystem, num_classes: int
     assert cosine["auction"] > cosine["greedy"] - 1e-3
 
 
-def test_auction_lists_a_bounded_number_of_neighbours(monkeypatch: pytest.MonkeyPatch):
+def test_auction_lists_a_bounded_number_of_neighbors(monkeypatch: pytest.MonkeyPatch):
     """What the lists and the bids leave over takes the nearest free vectors."""
     system, means = RootD(12), torch.randn(1, 12).expand(264, 12)
-    monkeypatch.setattr(_matching, "NEIGHBOURS", 2)
+    monkeypatch.setattr(_matching, "NEIGHBORS", 2)
     assert assign(system, means, method="auction").collisions == 263
     monkeypatch.setattr(_matching, "ROUNDS", 1)
     assert assign(system, torch.randn(264, 12), method="auction").classes.num_classes == 264

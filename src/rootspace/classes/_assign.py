@@ -73,12 +73,12 @@ def assign(
 
     Args:
         system: of any size that holds the classes.
-        means: `[C, dim]` centred class means of any length.
+        means: `[C, dim]` centered class means of any length.
         names: one for each class, or None.
         method: `exact` has the largest mean cosine (Hungarian method, needs SciPy; O(C * size)
-            memory). `auction` stays within 0.001 of it where neighbours suffice, in O(C) memory,
+            memory). `auction` stays within 0.001 of it where neighbors suffice, in O(C) memory,
             for any system that can be numbered. `greedy` gives a vector to the nearest class whose
-            nearest vector it is, and the other classes the best free ones among their neighbours,
+            nearest vector it is, and the other classes the best free ones among their neighbors,
             or, in a system too large to be numbered, what small disturbances of their means lead
             to. `auto` takes the first of these that can be.
         min_angle: degrees. Classes whose vector is nearer than that to another's are moved by

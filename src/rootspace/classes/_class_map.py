@@ -32,7 +32,7 @@ FORMAT = 1
 """Version of the file that `ClassMap.save` writes."""
 
 LONGEST_WALK = 256
-"""How many neighbours a search for an assigned vector looks at, at most."""
+"""How many neighbors a search for an assigned vector looks at, at most."""
 
 FEW_COORDINATES = 32
 """Vectors with fewer than dim / 32 non-zero coordinates are scored through these."""
@@ -271,7 +271,7 @@ class ClassMap:
         """The k nearest class vectors, exact: eq. (12).
 
         Where every vector of the system has a class this is its closed-form `nearest`. Else the
-        neighbours are walked from the best until k of them have a class, or, where too few have
+        neighbors are walked from the best until k of them have a class, or, where too few have
         one for that to pay, all class vectors are scored in chunks; the result is the same. An
         embedding near its class vector, as training makes them, needs no walk. Vectors stored by
         their levels are searched in int8, with one byte a coordinate, made at the first call.
@@ -313,14 +313,14 @@ class ClassMap:
     def _predict(self, z: Tensor, norm: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """`[N, dim]` -> cosines and labels `[N, k]`."""
         whole = self._codes is None and self.num_classes == self.capacity
-        # A system that looks at all its vectors has no cheap neighbours, a compiled graph no walk.
+        # A system that looks at all its vectors has no cheap neighbors, a compiled graph no walk.
         no_walk = isinstance(self.system, Enumerated) or torch.compiler.is_compiling()
         if isinstance(self._codes, LevelCodes) or (no_walk and not whole):
             return self._search(z / norm[:, None], k)
         if whole:
-            return self._neighbours(z, k)
+            return self._neighbors(z, k)
         width = k
-        cosine, label = self._neighbours(z, k)
+        cosine, label = self._neighbors(z, k)
         open_rows = (label < 0).any(dim=-1).nonzero()[:, 0]
         while len(open_rows):
             width = self._next_width(width, k)
@@ -328,8 +328,8 @@ class ClassMap:
                 unit = z[open_rows] / norm[open_rows, None]
                 cosine[open_rows], label[open_rows] = self._search(unit, k)
                 break
-            scores, classes = self._neighbours(z[open_rows], width)
-            # Assigned neighbours first, in their order.
+            scores, classes = self._neighbors(z[open_rows], width)
+            # Assigned neighbors first, in their order.
             found = classes >= 0
             first = (~found).to(torch.uint8).sort(dim=-1, stable=True).indices[:, :k]
             cosine[open_rows], label[open_rows] = (
@@ -339,15 +339,15 @@ class ClassMap:
             open_rows = open_rows[found.sum(-1) < k]
         return cosine, label
 
-    def _neighbours(self, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    def _neighbors(self, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Cosines of the k nearest vectors of the system, and their classes, -1 for none."""
         nearest = self.system.nearest(z, k)
         return nearest.cosine, self.labels(nearest.index)
 
     def _next_width(self, width: int, k: int) -> int:
-        """How many neighbours to look at for k assigned ones after `width` did not do; 0: none.
+        """How many neighbors to look at for k assigned ones after `width` did not do; 0: none.
 
-        An embedding's search among all class vectors costs as much as some thousand neighbours, so
+        An embedding's search among all class vectors costs as much as some thousand neighbors, so
         the walk goes on while it is likely to end.
         """
         likely = math.ceil(2 * k * self.capacity / self.num_classes)

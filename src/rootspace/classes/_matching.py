@@ -21,16 +21,16 @@ from ._codes import encode, keys
 Method = Literal["auto", "exact", "auction", "greedy"]
 
 CHUNK = 8192
-"""Means quantised together."""
+"""Means quantized together."""
 
 EXACT = 2**22
 """Cosines of all classes with all vectors up to which the exact method takes about a second."""
 
 LISTED = 2**24
-"""Neighbours that an auction lists for all classes together, to bound its memory."""
+"""Neighbors that an auction lists for all classes together, to bound its memory."""
 
-NEIGHBOURS, ROOMY = 64, 16
-"""Neighbours that it lists for a class, and in a system with 16 or more vectors a class."""
+NEIGHBORS, ROOMY = 64, 16
+"""Neighbors that it lists for a class, and in a system with 16 or more vectors a class."""
 
 BID = 1e-3
 """Least bid, and how far the mean cosine of an auction can stay below the best."""
@@ -134,11 +134,11 @@ def _auction(system: VectorSystem, means: Tensor, used: np.ndarray) -> Tensor:
     """Bertsekas' auction among the nearest vectors of each class; all classes bid at once.
 
     A class bids for the vector with the best cosine minus price, as much as it is better than the
-    second best. What is not among its neighbours is no better than the last of them; a class that
+    second best. What is not among its neighbors is no better than the last of them; a class that
     finds nothing better for its price leaves, and takes the nearest vector that is free in the end.
     (D. P. Bertsekas, Annals of Operations Research 14, 1988.)
     """
-    wanted = ROOMY if system.size >= ROOMY * len(means) else NEIGHBOURS
+    wanted = ROOMY if system.size >= ROOMY * len(means) else NEIGHBORS
     k = min(system.size, wanted, max(ROOMY, LISTED // len(means)))
     near = [system.nearest(part, k) for part in means.split(max(1, 2**20 // k))]
     cosine = torch.cat([part.cosine for part in near]).float()
@@ -172,7 +172,7 @@ def _auction(system: VectorSystem, means: Tensor, used: np.ndarray) -> Tensor:
     codes = torch.from_numpy(listed)[held]
     rest = (~settled).nonzero()[:, 0].numpy()
     used = np.concatenate([used, codes[settled].numpy()])
-    _settle_by_neighbours(system, means, codes, rest, used)
+    _settle_by_neighbors(system, means, codes, rest, used)
     return codes
 
 
@@ -186,7 +186,7 @@ def _greedy(system: VectorSystem, means: Tensor, used: np.ndarray) -> Choice:
     order = np.argsort(-cosine, kind="stable")
     rest = order[~keep[order]]
     used = np.concatenate([used, key[keep]])
-    settle = _settle_by_neighbours if codes.ndim == 1 else _settle_by_disturbance
+    settle = _settle_by_neighbors if codes.ndim == 1 else _settle_by_disturbance
     settle(system, means, codes, rest, used)
     return Choice(codes, collisions, "greedy")
 
@@ -212,7 +212,7 @@ def _winners(wanted: np.ndarray, offer: np.ndarray) -> np.ndarray:
     return won
 
 
-def _settle_by_neighbours(
+def _settle_by_neighbors(
     system: VectorSystem, means: Tensor, codes: Tensor, rest: np.ndarray, used: np.ndarray
 ) -> None:
     """Give the classes `rest` the nearest free vectors, in blocks in their order; fills `codes`."""

@@ -26,7 +26,7 @@ ROWS = 2**12
 class RefinedMeans(ClassMeans):
     """Class means that keep the embeddings, to move a class's direction by what it is taken for.
 
-    The mean of a class says nothing of its neighbours. `refined` takes the means for the weights of
+    The mean of a class says nothing of its neighbors. `refined` takes the means for the weights of
     a softmax over similar classes and follows its gradient for some rounds: a direction moves
     towards images of its class that are mistaken, and away from those of others that are taken for
     it. The network stays as it is, and directions stay near the means, so that a vector system is

@@ -1,4 +1,4 @@
-"""Explicit vectors: class means, codes, optimised points. The slow twin of every other system."""
+"""Explicit vectors: class means, codes, optimized points. The slow twin of every other system."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ._scan import Enumerated
+from .enumerated import Enumerated
 
 
 class Table(Enumerated):
@@ -18,7 +18,7 @@ class Table(Enumerated):
     `nearest` and `log_partition`.
 
     Args:
-        vectors: `[size, dim]`, none of them zero and no two of one direction; normalised here.
+        vectors: `[size, dim]`, none of them zero and no two of one direction; normalized here.
 
     Raises:
         ValueError: wrong shape, a zero, NaN or infinite row, or two equal rows.
@@ -39,7 +39,9 @@ class Table(Enumerated):
             raise ValueError(f"Argument 'vectors' must be finite and not zero; row {row} is not.")
         # Unit vectors stay as they are, bit for bit, so that a saved table is itself again.
         unit = (norm - 1).abs() < 4 * torch.finfo(dtype).eps
-        self._table = (table / torch.where(unit, 1, norm)).to(dtype)
+        rows = (table / torch.where(unit, 1, norm)).to(dtype)
+        with torch.inference_mode(False):  # what is kept must do for training as well
+            self._table = rows.clone() if rows.is_inference() else rows
         self._copies = {self._table.device: self._table}
         self._digest = hashlib.sha256(self._table.numpy().tobytes()).hexdigest()[:16]
         directions = (table / norm).float() + 0.0  # no negative zeros
@@ -64,7 +66,8 @@ class Table(Enumerated):
 
     def _rows_like(self, z: Tensor) -> Tensor:
         if z.device not in self._copies:
-            self._copies[z.device] = self._table.to(z.device)
+            with torch.inference_mode(False):  # what is kept must do for training as well
+                self._copies[z.device] = self._table.to(z.device)
         return self._copies[z.device]
 
     def _vectors(self, index: Tensor, dtype: torch.dtype) -> Tensor:
