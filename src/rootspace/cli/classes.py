@@ -17,12 +17,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from rootspace._text_table import text_table
+from rootspace._files import write_text
+from rootspace._terminal import bar, say, table
 from rootspace.continual import ClassEntry, ClassRegistry
 from rootspace.continual.of_run import create_registry, open_registry, training_images
-from rootspace.train.run_folder import check_finished, read_classes, read_config, write_text
+from rootspace.train.run_folder import check_finished, read_classes, read_config
 
 from ._arguments import Parser
 
@@ -85,12 +84,12 @@ def _open(folder: Path, command: str) -> ClassRegistry:
         return open_registry(folder, classes, names)
     except FileNotFoundError:
         check_finished(folder)
-    with Console(stderr=True).status("Making the class registry"):
+    with bar("Making the class registry"):
         try:
             images = training_images(folder, names)
         except (ValueError, OSError) as error:
             images = None
-            print(f"Image counts begin at 0: {' '.join(str(error).split())}", file=sys.stderr)
+            say(f"Image counts begin at 0: {' '.join(str(error).split())}")
         return create_registry(folder, classes, names, images, command=command)
 
 
@@ -131,7 +130,7 @@ def _list(registry: ClassRegistry, options: argparse.Namespace, _: str) -> None:
         ]
         for e in entries
     ]
-    print(text_table(["label", "name", "aliases", "images", "state"], rows))
+    print(table(["label", "name", "aliases", "images", "state"], rows))
     print(
         f"{len(rows)} of {number:,} classes, {len(retired):,} retired; generation {generation}",
         file=sys.stderr,

@@ -12,6 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from rootspace._files import write_json
+
 from ._detection import checked_scores
 from ._known_score import KnownScore
 
@@ -138,13 +140,7 @@ class Rejector:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as JSON, all or nothing."""
-        path = Path(path)
-        temporary = path.with_name(path.name + ".tmp")
-        content = {"format": FORMAT, **asdict(self)}
-        temporary.write_text(
-            json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
-        )
-        os.replace(temporary, path)
+        write_json(Path(path), {"format": FORMAT, **asdict(self)})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Rejector:

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rootspace._files import appearing
 from rootspace.data import JoinedImages, LabelledImages, StoredImages, store_images
 
 from ._herding import herding
@@ -85,12 +86,9 @@ def remember(
 
 def carry(folder: Path, memory: StoredImages) -> None:
     """The same memory in another folder: hard links, or copies where the file system has none."""
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed here
-    temporary.mkdir(parents=True)
-    for path in memory.folder.iterdir():
-        link_or_copy(path, temporary / path.name)
-    os.replace(temporary, folder)
+    with appearing(folder) as temporary:
+        for path in memory.folder.iterdir():
+            link_or_copy(path, temporary / path.name)
 
 
 def link_or_copy(source: Path, target: Path) -> None:

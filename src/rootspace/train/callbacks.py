@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import signal
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rootspace._files import replacing
+from rootspace._terminal import Bar, bar, say
 
 from .module import LSCModule
 from .objectives import WarmupObjective
@@ -114,10 +115,11 @@ class Checkpoints(Checkpoint):
 
     def _save(self, trainer: L.Trainer, name: str) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / (name + ".tmp")
-        trainer.save_checkpoint(temporary)
         if trainer.is_global_zero:
-            os.replace(temporary, self.folder / name)
+            with replacing(self.folder / name) as temporary:
+                trainer.save_checkpoint(temporary)
+        else:  # it takes part in the gathering of the state and writes nothing
+            trainer.save_checkpoint(self.folder / name)
         self._saved_at = time.monotonic()
 
 
@@ -184,48 +186,34 @@ class History(L.Callback):
             logger.log_metrics(numbers, step=row["step"])
 
     def _write(self) -> None:
-        temporary = self.path.with_name(self.path.name + ".tmp")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
+        with (
+            replacing(self.path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, fieldnames=list(self.rows[-1]))
             writer.writeheader()
             writer.writerows(self.rows)
-        os.replace(temporary, self.path)
 
 
 class Display(L.Callback):
     """A progress bar within the epoch on a terminal, and a line for each epoch everywhere.
 
     Args:
-        console: where to print.
         history: whose rows to print.
         title: of the run.
     """
 
-    def __init__(self, console: Console, history: History, title: str) -> None:
-        self.console = console
+    def __init__(self, history: History, title: str) -> None:
         self.history = history
         self.title = title
-        self._progress: Progress | None = None
+        self._shown = ExitStack()
+        self._bar = Bar()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not (trainer.is_global_zero and self.console.is_terminal):
-            return
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("loss {task.fields[loss]:.4f}  accuracy {task.fields[accuracy]:.1%}"),
-            console=self.console,
-            transient=True,
-        )
-        self._task = self._progress.add_task(
-            f"{self.title}, epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
-            total=int(trainer.num_training_batches),
-            loss=float("nan"),
-            accuracy=0.0,
-        )
-        self._progress.start()
+        if trainer.is_global_zero:
+            title = f"{self.title}, epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+            shown = bar(title, int(trainer.num_training_batches))
+            self._bar = self._shown.enter_context(shown)
 
     def on_train_batch_end(
         self,
@@ -235,13 +223,13 @@ class Display(L.Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if self._progress is not None:
+        if self._bar.is_shown:
             assert isinstance(pl_module, LSCModule)
             loss, accuracy = pl_module.train_tally.means()
-            self._progress.update(self._task, completed=batch_idx + 1, loss=loss, accuracy=accuracy)
+            self._bar.show(batch_idx + 1, f"loss {loss:.4f}  accuracy {accuracy:.1%}")
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._stop()
+        self._shown.close()
         if not trainer.is_global_zero:
             return
         row = self.history.rows[-1]
@@ -252,20 +240,12 @@ class Display(L.Callback):
         )
         known = row["train/accuracy"] != ""
         train = f"  train {row['train/accuracy']:.1%}" if known else "  (warm-up)"
-        self.console.print(
+        say(
             f"{self.title}  epoch {row['epoch']}/{trainer.max_epochs}  {row['seconds']:.0f} s  "
-            f"loss {row['train/loss']:.4f}{train}{tests}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
+            f"loss {row['train/loss']:.4f}{train}{tests}"
         )
-
-    def _stop(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        self._stop()
+        self._shown.close()
