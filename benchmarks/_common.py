@@ -28,6 +28,8 @@ from typing import Any, Literal
 
 import torch
 
+from rootspace._terminal import table as text_table
+
 Row = dict[str, Any]
 """Values of a line of the results, by column; None where there is none."""
 
@@ -373,8 +375,7 @@ def figure(row: Row | None, column: str) -> str:
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return text_table(header, list(rows), markdown=True)
 
 
 def flatness(results: Results) -> str:

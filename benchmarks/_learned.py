@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch.nn.functional import normalize
 
 from rootspace.continual import MemoryConfig
@@ -84,7 +83,6 @@ def extend_learned(
         folder,
         data,
         Parts(trained.embedder.train(), head.train(), None),
-        Console(stderr=True),
         False,
         lambda module: conclude_memory(folder, data, kept, settings.seed, module.embedder),
     )

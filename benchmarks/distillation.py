@@ -28,7 +28,6 @@ import numpy as np
 import torch
 from _common import median_ms_in_turn, table
 from _runs import succeed
-from rich.console import Console
 from torch import Tensor, nn
 
 from rootspace.data import ImageData
@@ -180,7 +179,7 @@ def by_logits(out: Path, method: Method, size: Size, seed: int, folder: Path) ->
     folder.mkdir(parents=True)
     settings = settings_from(TrainConfig, config["train"])
     parts = Parts(embedder, objective, None)
-    train_parts(config, settings, folder, data, parts, Console(stderr=True), False)
+    train_parts(config, settings, folder, data, parts, False)
 
 
 def logit_parts(

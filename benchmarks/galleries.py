@@ -27,7 +27,6 @@ import numpy as np
 import torch
 from _common import table
 from _runs import all_characters, embeddings, pictures, succeed
-from rich.console import Console
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -119,7 +118,7 @@ def train_bct(folder: Path, alone: Path, old: Path, seed: int) -> None:
     network = build_network(config["model"], dim, data.in_channels, data.image_size)
     parts = Parts(Embedder(network, data.mean, data.std), objective, None)
     settings = settings_from(TrainConfig, config["train"])
-    train_parts(config, settings, folder, data, parts, Console(stderr=True), True)
+    train_parts(config, settings, folder, data, parts, True)
 
 
 def upgrades(out: Path, size: Size, seed: int) -> dict[str, tuple[Path, Path]]:

@@ -34,6 +34,7 @@ from _runs import accuracy_by_name, embeddings, succeed
 from PIL import Image
 from torch.nn.functional import normalize
 
+from rootspace._files import write_json, write_text
 from rootspace.data import Characters, FashionMNIST, ImageData, JoinedImages, StoredImages
 from rootspace.train import read_run
 from rootspace.train import run_folder as files
@@ -323,7 +324,7 @@ def measure(
             row |= {"metrics": metrics(accuracy), "size": asdict(size)}
             if by_means:
                 row |= {"matrix_by_means": by_means, "by_means": metrics(by_means)}
-            files.write_json(saved, row)
+            write_json(saved, row)
         rows.append(json.loads(saved.read_text(encoding="utf-8")))
     return rows
 
@@ -408,9 +409,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for seed in options.seeds[1:]:
                 own += measure(options.out, data, size, name, [best_rate(own)], seed)
             rows += own
-    files.write_json(options.out / "incremental.json", rows)
+    write_json(options.out / "incremental.json", rows)
     text = report(rows)
-    files.write_text(options.out / "incremental.md", text + "\n")
+    write_text(options.out / "incremental.md", text + "\n")
     print(text)
 
 

@@ -11,32 +11,21 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "rootspace"
 
+SHARED = {"_extras", "_files", "_terminal"}
 ROOMS = {
     "systems": set(),
-    "classes": {"_extras", "_text_table", "systems"},
+    "classes": {"systems"},
     "losses": {"classes", "systems"},
     "testing": {"systems"},
-    "models": {"_extras"},
-    "data": {"_extras", "classes"},
-    "report": {"_extras"},
-    "export": {"_extras", "systems", "classes"},
-    "train": {"_extras", "_text_table", "systems", "classes", "losses", "models", "data", "report"},
-    "continual": {"_extras", "systems", "classes", "data", "train"},
-    "distill": {"_extras", "systems", "classes", "models", "data", "train"},
-    "reproduce": {
-        "_extras",
-        "_text_table",
-        "systems",
-        "classes",
-        "losses",
-        "models",
-        "data",
-        "report",
-        "train",
-    },
+    "models": set(),
+    "data": {"classes"},
+    "report": set(),
+    "export": {"systems", "classes"},
+    "train": {"systems", "classes", "losses", "models", "data", "report"},
+    "continual": {"systems", "classes", "data", "train"},
+    "distill": {"systems", "classes", "models", "data", "train"},
+    "reproduce": {"systems", "classes", "losses", "models", "data", "report", "train"},
     "cli": {
-        "_extras",
-        "_text_table",
         "systems",
         "classes",
         "losses",
@@ -70,7 +59,7 @@ def test_rooms_import_one_way(room: str):
         for name in imports(file):
             if name.startswith("rootspace."):
                 other = name.split(".")[1]
-                assert other == room or other in ROOMS[room], f"{file.name} imports {name}"
+                assert other in {room, *SHARED, *ROOMS[room]}, f"{file.name} imports {name}"
 
 
 def test_every_room_is_listed():
@@ -86,6 +75,12 @@ def test_core_needs_torch_and_numpy_only(room: str):
         assert not foreign, f"{file.name} imports {foreign}"
 
 
+@pytest.mark.parametrize("name", sorted(SHARED))
+def test_what_all_rooms_share_needs_the_standard_library_only(name: str):
+    found = imports(SOURCE / f"{name}.py") - {"rootspace._extras"}
+    assert {module.split(".")[0] for module in found} <= set(sys.stdlib_module_names)
+
+
 BLOCKED = """
 import sys
 
@@ -97,7 +92,9 @@ class Block:
 sys.meta_path.insert(0, Block())
 """
 EXTRAS = {
+    "filelock",
     "freetype",
+    "jinja2",
     "jsonargparse",
     "lightning",
     "matplotlib",

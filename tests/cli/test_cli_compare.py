@@ -10,6 +10,7 @@ from unittest import mock
 import pytest
 import yaml
 
+from rootspace._terminal import table
 from rootspace.cli import main
 from rootspace.cli.compare import _complete, merged, read_recipe
 from rootspace.train import comparison
@@ -151,4 +152,6 @@ def test_spread():
         | {"bytes_per_class": 8, "bytes_per_class_in_training": 8}
         for seed, x in enumerate((0.5, 0.6, 0.7))
     ]
-    assert "| a | 3 | 60.00 ± 10.00 | 60.00 ± 10.00 | 1.0 | 8 | 8 | 5 |" in comparison.table(rows)
+    assert "| a | 3 | 60.00 ± 10.00 | 60.00 ± 10.00 | 1.0 | 8 | 8 | 5 |" in table(
+        *comparison.cells(rows), markdown=True
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import os
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -334,11 +335,11 @@ def test_failure_leaves_the_old_report(make_run: MakeRun, monkeypatch: pytest.Mo
     (run / "report.html").write_text("old")
     before = sorted(run.iterdir())
 
-    def fail(self: Path, target: Path) -> Path:
-        assert self.stat().st_size > 1_000_000  # complete, and not yet in place
+    def fail(source: Path, target: Path) -> None:
+        assert source.stat().st_size > 1_000_000  # complete, and not yet in place
         raise OSError("disk gone")
 
-    monkeypatch.setattr(Path, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="disk gone"):
         write_report(run)
     assert (run / "report.html").read_text() == "old"

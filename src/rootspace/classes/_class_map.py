@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rootspace._files import replacing
 from rootspace.systems import (
     MAX_INDEX,
     Enumerated,
@@ -473,12 +474,15 @@ class ClassMap:
         }
         for key, array in arrays.items():
             content[key] = f"{path.name}.{key}.npy"
-            np.save(path.with_name(content[key]), array.numpy())
+            with (
+                replacing(path.with_name(content[key])) as temporary,
+                temporary.open("wb") as file,
+            ):
+                np.save(file, array.numpy())
         if self.names is not None:
             content["names"] = self.names
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
 
     def _arrays(self) -> dict[str, Tensor]:
         """What a formula cannot give and goes beside the JSON file."""

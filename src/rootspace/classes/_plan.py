@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rootspace._text_table import text_table
+from rootspace._terminal import table
 from rootspace.systems import (
     Enumerated,
     Hypercube,
@@ -174,9 +174,9 @@ class Plan:
         code = self.from_data
         stored = _row("3-level code", code.dim, code, self.num_classes).bytes_per_class
         return (
-            f"{text_table(*self.cells())}\n\n"
+            f"{table(*self.cells())}\n\n"
             f"For vectors chosen from the data: {code!r}, {stored:g} bytes/class.\n\n"
-            f"{text_table(*self.classifier_cells())}"
+            f"{table(*self.classifier_cells())}"
         )
 
 

@@ -30,6 +30,11 @@ from rootspace.train.run_folder import (
     read_config,
     write_text,
 )
+from rootspace._files import write_text
+from rootspace._terminal import bar, say, table
+from rootspace.continual import ClassEntry, ClassRegistry
+from rootspace.continual.of_run import create_registry, open_registry, training_images
+from rootspace.train.run_folder import check_finished, read_classes, read_config
 
 from ._arguments import Parser
 
@@ -92,7 +97,7 @@ def _open(folder: Path, command: str) -> ClassRegistry:
         return open_registry(folder, classes, names)
     except FileNotFoundError:
         check_finished(folder)
-    with Console(stderr=True).status("Making the class registry"):
+    with bar("Making the class registry"):
         try:
             images = _training_images(folder, data, names)
         except (ValueError, OSError) as error:
@@ -119,6 +124,8 @@ def _training_images(folder: Path, config: dict[str, Any], names: list[str]) -> 
             f"The data of {folder} lack {len(missing)} of its classes, such as {missing[0]!r}."
         )
     return [number[name] for name in names]
+            say(f"Image counts begin at 0: {' '.join(str(error).split())}")
+        return create_registry(folder, classes, names, images, command=command)
 
 
 def _which(text: str, by_label: bool) -> int | str:
@@ -158,7 +165,7 @@ def _list(registry: ClassRegistry, options: argparse.Namespace, _: str) -> None:
         ]
         for e in entries
     ]
-    print(text_table(["label", "name", "aliases", "images", "state"], rows))
+    print(table(["label", "name", "aliases", "images", "state"], rows))
     print(
         f"{len(rows)} of {number:,} classes, {len(retired):,} retired; generation {generation}",
         file=sys.stderr,

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rootspace.train.comparison import COMPARISON, REPORT, PlannedRun, compare, text
+from rootspace._terminal import table
+from rootspace.train.comparison import COMPARISON, REPORT, PlannedRun, cells, compare
 
 from ._arguments import Parser
 from ._config import parse, read_sections
@@ -41,7 +42,7 @@ def run(arguments: list[str]) -> int:
         for name in chosen
     ]
     rows = compare(planned, options.out)
-    print(text(rows))
+    print(table(*cells(rows)))
     print(f"\nRows: {options.out / COMPARISON}. Report: {options.out / REPORT}", file=sys.stderr)
     return 0
 

@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from rootspace._text_table import text_table
+from rootspace._terminal import table
 from rootspace.reproduce import EXPERIMENTS, SCALES, Result, Store, describe_plan, plan, reproduce
 
 from ._arguments import Parser
@@ -61,7 +61,7 @@ def run(arguments: list[str]) -> int:
 
 def text(results: list[Result]) -> str:
     """The results as a table for a terminal."""
-    return text_table(
+    return table(
         ["where", "setting", "figure", "the paper", "ours", "verdict"],
         [
             [cells[3], cells[0], cells[1], cells[2], cells[4], cells[7]]

@@ -10,9 +10,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from rootspace._files import write_json
 from rootspace.continual import Proposal, group_by_cosine, group_by_vector, propose
 from rootspace.continual.live import read_rejector
 from rootspace.train.run_folder import read_run, write_json
+from rootspace.continual.of_run import LiveClasses, class_map, read_rejector
+from rootspace.train.run_folder import read_run
 
 from ._arguments import Parser, add_run, image_files
 from ._embedding import embed_files, live_classes

@@ -16,7 +16,6 @@ result is there, so a process may be killed at any moment.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -25,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
+from rootspace._files import appearing, replacing
+from rootspace._terminal import say
 from rootspace.classes import ClassMap, ClassMeans
 from rootspace.data import (
     DataError,
@@ -124,13 +124,13 @@ def extend(
         ValueError: settings, data or a run that cannot work; nothing has been written then.
         StoppedByUser: on Ctrl-C, after the state was saved.
     """
-    folder, console = Path(config["run"]["dir"]), Console(stderr=True)
+    folder = Path(config["run"]["dir"])
     check_folder(folder, resume)
     if resume:
         config = files.read_config(folder)
         _check_parent(run, folder, config)
     else:
-        config = planned(run, config, console)
+        config = planned(run, config)
     settings = settings_from(TrainConfig, config["train"])
     if not resume:
         folder.mkdir(parents=True, exist_ok=True)
@@ -143,20 +143,20 @@ def extend(
     assert isinstance(data, Grown)
     if settings.label_noise:
         data.disturb_labels(settings.label_noise, settings.seed)
-    console.print(data.describe(), highlight=False, markup=False, soft_wrap=True)
+    say(data.describe())
 
     def finish(module: LSCModule) -> dict[str, Any]:
         memory = settings_from(MemoryConfig, config["memory"])
         return conclude_memory(folder, data, memory, settings.seed, module.embedder)
 
     parts = parts_of(read_run(start), config)
-    metrics = train_parts(config, settings, folder, data, parts, console, resume, finish)
+    metrics = train_parts(config, settings, folder, data, parts, resume, finish)
     if metrics:
-        conclude(folder, [], console)
+        conclude(folder, [])
     return metrics
 
 
-def planned(run: Path, config: Mapping[str, Any], console: Console) -> dict[str, Any]:
+def planned(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """The complete config of an extension, with everything checked that can be before it begins.
 
     Raises:
@@ -219,7 +219,7 @@ def planned(run: Path, config: Mapping[str, Any], console: Console) -> dict[str,
         "name": Grown.name,
         "memory": str(folder / files.START / files.REPLAY),
         "new": {**config["data"], "same": same},
-        "old": [_if_readable(part, console) for part in old],
+        "old": [_if_readable(part) for part in old],
         "share": memory.share,
         **{key: config["data"][key] for key in OF_LOADING},
     }
@@ -247,28 +247,31 @@ def prepare(
         device: for the embeddings.
         command: for the history of the class registry.
     """
-    temporary = start.with_name(start.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed here
-    temporary.mkdir(parents=True)
+    with appearing(start) as temporary:
+        _prepare(run, temporary, config, device, command)
+
+
+def _prepare(
+    run: Path, folder: Path, config: Mapping[str, Any], device: torch.device, command: str
+) -> None:
     trained = read_run(run, device)
     assert isinstance(trained.objective, VectorObjective)
-    old_memory(run, temporary / files.REPLAY, trained, config)
-    memory = {"memory": str(temporary / files.REPLAY)}
+    old_memory(run, folder / files.REPLAY, trained, config)
+    memory = {"memory": str(folder / files.REPLAY)}
     data = files.make_data({**config["data"], **memory})
     data.setup()
     assert isinstance(data, Grown)
     classes = grown_classes(trained.objective.classes, data, trained.embed)
     # In this order: the registry and `read_run` go by the config and the classes.
-    shutil.copyfile(run / files.CONFIG, temporary / files.CONFIG)
-    classes.save(temporary / files.CLASSES)
-    link_or_copy(run / files.WEIGHTS, temporary / files.WEIGHTS)
+    shutil.copyfile(run / files.CONFIG, folder / files.CONFIG)
+    classes.save(folder / files.CLASSES)
+    link_or_copy(run / files.WEIGHTS, folder / files.WEIGHTS)
     came = torch.bincount(
         data.train_dataset.labels[data.num_remembered :], minlength=data.num_classes
     )
     images = {label: number for label, number in enumerate(came.tolist()) if number}
     names, source = list(data.class_names), str(config["data"]["new"]["name"])
-    carry_registry(run, temporary, classes, names, images, command=command, data=source)
-    os.replace(temporary, start)
+    carry_registry(run, folder, classes, names, images, command=command, data=source)
 
 
 def grown_classes(classes: ClassMap, data: Grown, embed: Callable[[Tensor], Tensor]) -> ClassMap:
@@ -330,9 +333,8 @@ def conclude_memory(
     """
     start, replay = folder / files.START, folder / files.REPLAY
     if is_registry(start / REGISTRY) and not (folder / REGISTRY).exists():
-        copy = folder / f"{REGISTRY}.tmp"
-        shutil.copyfile(start / REGISTRY, copy)
-        os.replace(copy, folder / REGISTRY)
+        with replacing(folder / REGISTRY) as copy:
+            shutil.copyfile(start / REGISTRY, copy)
     old = StoredImages(start / files.REPLAY)
     if not replay.exists():
         rows = torch.arange(data.num_remembered, len(data.train_dataset))
@@ -393,16 +395,14 @@ def _run_images(run: Path, trained: TrainedRun) -> LabelledImages:
     return RelabelledImages(data.train_dataset, own[data.train_dataset.labels])
 
 
-def _if_readable(part: dict[str, Any] | None, console: Console) -> dict[str, Any] | None:
+def _if_readable(part: dict[str, Any] | None) -> dict[str, Any] | None:
     """Settings of old data, None where they are gone: their test sets are then left out."""
     if part is None:
         return None
     try:
         files.make_data({k: v for k, v in part.items() if k != "same"}).setup()
     except (DataError, OSError) as error:
-        console.print(
-            f"Old test sets are left out: {error}", highlight=False, markup=False, soft_wrap=True
-        )
+        say(f"Old test sets are left out: {error}")
         return None
     return part
 

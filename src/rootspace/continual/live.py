@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from rootspace._files import replacing
 from rootspace.classes import ClassMap, Prediction
 
 from .open_set import KnownScore, Rejector
@@ -304,20 +304,19 @@ def carry_registry(
     """
     if not is_registry(source / REGISTRY) or (folder / REGISTRY).exists():
         return
-    copy = folder / f"{REGISTRY}.tmp"
-    copy.unlink(missing_ok=True)  # of a process that was killed here
-    ClassRegistry(source / REGISTRY).backup(copy)
-    with ClassRegistry(copy) as registry:
-        _check_vectors(registry, classes, len(names))
-        first = len(registry)
-        with registry.change(command=command, source=data):
-            counts = [images.get(label, 0) for label in range(first, len(names))]
-            if counts:
-                registry.add(names[first:], _vector_ids(classes, first), counts)
-            more = {label: n for label, n in images.items() if label < first}
-            if more:
-                registry.count_images(more)
-    os.replace(copy, folder / REGISTRY)
+    with replacing(folder / REGISTRY) as copy:
+        copy.unlink(missing_ok=True)  # of a process that was killed here
+        ClassRegistry(source / REGISTRY).backup(copy)
+        with ClassRegistry(copy) as registry:
+            _check_vectors(registry, classes, len(names))
+            first = len(registry)
+            with registry.change(command=command, source=data):
+                counts = [images.get(label, 0) for label in range(first, len(names))]
+                if counts:
+                    registry.add(names[first:], _vector_ids(classes, first), counts)
+                more = {label: n for label, n in images.items() if label < first}
+                if more:
+                    registry.count_images(more)
 
 
 def known_labels(folder: Path, names: Sequence[str], wanted: Sequence[str]) -> list[int | None]:

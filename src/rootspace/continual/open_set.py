@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rootspace._files import write_json
 from rootspace.classes import ClassMap, Prediction
 from rootspace.systems import MAX_INDEX
 
@@ -356,13 +357,7 @@ class Rejector:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it as JSON, all or nothing."""
-        path = Path(path)
-        temporary = path.with_name(path.name + ".tmp")
-        content = {"format": FORMAT, **asdict(self)}
-        temporary.write_text(
-            json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8"
-        )
-        os.replace(temporary, path)
+        write_json(Path(path), {"format": FORMAT, **asdict(self)})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Rejector:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from rootspace._files import appearing
 from rootspace.data import JoinedImages, LabelledImages, StoredImages, store_images
 
 Policy: TypeAlias = Literal["balanced", "herding", "reservoir"]
@@ -116,12 +117,9 @@ def remember(
 
 def carry(folder: Path, memory: StoredImages) -> None:
     """The same memory in another folder: hard links, or copies where the file system has none."""
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed here
-    temporary.mkdir(parents=True)
-    for path in memory.folder.iterdir():
-        link_or_copy(path, temporary / path.name)
-    os.replace(temporary, folder)
+    with appearing(folder) as temporary:
+        for path in memory.folder.iterdir():
+            link_or_copy(path, temporary / path.name)
 
 
 def link_or_copy(source: Path, target: Path) -> None:

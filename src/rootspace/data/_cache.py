@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import unicodedata
 import warnings
 import zipfile
@@ -12,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from rootspace._files import replacing
 
 from ._fonts import FontFace
 from ._pictures import Pictures, draw_pictures
@@ -78,14 +79,9 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], otherwise: str) ->
         arrays: by name.
         otherwise: what follows where it cannot be written, for the warning.
     """
-    temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            temporary = file.name
+        with replacing(path, shared=True) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]
-        os.replace(temporary, path)
     except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
         warnings.warn(f"{otherwise}, since '{path}' cannot be written: {error}.", stacklevel=2)

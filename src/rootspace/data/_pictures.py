@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rootspace._terminal import bar
+
 from ._errors import DataError
 from ._fonts import FontFace
-from ._progress import progress_bar
 from ._ranges import Ranges, select_drawn
 from ._typeface import Typeface
 
@@ -48,12 +49,14 @@ def draw_pictures(faces: Sequence[FontFace], ranges: Ranges | None, size: int) -
     codes = _shared_codes(faces, ranges)
     images = np.zeros((len(faces), len(codes), size, size), dtype=np.uint8)
 
+    steps = len(faces) * len(codes)
+
     def draw(row: int) -> None:
         with Typeface(faces[row]) as typeface:
-            typeface.draw(codes, images[row], advance)
+            typeface.draw(codes, images[row], shown.advance)
 
     with (
-        progress_bar("Drawing characters", len(faces) * len(codes), _LONG_WORK) as advance,
+        bar("Drawing characters", steps, long=steps >= _LONG_WORK) as shown,
         ThreadPoolExecutor(min(len(faces), os.cpu_count() or 1)) as pool,
     ):
         list(pool.map(draw, range(len(faces))))

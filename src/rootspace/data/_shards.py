@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from rootspace._terminal import bar
+
 from ._cache import load_arrays, save_arrays
 from ._errors import DataError
-from ._progress import progress_bar
 from ._strings import Strings
 
 # Part of the key: raise it whenever the same shards would give another index.
@@ -85,7 +86,7 @@ def _scan(shards: Sequence[Path], label_key: str) -> dict[str, np.ndarray]:
     codes: dict[str, int] = {}
 
     def keys() -> Iterator[str]:
-        with progress_bar("Reading shards", len(shards), _LONG_WORK) as advance:
+        with bar("Reading shards", len(shards), long=len(shards) >= _LONG_WORK) as shown:
             for place, path in enumerate(shards):
                 for sample in _samples(path):
                     value = sample.label(label_key)
@@ -93,7 +94,7 @@ def _scan(shards: Sequence[Path], label_key: str) -> dict[str, np.ndarray]:
                     for column, number in zip(columns.values(), numbers, strict=True):
                         column.append(number)
                     yield sample.key
-                advance(1)
+                shown.advance()
 
     found, values = Strings.of(keys()), Strings.of(codes)
     strings = {"keys": found.data, "key_ends": found.ends}

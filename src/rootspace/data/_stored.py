@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from rootspace._files import appearing
 
 from ._datasets import Batch, LabelledImages
 from ._errors import DataError
@@ -82,19 +82,16 @@ def store_images(
         class_names: label -> name, of classes without an image too.
         image_shape: (C, H, W).
     """
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed here
-    temporary.mkdir(parents=True)
-    shape = (len(labels), *image_shape)
-    mapped = np.lib.format.open_memmap(temporary / IMAGES, "w+", np.dtype(np.uint8), shape)
-    start = 0
-    for batch in images:
-        mapped[start : start + len(batch)] = batch.numpy()
-        start += len(batch)
-    assert start == len(labels)
-    mapped.flush()
-    np.save(temporary / LABELS, labels)
-    np.save(temporary / KEYS, keys)
-    about = {"format": FORMAT, "image_shape": image_shape, "class_names": list(class_names)}
-    (temporary / ABOUT).write_text(json.dumps(about, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(temporary, folder)
+    with appearing(folder) as new:
+        shape = (len(labels), *image_shape)
+        mapped = np.lib.format.open_memmap(new / IMAGES, "w+", np.dtype(np.uint8), shape)
+        start = 0
+        for batch in images:
+            mapped[start : start + len(batch)] = batch.numpy()
+            start += len(batch)
+        assert start == len(labels)
+        mapped.flush()
+        np.save(new / LABELS, labels)
+        np.save(new / KEYS, keys)
+        about = {"format": FORMAT, "image_shape": image_shape, "class_names": list(class_names)}
+        (new / ABOUT).write_text(json.dumps(about, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -9,19 +9,15 @@ Both arrays are float32 and written in blocks; the folder appears when it is com
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
+from rootspace._files import appearing
+from rootspace._terminal import say, tracked
 from rootspace.classes import ClassMap, ClassMeans
 from rootspace.train.assignment import random_isometry
 from rootspace.train.run_folder import VECTORS
@@ -41,7 +37,6 @@ def take_targets(
     num_classes: int,
     dim: int,
     seed: int | None,
-    console: Console,
     *,
     images: bool,
 ) -> None:
@@ -57,7 +52,6 @@ def take_targets(
         num_classes: each with an image.
         dim: of the student.
         seed: of the rotation before classes get codes, or onto another dimension; None for none.
-        console: for the progress.
         images: whether to keep the embedding of each image.
 
     Raises:
@@ -67,15 +61,8 @@ def take_targets(
     with appearing(folder) as temporary:
         means = ClassMeans(num_classes, teacher.dim, temporary)
         raw = _array(temporary / RAW, len(labels), teacher.dim) if images else None
-        hidden = not console.is_terminal
-        for embeddings, rows in track(
-            teacher.batches(),
-            "The teacher's embeddings",
-            teacher.num_batches,
-            console=console,
-            transient=True,
-            disable=hidden,
-        ):
+        batches = tracked(teacher.batches(), "The teacher's embeddings", teacher.num_batches)
+        for embeddings, rows in batches:
             z = embeddings.float().cpu()
             finite = torch.isfinite(z).all(dim=1)
             if not bool(finite.all()):
@@ -96,7 +83,7 @@ def take_targets(
             turned.flush()
             (temporary / RAW).unlink()
     took = f"{len(labels):,} embeddings in {time.perf_counter() - started:.0f} s"
-    console.print(f"The teacher is done: {took}.", highlight=False, markup=False)
+    say(f"The teacher is done: {took}.")
 
 
 def take_own(folder: Path, classes: ClassMap, names: list[str]) -> None:
@@ -115,16 +102,6 @@ def take_own(folder: Path, classes: ClassMap, names: list[str]) -> None:
             for part in torch.arange(classes.num_classes).split(BLOCK):
                 vectors[part.numpy()] = classes.vectors(part, dtype=torch.float32).numpy()
             vectors.flush()
-
-
-@contextmanager
-def appearing(folder: Path) -> Iterator[Path]:
-    """A folder to write into that takes its name when all went well."""
-    temporary = folder.with_name(folder.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed here
-    temporary.mkdir(parents=True)
-    yield temporary
-    os.replace(temporary, folder)
 
 
 def _array(path: Path, rows: int, dim: int) -> np.memmap:

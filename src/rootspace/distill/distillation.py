@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 
+from rootspace._terminal import say
 from rootspace.classes import ClassMap
 from rootspace.data import ImageData
 from rootspace.systems import Table, VectorSystem
@@ -72,7 +72,7 @@ def distill(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any
         ValueError: settings, data or a teacher that cannot work; nothing has been written then.
         StoppedByUser: on Ctrl-C in training, after the state was saved.
     """
-    folder, console = Path(config["run"]["dir"]), Console(stderr=True)
+    folder = Path(config["run"]["dir"])
     check_folder(folder, resume)
     if resume:
         config = files.read_config(folder)
@@ -89,12 +89,12 @@ def distill(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any
     data.setup()
     if settings.label_noise:
         data.disturb_labels(settings.label_noise, settings.seed)
-    console.print(data.describe(), highlight=False, markup=False, soft_wrap=True)
+    say(data.describe())
     targets = folder / files.TARGETS
     if targets.exists():  # a run that goes on, or a helper process of a distributed one
         config = files.read_config(folder)
     else:
-        config = _with_targets(config, teaching, settings, data, folder, console)
+        config = _with_targets(config, teaching, settings, data, folder)
     if (targets / CLASSES).exists():
         data.number_as(ClassMap.load(targets / CLASSES).names or [])
     if (targets / IMAGES).exists():
@@ -104,9 +104,9 @@ def distill(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any
         return {files.TEACHER: config["teacher"]}
 
     parts = build_parts(config, data)
-    metrics = train_parts(config, settings, folder, data, parts, console, resume, finish)
+    metrics = train_parts(config, settings, folder, data, parts, resume, finish)
     if metrics:  # else a helper process of a distributed run
-        conclude(folder, [], console)
+        conclude(folder, [])
     return metrics
 
 
@@ -116,7 +116,6 @@ def _with_targets(
     settings: TrainConfig,
     data: ImageData,
     folder: Path,
-    console: Console,
 ) -> dict[str, Any]:
     """Make the teacher's pass; the settings of the student that trains towards it.
 
@@ -143,7 +142,7 @@ def _with_targets(
     turns = given.rotate and (kind == CODES or dim != teacher.dim)
     labels = data.train_dataset.labels
     take_targets(
-        targets, teacher, labels, data.num_classes, dim, given.seed if turns else None, console,
+        targets, teacher, labels, data.num_classes, dim, given.seed if turns else None,
         images=kind == "images",
     )  # fmt: skip
     return config

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from rootspace._extras import require
+from rootspace._files import replacing
 from rootspace.classes import ClassMap
 
 from ._decoder import Decoded, Decoder
@@ -111,14 +112,9 @@ def export_onnx(
         onnx_program = _convert(decoder, inputs, opset)
     _make_names_unique(onnx_program.model.graph)
     onnx_program.model.metadata_props.update(_metadata(decoder, names))
-    temporary = path.with_name(path.name + ".tmp")
-    try:
+    with replacing(path) as temporary:
         onnx_program.save(temporary, external_data=False)
-        check = check_onnx(temporary, decoder, [inputs[:1], torch.cat([inputs, inputs[:1]])])
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return check
+        return check_onnx(temporary, decoder, [inputs[:1], torch.cat([inputs, inputs[:1]])])
 
 
 def _convert(decoder: Decoder, inputs: Tensor, opset: int | None) -> Any:

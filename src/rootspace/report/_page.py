@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
+from rootspace._files import write_text
 from rootspace.report._curves import curve_figures
 from rootspace.report._document import document
 from rootspace.report._figures import (
@@ -71,7 +71,8 @@ def write_report(
     finished = [path for path in baselines if (path / "metrics.json").is_file()]
     left_out = [path.name for path in baselines if path not in finished]
     runs = _distinct([run, *(read_run(Path(path)) for path in [*finished, *others])])
-    _write_atomically(out, _page(runs, left_out))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(out, _page(runs, left_out))
     return out
 
 
@@ -85,16 +86,6 @@ def _distinct(runs: Sequence[Run]) -> list[Run]:
         else run
         for run in unique
     ]
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(text, encoding="utf-8", newline="\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 # ------------------------------------------------------------------------------------- sections

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
-
-from rootspace._text_table import text_table
+from rootspace._terminal import table
 
 from ._experiment import Experiment, NotRun, Scale
 from ._results import Result, judge
@@ -50,7 +48,7 @@ def reproduce(
     store.check(tasks)
     reasons: dict[Task, str] = {}
     try:
-        run_tasks(tasks, store, Console(stderr=True), reasons)
+        run_tasks(tasks, store, reasons)
     finally:
         results = _write(experiments, store, reasons)
     return results
@@ -88,7 +86,7 @@ def describe_plan(
             rows.append([f"{name}/{part}", str(len(own)), f"{_minutes(own, store):.1f}", state])
     total = f"{_minutes(tasks, store):.0f}"
     rows.append(["all", str(len(tasks)), total, ""])
-    return text_table(["part", "seeds", "minutes at a desk", "finished"], rows)
+    return table(["part", "seeds", "minutes at a desk", "finished"], rows)
 
 
 def _minutes(tasks: Sequence[Task], store: Store) -> float:

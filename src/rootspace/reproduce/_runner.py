@@ -10,11 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
 import rootspace
-from rootspace.train.run_folder import write_json
+from rootspace._files import write_json
+from rootspace._terminal import bar, say
 
 from ._experiment import Experiment, Job, NotRun, Outcome, Part, Scale, Settings, reference
 
@@ -195,9 +193,7 @@ class Store:
         return re.sub(r"\{([\w/]+)\}", path, value)
 
 
-def run_tasks(
-    tasks: Sequence[Task], store: Store, console: Console, reasons: dict[Task, str]
-) -> None:
+def run_tasks(tasks: Sequence[Task], store: Store, reasons: dict[Task, str]) -> None:
     """Run what is not finished.
 
     A part that fails does not stop the others; parts that need it are left out.
@@ -205,7 +201,6 @@ def run_tasks(
     Args:
         tasks: those that others need come first.
         store: for the results.
-        console: for the progress.
         reasons: is given, for each task without a result, why.
 
     Raises:
@@ -219,9 +214,6 @@ def run_tasks(
         if store.read(task) is None and not isinstance(task.part.settings[store.scale], NotRun)
     ]
     left = sum(task.part.minutes for task in waiting)
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
-    )  # fmt: skip
     for task in tasks:
         settings = task.part.settings[store.scale]
         if isinstance(settings, NotRun):
@@ -242,21 +234,16 @@ def run_tasks(
         left -= task.part.minutes
         if failed:
             reasons[task] = f"needs {failed[0]}, which has no result"
-            console.print(f"[{number}/{len(waiting)}] {task.label}: {reasons[task]}", markup=False)
+            say(f"[{number}/{len(waiting)}] {task.label}: {reasons[task]}")
             continue
-        console.print(f"[{number}/{len(waiting)}] {task.label}{about}", markup=False)
+        say(f"[{number}/{len(waiting)}] {task.label}{about}")
         started = time.monotonic()
-        with Progress(
-            *columns, console=console, transient=True, disable=not console.is_terminal
-        ) as progress:
-            bar = progress.add_task(task.label, total=1.0)
-            job = store.job(
-                task, settings, lambda share, p=progress, b=bar: p.update(b, completed=share)
-            )
+        with bar(task.label, 1.0) as shown:
+            job = store.job(task, settings, shown.show)
             try:
                 outcome = task.part.run(job)
             except (ValueError, OSError, ImportError, RuntimeError) as error:
                 reasons[task] = " ".join(str(error).split())
-                console.print(f"  failed: {reasons[task]}", markup=False, highlight=False)
+                say(f"  failed: {reasons[task]}")
                 continue
         store.write(task, outcome, time.monotonic() - started)

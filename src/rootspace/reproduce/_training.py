@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from rootspace._files import write_text
 from rootspace.train import run_folder as files
 
 from ._experiment import Job, NotRun, Outcome, Part, Scale, Settings
@@ -81,7 +82,7 @@ def train_in_process(job: Job) -> None:
     if not begun:
         shutil.rmtree(job.folder, ignore_errors=True)  # killed before it had written anything
         wanted.parent.mkdir(parents=True, exist_ok=True)
-        files.write_text(wanted, text)
+        write_text(wanted, text)
     command = [sys.executable, "-m", "rootspace", "train"]
     command += ["--resume", "--run.dir", str(job.folder)] if begun else ["--config", str(wanted)]
     log = job.folder.with_name(f"{job.folder.name}.log")

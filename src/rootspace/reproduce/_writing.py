@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import rootspace
+from rootspace._files import write_json, write_text
+from rootspace._terminal import table
 from rootspace.report import document, escape
-from rootspace.train.run_folder import write_json, write_text
 
 from ._experiment import Chart, Experiment, Figures, MissingFigure, Outcome, Scale
 from ._pictures import draw_curves
@@ -85,15 +86,10 @@ def _markdown(
     for name, experiment in experiments.items():
         own = [result for result in results if result.experiment == name]
         lines += ["", f"## {experiment.title}", "", experiment.claim, ""]
-        lines += [_line(HEADER), _line(["---"] * len(HEADER))]
-        lines += [_line(result.cells()) for result in own]
+        lines += [table(HEADER, [result.cells() for result in own], markdown=True)]
         lines += ["", "When a row holds:", ""]
         lines += [f"- {statement}" for statement in _criteria(own)]
     return "\n".join(lines) + "\n"
-
-
-def _line(parts: Sequence[str]) -> str:
-    return f"| {' | '.join(part.replace('|', '&#124;') for part in parts)} |"
 
 
 def _page(

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
 
-from rootspace._text_table import text_table
+from rootspace._files import write_json, write_text
+from rootspace._terminal import say, table
 from rootspace.report import write_report
 from rootspace.systems import Orbit, system_from
 
@@ -55,7 +55,6 @@ def compare(planned: Sequence[PlannedRun], out: Path) -> list[dict[str, Any]]:
         ValueError: a run of other settings is there,
             or a run failed; those before it are kept.
     """
-    console = Console(stderr=True)
     rows: list[dict[str, Any]] = []
     for number, run in enumerate(planned, 1):
         folder = out / RUNS / run.method / f"seed{run.seed}"
@@ -63,15 +62,11 @@ def compare(planned: Sequence[PlannedRun], out: Path) -> list[dict[str, Any]]:
             **run.settings,
             "run": {**run.settings["run"], "dir": str(folder), "class_means": True},
         }
-        console.print(
-            f"[{number}/{len(planned)}] {run.method}, seed {run.seed}",
-            highlight=False,
-            markup=False,
-        )
+        say(f"[{number}/{len(planned)}] {run.method}, seed {run.seed}")
         _train(folder, settings)
         rows = [row for some in _finished(out, planned) for row in _rows(some)]
-        files.write_json(out / COMPARISON, rows)
-        files.write_text(out / TABLE, table(rows))
+        write_json(out / COMPARISON, rows)
+        write_text(out / TABLE, table(*cells(rows), markdown=True) + "\n")
     # The report shows one run of each method.
     shown: dict[Path, Path] = {}
     for folder in _finished(out, planned):
@@ -108,7 +103,7 @@ def _train(folder: Path, settings: dict[str, Any]) -> None:
             return
     wanted = folder.with_name(f"{folder.name}.yaml")
     wanted.parent.mkdir(parents=True, exist_ok=True)
-    files.write_text(wanted, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+    write_text(wanted, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
     # A process of its own: its peak memory is that of this run, and nothing is left behind.
     command = [sys.executable, "-m", "rootspace", "train"]
     command += ["--resume", "--run.dir", str(folder)] if begun else ["--config", str(wanted)]
@@ -169,20 +164,8 @@ def _num_placed(text: str) -> int | None:
     return sum(system.multiplicities.values())
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Means and spreads over the seeds in Markdown, one line a method."""
-    header, body = cells(rows)
-    lines = [header, ["---"] * len(header), *body]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
-
-
-def text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """`table` for a terminal."""
-    return text_table(*cells(rows))
-
-
 def cells(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
-    """Header and lines of the table."""
+    """Header and lines of the table: means and spreads over the seeds, one line a method."""
     tests = list(dict.fromkeys(row["test_set"] for row in rows))
     header = ["method", "seeds", *tests, *(f"{name}, by means" for name in tests)]
     header += ["s/epoch", "bytes/class", "in training", "peak MB"]

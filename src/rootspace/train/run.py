@@ -15,10 +15,10 @@ import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import TensorBoardLogger
-from rich.console import Console
 
 import rootspace
-from rootspace._text_table import text_table
+from rootspace._files import is_helper, lock, write_json
+from rootspace._terminal import say, table
 from rootspace.classes import CODE_DIM, ClassMap
 from rootspace.data import ImageData
 from rootspace.models import num_parameters
@@ -68,7 +68,6 @@ def train(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any]:
     run = settings_from(RunConfig, config["run"])
     settings = settings_from(TrainConfig, config["train"])
     folder = Path(run.dir)
-    console = Console(stderr=True)
     check_folder(folder, resume)
     for section, what in ((files.PARENT, "extends another run"), (files.TEACHER, "has a teacher")):
         if resume and section in files.read_config(folder):
@@ -80,10 +79,10 @@ def train(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any]:
     data.setup()
     if settings.label_noise:
         data.disturb_labels(settings.label_noise, settings.seed)
-    console.print(data.describe(), highlight=False, markup=False, soft_wrap=True)
+    say(data.describe())
     parts = build_parts(config, data)  # before anything is written: settings may not fit the data
     folder.mkdir(parents=True, exist_ok=True)
-    metrics = train_parts(config, settings, folder, data, parts, console, resume)
+    metrics = train_parts(config, settings, folder, data, parts, resume)
     for name in run.baselines:
         baseline = baseline_config(config, name, parts.dim)
         baseline_folder = folder / files.BASELINES / name
@@ -94,19 +93,18 @@ def train(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any]:
             baseline_folder,
             data,
             build_parts(baseline, data),
-            console,
             resume and (baseline_folder / files.CONFIG).exists(),
         )
     if metrics:  # else a helper process of a distributed run
-        conclude(folder, run.baselines, console)
+        conclude(folder, run.baselines)
     return metrics
 
 
-def conclude(folder: Path, baselines: list[str], console: Console) -> None:
+def conclude(folder: Path, baselines: list[str]) -> None:
     """Write the report of a finished run and print its final figures."""
     report = write_report(folder)
-    console.print(summary(folder, baselines), highlight=False, markup=False, soft_wrap=True)
-    console.print(f"Report: {report}", highlight=False, markup=False, soft_wrap=True)
+    say(summary(folder, baselines))
+    say(f"Report: {report}")
 
 
 def check_folder(folder: Path, resume: bool) -> None:
@@ -118,7 +116,7 @@ def check_folder(folder: Path, resume: bool) -> None:
     if resume:
         files.read_config(folder)
         return
-    if files.is_helper():
+    if is_helper():
         return  # the first process has checked it, and begun to write
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"Argument 'run.dir' must be a folder, not the file {folder}.")
@@ -204,7 +202,6 @@ def train_parts(
     folder: Path,
     data: ImageData,
     parts: Parts,
-    console: Console,
     resume: bool,
     finish: Callable[[LSCModule], dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
@@ -216,7 +213,6 @@ def train_parts(
         folder: of the run, which exists.
         data: set up.
         parts: to train.
-        console: to print to.
         resume: go on from the last checkpoint, if there is one.
         finish: called with the trained module before the metrics are written, which take up what it
             returns; after a crash it may be called again.
@@ -228,11 +224,11 @@ def train_parts(
         ValueError: another process trains this run.
         StoppedByUser: on Ctrl-C, after the state was saved.
     """
-    with files.sole_writer(folder):
+    with lock(folder):
         if resume and (folder / files.METRICS).exists():
-            if files.is_helper():
+            if is_helper():
                 return {}
-            console.print(f"{folder} is complete.", highlight=False, markup=False)
+            say(f"{folder} is complete.")
             return files.read_metrics(folder)
         shape = {"in_channels": data.in_channels, "image_size": data.image_size, "dim": parts.dim}
         files.write_config(folder, config)
@@ -241,7 +237,7 @@ def train_parts(
         data.per_class = objective.config.per_class if isinstance(objective, WarmupObjective) else 1
         module = LSCModule(parts.embedder, parts.objective, settings, data, parts.assigner)
         history = History(folder / files.HISTORY)
-        trainer = _trainer(settings, folder, history, console, title=config["loss"]["name"])
+        trainer = _trainer(settings, folder, history, title=config["loss"]["name"])
         reset_peak(trainer.strategy.root_device)
         last = folder / files.LAST
         with warnings.catch_warnings():
@@ -277,13 +273,11 @@ def train_parts(
         metrics["assignment"] = module.assignment
         if finish is not None:
             metrics |= finish(module)
-        files.write_json(folder / files.METRICS, metrics)
+        write_json(folder / files.METRICS, metrics)
         return metrics
 
 
-def _trainer(
-    settings: TrainConfig, folder: Path, history: History, console: Console, title: str
-) -> L.Trainer:
+def _trainer(settings: TrainConfig, folder: Path, history: History, title: str) -> L.Trainer:
     _quiet_lightning()
     return L.Trainer(
         max_epochs=settings.epochs,
@@ -293,7 +287,7 @@ def _trainer(
         gradient_clip_val=settings.gradient_clip or None,
         callbacks=[
             history,
-            Display(console, history, title),
+            Display(history, title),
             Checkpoints(folder / files.CHECKPOINTS, settings.checkpoint_minutes),
         ],
         logger=TensorBoardLogger(str(folder), name="tensorboard", version=""),
@@ -377,7 +371,7 @@ def summary(folder: Path, baselines: list[str]) -> str:
                 *(f"{row['test'][name]['accuracy']:.1%}" for name in tests),
             ]
         )
-    return text_table(lines[0], lines[1:])
+    return table(lines[0], lines[1:])
 
 
 def _check_losses(config: Mapping[str, Any], run: RunConfig) -> None:

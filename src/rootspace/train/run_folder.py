@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,17 +14,13 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from rootspace._files import replacing, write_json, write_text
 from rootspace.classes import ClassMap, Prediction
 from rootspace.data import DATASETS, ImageData
 
 from .build import build_network, build_objective
 from .embedder import Embedder
 from .objectives import Objective, VectorObjective
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None
 
 CONFIG, CLASSES, WEIGHTS = "config.yaml", "classes.json", "model.safetensors"
 METRICS, HISTORY, EVALUATION = "metrics.json", "metrics.csv", "evaluation.npz"
@@ -40,64 +33,11 @@ PARENT, START, REPLAY = "parent", "start", "replay"
 # Of runs that `rootspace distill` wrote: whom they learned from, and what.
 TEACHER, TARGETS, VECTORS = "teacher", "targets", "vectors.npy"
 
-LOCK_SECONDS = 10
-"""How long to wait for a folder: a killed run's loader processes hold it some seconds longer."""
-
-
-def is_helper() -> bool:
-    """Whether this is a process of a distributed run, and not the first."""
-    return int(os.environ.get("LOCAL_RANK", "0")) > 0
-
-
-@contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
-    """Hold a run folder against other processes, where the system can; a killed one lets go.
-
-    Without it a run could be resumed while the process that trains it goes on unseen, a child
-    whose parent was killed.
-
-    Raises:
-        ValueError: another process holds it.
-    """
-    if fcntl is None or is_helper():
-        yield  # the first process holds it
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        for attempt in range(LOCK_SECONDS + 1):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if attempt == LOCK_SECONDS:
-                    raise ValueError(
-                        f"Argument 'run.dir': another process trains {folder}. Wait for it or stop "
-                        "it."
-                    ) from None
-                time.sleep(1)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write all or nothing."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write all or nothing."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write all or nothing, compressed."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
-    os.replace(temporary, path)
 
 
 def write_weights(
@@ -113,13 +53,12 @@ def write_weights(
     """
     state = {f"embedder.{k}": v for k, v in embedder.state_dict().items()}
     state |= {f"objective.{k}": v for k, v in objective.state_dict().items()}
-    temporary = path.with_name(path.name + ".tmp")
-    save_file(
-        {k: v.detach().cpu().contiguous() for k, v in state.items()},
-        temporary,
-        metadata={name: str(number) for name, number in shape.items()},
-    )
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        save_file(
+            {k: v.detach().cpu().contiguous() for k, v in state.items()},
+            temporary,
+            metadata={name: str(number) for name, number in shape.items()},
+        )
 
 
 def write_model(

@@ -1,0 +1,118 @@
+"""Files that appear whole or not at all, and folders that one process writes at a time.
+
+The only atomic writes and locks of the library. A temporary name is that of the target with
+`.tmp` behind it, so that what a killed process left there is replaced by the next attempt.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rootspace._extras import require
+
+LOCK = ".lock"
+LOCK_SECONDS = 10
+"""How long to wait for a folder: a killed run's loader processes hold it some seconds longer."""
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str], *, shared: bool = False) -> Iterator[Path]:
+    """A path to write to, which takes the name `path` when the block ends without an error.
+
+    Args:
+        path: of the file, which is replaced if it is there; its folder must be there.
+        shared: several processes may write this file at once, as those of a cache: each then gets
+            a temporary name of its own, which a killed one leaves behind.
+
+    Yields:
+        A path in the same folder. After an error there is nothing under it, and `path` is as it
+        was.
+    """
+    path = Path(path)
+    own = f".{secrets.token_hex(4)}" if shared else ""
+    temporary = path.with_name(f"{path.name}{own}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def appearing(folder: Path) -> Iterator[Path]:
+    """A new folder to write into, which takes the name `folder` when the block ends without error.
+
+    Args:
+        folder: which must not be there, or be empty.
+
+    Yields:
+        A folder beside it, empty. After an error it is removed.
+    """
+    temporary = folder.with_name(folder.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed here
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8, all or nothing."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON for readers, all or nothing."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def is_helper() -> bool:
+    """Whether this is a process of a distributed run, and not the first."""
+    return int(os.environ.get("LOCAL_RANK", "0")) > 0
+
+
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold a run folder against other processes; a killed one lets go.
+
+    Without it a run could be resumed while the process that trains it goes on unseen, a child
+    whose parent was killed. Helpers of a distributed run do not lock: the first process does.
+    Where the file system has no locks there is a warning and no lock.
+
+    Args:
+        folder: which must be there.
+
+    Raises:
+        ValueError: another process holds it.
+    """
+    if is_helper():
+        yield
+        return
+    filelock = require("filelock", extra="train", purpose="Training")
+    held = filelock.FileLock(folder / LOCK)
+    try:
+        held.acquire(timeout=LOCK_SECONDS, poll_interval=0.5)
+    except filelock.Timeout:
+        raise ValueError(
+            f"Argument 'run.dir': another process trains {folder}. Wait for it or stop it."
+        ) from None
+    except (OSError, NotImplementedError) as error:
+        warnings.warn(
+            f"{folder} cannot be locked ({error}): take care that only one process trains it.",
+            stacklevel=3,
+        )
+    try:
+        yield
+    finally:
+        held.release()
