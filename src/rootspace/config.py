@@ -317,14 +317,16 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class MemoryConfig:
-    """What an extended run remembers of the old classes' images.
+    """The replay memory: images of old classes that training on new ones repeats.
 
     Attributes:
-        size: most images to keep.
-        policy: which: `balanced` keeps equally many of each class at random, `herding` those whose
-            mean is nearest to that of their class, `reservoir` a uniform sample of all.
-        share: least share of the remembered images in an epoch, in [0, 1), for which they are
-            repeated.
+        size: most images in all, 0 for none.
+        policy: which images stay. `balanced`: equally many of each class, drawn at random.
+            `herding`: equally many of each class, those whose mean embedding is nearest to that of
+            the class (iCaRL, arXiv 1611.07725), which embeds every image of the classes that come
+            in. `reservoir`: a uniform sample of all images that came, so large classes keep more.
+        share: least share of its images among those of an epoch, in [0, 1): where they are fewer
+            they are repeated. 0 for each once.
     """
 
     size: int = 2000
@@ -339,16 +341,20 @@ class MemoryConfig:
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """Whom a student learns from; exactly one of `run`, `timm` and `embeddings`.
+    """The teacher: exactly one of `run`, `timm` and `embeddings`.
 
     Attributes:
-        run: folder of a finished run.
-        timm: name of a timm model, whose embeddings are taken before its classifier.
-        weights: with `timm`, the file of a checkpoint, or `pretrained`.
-        embeddings: a .npy or .parquet file of embeddings, as `rootspace embed` writes them.
-        targets: what the student is trained towards: the teacher's `own` prototypes, `codes` near
-            the teacher's class means, these `means` themselves, or the teacher's embedding of each
-            of the `images`; by default `own` where the teacher has them, else `codes`.
+        run: folder of a finished run, on any loss and network.
+        timm: name of a timm model, whose features before the classifier are its embeddings.
+        weights: of the timm model: path of a checkpoint, or `pretrained` for timm's own.
+        embeddings: file of the teacher's embeddings of the training images: a .npy `[images, dim]`
+            in their order, or what `rootspace embed` writes, .parquet or .npy with paths beside it.
+        targets: what the student trains towards. `own`: the prototypes of the teacher, a run
+            that has some; both then share them, labels and galleries, and nothing is embedded.
+            `codes`: for each class the vector of `head.system` nearest to the mean of the
+            teacher's embeddings, centered and turned. `means`: the centered means themselves.
+            `images`: for each image the teacher's embedding of it, centered; classes have their
+            means as prototypes. By default `own` where the teacher has some, else `codes`.
     """
 
     run: str | None = None
@@ -356,6 +362,30 @@ class TeacherConfig:
     weights: str | None = None
     embeddings: str | None = None
     targets: Literal["own", "codes", "means", "images"] | None = None
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("run", "timm", "embeddings") if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(f"'teacher.{name}'" for name in given) or "none"
+            raise ValueError(
+                "Exactly one of the arguments 'teacher.run', 'teacher.timm' and "
+                f"'teacher.embeddings' must be given, not {found}."
+            )
+        if self.timm is not None and self.weights is None:
+            raise ValueError(
+                "Argument 'teacher.weights' must be the path of a checkpoint of "
+                f"{self.timm}, or 'pretrained' for timm's own."
+            )
+        if self.weights is not None and self.timm is None:
+            raise ValueError(
+                f"Argument 'teacher.weights' = {self.weights!r} needs 'teacher.timm', not "
+                f"'teacher.{given[0]}'."
+            )
+        if self.targets == "own" and self.run is None:
+            raise ValueError(
+                "Argument 'teacher.targets' = 'own' needs 'teacher.run', a run with prototypes, "
+                f"not 'teacher.{given[0]}'."
+            )
 
 
 @dataclass(frozen=True)

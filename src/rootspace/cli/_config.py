@@ -48,16 +48,22 @@ CLASSES: dict[str, tuple[type | tuple[type, ...], set[str]]] = {
 }
 """What a class of each setting must be, and which of its arguments are no settings."""
 
+DEFAULTS = Config()
+
 LISTS = {"loggers": Logger, "callbacks": Callback}
 
 
-def config_parser(prog: str, base: Config, *, more: tuple[str, ...] = ()) -> Any:
+def config_parser(
+    prog: str, base: Config, *, more: tuple[str, ...] = (), skip: tuple[str, ...] = ()
+) -> Any:
     """A jsonargparse parser of all settings.
 
     Args:
         prog: name of the command, for --help.
         base: defaults.
         more: of `OTHER_SECTIONS`, those that this command has.
+        skip: settings without a default, which are given whole or not at all: another class would
+            take over what it knows of the arguments of the default one.
     """
     jsonargparse = require("jsonargparse", extra="train", purpose=f"`{prog}`")
     parser = jsonargparse.ArgumentParser(
@@ -80,13 +86,19 @@ def config_parser(prog: str, base: Config, *, more: tuple[str, ...] = ()) -> Any
         parser.add_class_arguments(kind, name)
     for name in more:
         parser.add_class_arguments(OTHER_SECTIONS[name], name)
-    known = {*CLASSES, *LISTS, *SECTIONS, *more, "transform"}
+    known = {*CLASSES, *LISTS, *SECTIONS, *more, "transform"} - {*skip}
     parser.set_defaults({k: v for k, v in base.as_dict().items() if k in known})
     return parser
 
 
-def parse(arguments: list[str], parser: Any, prog: str) -> Config:
+def parse(arguments: list[str], parser: Any, prog: str, base: Config = DEFAULTS) -> Config:
     """The settings from the command line.
+
+    Args:
+        arguments: of the command line.
+        parser: of `config_parser`.
+        prog: name of the command, for messages.
+        base: settings that hold where the parser has none.
 
     Raises:
         ValueError: naming the setting that cannot be.
@@ -96,17 +108,17 @@ def parse(arguments: list[str], parser: Any, prog: str) -> Config:
     except Exception as error:
         # jsonargparse raises ArgumentError and its own kinds; all of them name the setting.
         raise ValueError(f"{error}; see `{prog} --help`") from error
-    return config_from(sections)
+    return config_from(sections, base)
 
 
-def config_from(sections: Mapping[str, Any]) -> Config:
-    """Typed settings from what the parser gives."""
+def config_from(sections: Mapping[str, Any], base: Config = DEFAULTS) -> Config:
+    """Typed settings from what the parser gives, over those of `base`."""
     known = {part.name for part in fields(Config)}
     given = {k: v for k, v in sections.items() if k in known and v is not None}
     transform = given.get("transform")
     if callable(transform):  # a function by its import path
         given["transform"] = {"class_path": f"{transform.__module__}.{transform.__qualname__}"}
-    return Config.from_dict(given)
+    return Config.from_dict({**base.as_dict(), **given})
 
 
 def check_resumed(config: Config, found: Config) -> None:

@@ -1,46 +1,41 @@
-"""A run at work: its classes, and embeddings of many images with a bar on the terminal."""
+"""Embeddings of many images, with a progress bar on the terminal."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from rootspace.continual import LiveClasses
 from rootspace._terminal import tracked
-from rootspace.data import ImageData
-from rootspace.train.run_folder import TrainedRun
-from rootspace.train.scoring import BATCH, image_batches, own_labels
+from rootspace.data import DataModule
+from rootspace.run import BATCH, Run
+from rootspace.train.evaluation import own_labels
 
 
-def live_classes(trained: TrainedRun) -> LiveClasses:
-    """The classes of a run as they are now.
-
-    Raises:
-        ValueError: its registry belongs to other vectors.
-    """
-    return LiveClasses(trained.folder, trained.names, trained.objective.predict, trained.class_map)
+def file_batches(trained: Run, files: list[Path], text: str) -> Iterator[tuple[list[Path], Tensor]]:
+    """Image files in batches, and their embeddings `[B, dim]`; the text stands beside the bar."""
+    parts = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
+    for some in tracked(parts, text, len(parts)):
+        yield some, trained.embed(some)
 
 
-def embed_files(trained: TrainedRun, files: list[Path], text: str) -> Tensor:
-    """Image files -> `[N, dim]`; the text stands beside the bar."""
-    batches = image_batches(trained, files)
-    steps = tracked(batches, text, math.ceil(len(files) / BATCH))
-    return torch.cat([trained.embed(images) for _, images in steps])
+def embed_files(trained: Run, files: list[Path], text: str) -> Tensor:
+    """Image files -> `[N, dim]` in the frame of the prototypes."""
+    return torch.cat([z for _, z in file_batches(trained, files, text)])
 
 
-def embed_tests(trained: TrainedRun, data: ImageData, text: str) -> tuple[Tensor, Tensor]:
-    """The images of all test sets -> `[N, dim]` and the run's labels of their classes `[N]`.
+def embed_tests(trained: Run, data: DataModule, text: str) -> tuple[Tensor, Tensor]:
+    """The inputs of all test sets -> `[N, dim]` and the run's labels of their classes `[N]`.
 
     Raises:
         ValueError: the data have other classes or images of another shape, or no test set.
     """
-    own, loaders = own_labels(trained, data), data.whole_test_dataloader()
+    own, loaders = own_labels(trained.model, data), data.test_loaders(sharded=False)
     batches = (batch for loader in loaders for batch in loader)
     z, labels = [], []
-    for images, numbers in tracked(batches, text, sum(map(len, loaders))):
-        z.append(trained.embed(images))
+    for x, numbers, *_ in tracked(batches, text, sum(map(len, loaders))):
+        z.append(trained.embed_batch(x))
         labels.append(own[numbers])
     return torch.cat(z), torch.cat(labels)

@@ -24,10 +24,12 @@ from rootspace.continual import (
     fpr_at_tpr,
 )
 from rootspace.continual.live import REJECTOR
-from rootspace.train.run_folder import TrainedRun, check_finished, make_data, read_run
+from rootspace.data import make_data
+from rootspace.run import Run, load
+from rootspace.runs.folder import check_finished
 
 from ._arguments import Parser, add_run, image_files
-from ._embedding import embed_files, embed_tests, live_classes
+from ._embedding import embed_files, embed_tests
 
 DEFAULT_RATE = 0.05
 
@@ -43,11 +45,11 @@ def run(arguments: list[str]) -> int:
         )
     files = None if options.unknown is None else image_files(options.unknown)
     check_finished(options.run)
-    trained = read_run(options.run, options.device)
-    classes = live_classes(trained)
+    trained = load(options.run, options.device)
+    classes = trained.classes()
     if options.top < 2:
         raise ValueError(f"Argument '--top' must be at least 2, not {options.top}.")
-    data = make_data(trained.config["data"])
+    data = make_data(trained.config)
     data.setup()
     z, labels = embed_tests(trained, data, "Known inputs")
     kept = ~torch.isin(labels, classes.retired)
@@ -128,7 +130,7 @@ def _scores(classes: LiveClasses, score: KnownScore, z: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _own_cosines(trained: TrainedRun, z: Tensor, labels: Tensor) -> Tensor:
+def _own_cosines(trained: Run, z: Tensor, labels: Tensor) -> Tensor:
     """`[N]` cosines to the vectors of the true classes."""
-    vectors = trained.objective.class_vectors(labels)
+    vectors = trained.model.head.vectors(labels)
     return (normalize(z.float(), dim=-1) * vectors).sum(dim=-1)

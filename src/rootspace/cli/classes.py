@@ -18,23 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
-from rootspace._text_table import text_table
-from rootspace.continual import ClassEntry, ClassRegistry
-from rootspace.continual.live import create_registry, open_registry
-from rootspace.train.run_folder import (
-    check_finished,
-    make_data,
-    read_classes,
-    read_config,
-    write_text,
-)
 from rootspace._files import write_text
 from rootspace._terminal import bar, say, table
+from rootspace.config import Config
 from rootspace.continual import ClassEntry, ClassRegistry
-from rootspace.continual.of_run import create_registry, open_registry, training_images
-from rootspace.train.run_folder import check_finished, read_classes, read_config
+from rootspace.continual.live import create_registry, open_registry
+from rootspace.data import make_data
+from rootspace.model_file import read_head
+from rootspace.run import read_config
+from rootspace.runs.folder import MODEL, check_finished, check_model
 
 from ._arguments import Parser
 
@@ -91,24 +84,26 @@ def _parser() -> Parser:
 
 def _open(folder: Path, command: str) -> ClassRegistry:
     """The registry of a run, made from what it was trained on where there is none."""
-    data = read_config(folder)["data"]
-    classes, names = read_classes(folder)
+    config = read_config(folder)
+    check_model(folder)
+    head = read_head(folder / MODEL, config)
+    names = head.names or [str(label) for label in range(head.num_classes)]
     try:
-        return open_registry(folder, classes, names)
+        return open_registry(folder, head.class_map, names)
     except FileNotFoundError:
         check_finished(folder)
     with bar("Making the class registry"):
         try:
-            images = _training_images(folder, data, names)
+            images = _training_images(folder, config, names)
         except (ValueError, OSError) as error:
             images = None
-            print(f"Image counts begin at 0: {' '.join(str(error).split())}", file=sys.stderr)
+            say(f"Image counts begin at 0: {' '.join(str(error).split())}")
         return create_registry(
-            folder, classes, names, images, command=command, source=str(data["name"])
+            folder, head.class_map, names, images, command=command, source=config.data.name
         )
 
 
-def _training_images(folder: Path, config: dict[str, Any], names: list[str]) -> list[int]:
+def _training_images(folder: Path, config: Config, names: list[str]) -> list[int]:
     """How many training images each class of a run has, by reading its data again.
 
     Raises:
@@ -124,8 +119,6 @@ def _training_images(folder: Path, config: dict[str, Any], names: list[str]) -> 
             f"The data of {folder} lack {len(missing)} of its classes, such as {missing[0]!r}."
         )
     return [number[name] for name in names]
-            say(f"Image counts begin at 0: {' '.join(str(error).split())}")
-        return create_registry(folder, classes, names, images, command=command)
 
 
 def _which(text: str, by_label: bool) -> int | str:

@@ -1,9 +1,9 @@
 """`rootspace distill`: train a small network towards the embeddings of a larger one.
 
 The teacher is a finished run (--teacher.run), a timm model (--teacher.timm, with --teacher.weights)
-or a file of its embeddings (--teacher.embeddings). It embeds the training images once and leaves
-memory; the student then trains towards class vectors or images' targets made of that
-(--teacher.targets own, codes, means or images), without a warm-up.
+or a file of its embeddings (--teacher.embeddings). It embeds the training data once and leaves
+memory; the student then trains towards prototypes or images' targets made of that
+(--teacher.targets own, codes, means or images), without a contrastive stage.
 """
 
 from __future__ import annotations
@@ -11,51 +11,51 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
-from rootspace.distill import TeacherConfig
+from rootspace.config import ClassSpec, Config, RunConfig
 from rootspace.distill.distillation import distill
+from rootspace.run import read_config
+from rootspace.runs.folder import CONFIG
 from rootspace.train import StoppedByUser
-from rootspace.train.run_folder import CONFIG
 
 from ._arguments import Parser
-from ._config import option, parse, resumed
+from ._config import config_parser, parse
+from .extend import refuse
+from .train import resumption
 
 PROG = "rootspace distill"
 
-LOSS, NEGATIVES = "in_batch_softmax", 4096
-"""Defaults of `loss.name` and `loss.negatives`, measured: docs/distillation.md."""
-
-
-def _base(arguments: list[str]) -> dict[str, Any]:
-    """Defaults of a student: a softmax over as many classes as a step bears."""
-    if option(arguments, "loss.name") not in (None, LOSS):
-        return {}
-    return {"loss": {"name": LOSS, "negatives": NEGATIVES}}
+LOSS = ClassSpec("rootspace.losses.InBatchSoftmaxLoss", {"negatives": 4096})
+"""A softmax over as many classes as a step bears, measured: docs/distillation.md."""
 
 
 def run(arguments: list[str]) -> int:
-    parser = Parser(
+    first = Parser(
         prog=PROG,
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="All settings of `rootspace train` describe the student: --run.*, --data.*, "
-        "--model.*, --classes.system,\n--classes.seed, --loss.* and --train.*.",
+        epilog="All settings of `rootspace train` describe the student; its data are those of "
+        "--teacher.run by default.",
     )
-    parser.add_argument("--resume", action="store_true", help="continue the run in --run.dir")
-    options, rest = parser.parse_known_args(arguments)
-    if options.resume:
-        folder = option(rest, "run.dir")
-        if folder is None:
-            raise ValueError("Argument '--run.dir' must name the folder of the run to resume.")
-        config = resumed(rest, folder)
+    first.add_argument("--teacher.run", dest="teacher", type=Path)
+    known, _ = first.parse_known_args(arguments)
+    folder, rest = resumption(arguments)
+    if folder is not None:
+        refuse(rest)
+        config = Config(run=RunConfig(dir=str(folder)))
     else:
-        config = parse(rest, _base(rest), prog=PROG, more={"teacher": TeacherConfig})
-        folder = config["run"]["dir"]
+        base = Config(loss=LOSS)
+        if known.teacher is not None:
+            base = Config(loss=LOSS, data=read_config(known.teacher).data)
+        parser = config_parser(PROG, base, more=("teacher",), skip=("data",))
+        config = parse(rest, parser, PROG, base)
     try:
-        distill(config, resume=options.resume)
+        distill(config, resume=folder is not None)
     except (StoppedByUser, KeyboardInterrupt):
-        if (Path(folder) / CONFIG).is_file():
-            print(f"Stopped. Continue with: {PROG} --resume --run.dir {folder}", file=sys.stderr)
+        if (Path(config.run.dir) / CONFIG).is_file():
+            print(
+                f"Stopped. Continue with: {PROG} --resume --run.dir {config.run.dir}",
+                file=sys.stderr,
+            )
         return 130
     return 0

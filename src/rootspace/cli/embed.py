@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from rootspace._extras import require
-from rootspace.train.run_folder import read_run
-from rootspace.train.scoring import image_batches
+from rootspace.run import load
 
 from ._arguments import Parser, add_run, image_files
-from ._embedding import live_classes
+from ._embedding import file_batches
 
 
 def run(arguments: list[str]) -> int:
@@ -30,13 +29,12 @@ def run(arguments: list[str]) -> int:
         raise ValueError(f"Argument '--out' must end in .parquet or .npy, not {options.out}.")
     if not options.out.parent.is_dir():
         raise ValueError(f"Argument '--out': the folder {options.out.parent} does not exist.")
-    trained = read_run(options.run, options.device)
-    classes = live_classes(trained)
+    trained = load(options.run, options.device)
+    classes = trained.classes()
     files, parts, labels, cosines = image_files(options.paths), [], [], []
-    for _, images in image_batches(trained, files):
-        z = trained.embed(images)
+    for _, z in file_batches(trained, files, "Embedding"):
         prediction = classes.predict(z)
-        parts.append(z.float().cpu().numpy())
+        parts.append(z.cpu().numpy())
         labels += prediction.label[:, 0].tolist()
         cosines += prediction.cosine[:, 0].tolist()
     _write(options.out, files, np.concatenate(parts), classes.names(labels), cosines)

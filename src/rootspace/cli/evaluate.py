@@ -1,17 +1,19 @@
-"""`rootspace evaluate`: accuracy of a trained run on its test sets, or on others.
+"""`rootspace evaluate`: accuracy of a trained run on its test sets, or on those of other data.
 
-Options such as `--data.test_fonts` replace those of the run.
+`--data` names other data whole, for example `--data ImageFolder --data.root photos`.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 
-from rootspace.train.run_folder import make_data, read_config, read_run
-from rootspace.train.scoring import score
+from rootspace.data import make_data
+from rootspace.run import load
+from rootspace.train.evaluation import accuracies
 
 from ._arguments import Parser, add_run
-from ._config import parse
+from ._config import config_parser, parse
 
 
 def run(arguments: list[str]) -> int:
@@ -19,15 +21,18 @@ def run(arguments: list[str]) -> int:
     add_run(parser)
     parser.add_argument("--json", action="store_true", help="print JSON")
     options, rest = parser.parse_known_args(arguments)
-    settings = parse(rest, base=read_config(options.run), prog="rootspace evaluate RUN")
-    trained = read_run(options.run, options.device)
-    data = make_data(settings["data"])
+    trained = load(options.run, options.device)
+    prog = "rootspace evaluate RUN"
+    config = trained.config
+    if rest:
+        config = parse(rest, config_parser(prog, config, skip=("data",)), prog, config)
+    data = make_data(config)
     data.setup()
-    results = score(trained, data)
+    results = accuracies(trained.model, data)
     if options.json:
-        print(json.dumps(results, ensure_ascii=False))
+        print(json.dumps({k: asdict(v) for k, v in results.items()}, ensure_ascii=False))
     else:
         width = max(map(len, results), default=0)
         for name, result in results.items():
-            print(f"{name:<{width}}  {result['accuracy']:.2%}  of {result['images']:,} images")
+            print(f"{name:<{width}}  {result.accuracy:.2%}  of {result.images:,} images")
     return 0

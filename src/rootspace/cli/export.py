@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from rootspace.data.preprocessing import ImagePreprocessing
 from rootspace.export import export_onnx
-from rootspace.train import VectorObjective
-from rootspace.train.run_folder import SAMPLES, TrainedRun, read_run
-from rootspace.train.scoring import image_batches
+from rootspace.heads import Head
+from rootspace.run import Run, load
+from rootspace.runs.folder import SAMPLES
 
 from ._arguments import Parser
 
@@ -32,26 +34,26 @@ def run(arguments: list[str]) -> int:
         raise ValueError(f"Argument '--out' must end in .onnx, not {options.out}.")
     if not options.out.parent.is_dir():
         raise ValueError(f"Argument '--out': the folder {options.out.parent} does not exist.")
-    trained = read_run(options.run)
-    objective = trained.objective
-    if not isinstance(objective, VectorObjective):
+    trained = load(options.run)
+    class_map, shape = trained.class_map, trained.model.preprocessing
+    if class_map is None:
         raise ValueError(
-            f"{options.run} has a learned head; export supports runs whose classes own predefined "
-            "vectors."
+            f"{options.run} has a learned head; export supports runs whose classes own prototypes."
         )
+    if shape is None:
+        raise ValueError(f"{options.run} is no run on images, which the file would take.")
     check = export_onnx(
-        trained.embedder,
-        objective.classes,
-        _example(trained),
+        InFrame(trained.model.embedder, trained.model.head),
+        class_map,
+        _example(trained, shape),
         options.out,
         options.top,
         decode=options.decode,
         opset=options.opset,
         names=trained.names,
     )
-    shape = f"{trained.in_channels}, {trained.image_size}, {trained.image_size}"
     print(
-        f"{options.out}: uint8 images [batch, {shape}], {len(trained.names)} classes, "
+        f"{options.out}: uint8 images [batch, {shape.channels}, {shape.size}, {shape.size}], {len(trained.names)} classes, "
         f"{options.out.stat().st_size / 1e6:.1f} MB\n"
         f"onnxruntime against torch on {check.inputs} images: largest difference of an embedding "
         f"{check.embedding:.1e} of its length, of a cosine {check.cosine:.1e}; "
@@ -60,12 +62,29 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _example(trained: TrainedRun) -> torch.Tensor:
+class InFrame(nn.Module):
+    """A network whose embeddings are in the frame of the prototypes.
+
+    Args:
+        embedder: the network.
+        head: whose frame it is.
+    """
+
+    def __init__(self, embedder: nn.Module, head: Head) -> None:
+        super().__init__()
+        self.embedder = embedder
+        self.head = head
+        self.eval()
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head.transform(self.embedder(images))
+
+
+def _example(trained: Run, shape: ImagePreprocessing) -> torch.Tensor:
     """uint8 `[n, C, H, W]`: the run's samples where it has any."""
     samples = sorted((trained.folder / SAMPLES).glob("*.png"))
     if samples:
-        return next(image_batches(trained, samples))[1]
-    size = trained.image_size
+        return torch.stack([shape(path) for path in samples])
     generator = torch.Generator().manual_seed(0)
-    shape = (4, trained.in_channels, size, size)
-    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    size = (4, shape.channels, shape.size, shape.size)
+    return torch.randint(0, 256, size, dtype=torch.uint8, generator=generator)

@@ -1,8 +1,7 @@
 """`rootspace extend`: add the classes of new data to a trained run, in a new run folder.
 
-The run itself is only read: it answers as before while the extension trains. Settings are those of
-the run unless they are given; `--data.*` describe the new data. Classes that the run has already,
-by name or alias, get more images.
+Classes are told apart by their names; those that the run has already get more images. The old
+run is only read. Its network is trained on, and old classes keep their prototypes to the bit.
 """
 
 from __future__ import annotations
@@ -10,46 +9,63 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from rootspace.continual import MemoryConfig
+from rootspace.config import Config, RunConfig
 from rootspace.continual.extend import base_config, extend
+from rootspace.run import load
 from rootspace.train import StoppedByUser
 
 from ._arguments import Parser
-from ._config import option, parse, resumed
+from ._config import config_parser, parse
+from .train import resumption
 
 PROG = "rootspace extend"
 
 
 def run(arguments: list[str]) -> int:
-    parser = Parser(
+    first = Parser(
         prog=PROG,
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="Settings of `rootspace train`: --config, --run.dir, --data.*, --loss.*, --warmup.* "
-        "and --train.*; beside them\n--memory.size, most images of old classes to keep for "
-        "training (2000),\n--memory.policy, which: balanced, herding or reservoir, and "
-        "--memory.share, their least\nshare of an epoch, for which they are repeated (0.5).",
+        epilog="Settings of `rootspace train`: --config, --run.dir, --data, --loader.*, "
+        "--transform, --optimizer and --train.*;\nbeside them --memory.size, most images of old "
+        "classes to keep for training (2000),\n--memory.policy, which: balanced, herding or "
+        "reservoir, and --memory.share, their least\nshare of an epoch, for which they are "
+        "repeated (0.5).",
     )
-    parser.add_argument("run", type=Path, help="run folder that `rootspace train` wrote")
-    parser.add_argument("--resume", action="store_true", help="continue the extension in --run.dir")
-    options, rest = parser.parse_known_args(arguments)
-    folder = option(rest, "run.dir")
-    if folder is None:
-        raise ValueError("Argument '--run.dir' must name the folder of the extended run.")
-    if options.resume:
-        config = resumed(rest, folder)
+    first.add_argument("run", type=Path, help="run folder that `rootspace train` wrote")
+    options, rest = first.parse_known_args(arguments)
+    folder, rest = resumption(rest)
+    command = shlex.join([*PROG.split(), *arguments])
+    if folder is not None:
+        refuse(rest)
+        config = Config(run=RunConfig(dir=str(folder)))
     else:
-        more = {"memory": MemoryConfig}
-        config = parse(rest, base_config(options.run), prog=f"{PROG} RUN", more=more)
+        base = base_config(load(options.run))
+        parser = config_parser(f"{PROG} RUN", base, more=("memory",), skip=("data",))
+        config = parse(rest, parser, PROG, base)
+        if config.data == base.data:
+            raise ValueError(
+                "Argument '--data' must name the data with the new classes, such as "
+                "--data ImageFolder --data.root new."
+            )
     try:
-        command = shlex.join([*PROG.split(), *arguments])
-        extend(options.run, config, resume=options.resume, command=command)
+        extend(options.run, config, resume=folder is not None, command=command)
     except StoppedByUser:
         print(
-            f"Stopped. Continue with: {PROG} {options.run} --resume --run.dir {folder}",
+            f"Stopped. Continue with: {PROG} {options.run} --resume --run.dir {config.run.dir}",
             file=sys.stderr,
         )
         return 130
     return 0
+
+
+def refuse(rest: list[str]) -> None:
+    """Raise a ValueError where settings are given beside --resume."""
+    if rest:
+        raise ValueError(
+            f"Argument '--resume' takes no other settings than --run.dir, not {' '.join(rest)}: "
+            "those of the run hold."
+        )

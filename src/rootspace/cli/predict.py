@@ -11,11 +11,10 @@ import sys
 from pathlib import Path
 
 from rootspace.continual.live import read_rejector
-from rootspace.train.run_folder import read_run
-from rootspace.train.scoring import image_batches
+from rootspace.run import load
 
 from ._arguments import Parser, add_run, image_files
-from ._embedding import live_classes
+from ._embedding import file_batches
 
 UNKNOWN = "unknown"
 
@@ -35,8 +34,8 @@ def run(arguments: list[str]) -> int:
     )
     parser.add_argument("--format", choices=("text", "csv", "json"), default="text")
     options = parser.parse_args(arguments)
-    trained = read_run(options.run, options.device)
-    classes = live_classes(trained)
+    trained = load(options.run, options.device)
+    classes = trained.classes()
     if not 1 <= options.top <= classes.num_active:
         raise ValueError(
             f"Argument '--top' must lie in [1, {classes.num_active}], not {options.top}."
@@ -46,8 +45,7 @@ def run(arguments: list[str]) -> int:
     if rejector is not None:
         width = min(max(width, rejector.score.width), classes.num_active)
     rows = []
-    for paths, images in image_batches(trained, image_files(options.paths)):
-        z = trained.embed(images)
+    for paths, z in file_batches(trained, image_files(options.paths), "Predicting"):
         prediction = classes.predict(z, width)
         best = prediction.label[:, : options.top]
         names = iter(classes.names(best.flatten().tolist()))

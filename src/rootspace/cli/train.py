@@ -1,38 +1,50 @@
-"""`rootspace train`: from a config to a trained run with its report."""
+"""`rootspace train`: from settings to a trained run with its report."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
-from rootspace.train import RunConfig, StoppedByUser, train
-from rootspace.train.run_folder import read_config
+from rootspace.config import Config
+from rootspace.run import read_config
+from rootspace.train import StoppedByUser, train
 
-from ._config import option, parse, refuse_others
+from ._config import check_resumed, config_parser, parse
 
 PROG = "rootspace train"
 
-WHEN_RESUMED = (
-    *("run.dir", "train.accelerator", "train.devices", "train.checkpoint_minutes"),
-    "data.num_workers",
-)
-"""Settings that may differ in the rest of a run: where it is computed, not what."""
-
 
 def run(arguments: list[str]) -> int:
-    base = None
-    if "--resume" in arguments:
-        refuse_others(arguments, WHEN_RESUMED)
-        folder = option(arguments, "run.dir") or RunConfig.dir
-        base = read_config(Path(folder))
-        base["run"]["dir"] = folder  # wherever it has been moved to
-    settings = parse(arguments, base, prog=PROG, resumable=True)
-    resume, folder = settings.pop("resume"), settings["run"]["dir"]
+    resume, rest = resumption(arguments)
+    base = Config()
+    if resume is not None:
+        base = read_config(resume)
+    parser = config_parser(PROG, base)
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue the run in --run.dir from its last checkpoint, with its settings",
+    )
+    config = parse(rest, parser, PROG)
+    if resume is not None:
+        check_resumed(config, base)
     try:
-        train(settings, resume=resume)
+        train(config, resume=resume is not None)
     except StoppedByUser:
         print(
-            f"Stopped. Continue with: rootspace train --resume --run.dir {folder}", file=sys.stderr
+            f"Stopped. Continue with: {PROG} --resume --run.dir {config.run.dir}", file=sys.stderr
         )
         return 130
     return 0
+
+
+def resumption(arguments: list[str]) -> tuple[Path | None, list[str]]:
+    """The folder of the run to resume, None for a new run; and the other arguments."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--resume", action="store_true")
+    first.add_argument("--run.dir", dest="folder", type=Path, default=Path(Config().run.dir))
+    found, rest = first.parse_known_args(arguments)
+    if not found.resume:
+        return None, arguments
+    return found.folder, rest

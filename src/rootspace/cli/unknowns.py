@@ -13,12 +13,10 @@ from typing import Any
 from rootspace._files import write_json
 from rootspace.continual import Proposal, group_by_cosine, group_by_vector, propose
 from rootspace.continual.live import read_rejector
-from rootspace.train.run_folder import read_run, write_json
-from rootspace.continual.of_run import LiveClasses, class_map, read_rejector
-from rootspace.train.run_folder import read_run
+from rootspace.run import load
 
 from ._arguments import Parser, add_run, image_files
-from ._embedding import embed_files, live_classes
+from ._embedding import embed_files
 
 FORMAT = 1
 """Version of the proposal."""
@@ -30,10 +28,10 @@ def run(arguments: list[str]) -> int:
         raise ValueError(f"Argument '--out': the folder {options.out.parent} does not exist.")
     if options.min_cosine is not None and options.by != "cosine":
         raise ValueError("Argument '--min_cosine' is for '--by cosine'.")
-    trained = read_run(options.run, options.device)
+    trained = load(options.run, options.device)
     rejector = read_rejector(options.run)
     files = image_files(options.paths)
-    classes, owned = live_classes(trained), trained.class_map
+    classes, owned = trained.classes(), trained.class_map
     z = embed_files(trained, files, "Embedding")
     prediction = classes.predict(z, min(rejector.score.width, classes.num_active))
     unknown = rejector.is_unknown(classes.scores(rejector.score, prediction, z))

@@ -25,11 +25,10 @@ from .registry import ClassRegistry as ClassRegistry
 from .registry import StaleRegistryError as StaleRegistryError
 
 if TYPE_CHECKING:
-    from .replay import MemoryConfig as MemoryConfig
     from .replay import herding as herding
     from .replay import shares as shares
 
-OF_REPLAY = ("MemoryConfig", "herding", "shares")
+OF_REPLAY = ("herding", "shares")
 
 
 def __getattr__(name: str) -> Any:

@@ -17,173 +17,150 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping
-from copy import deepcopy
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from rootspace._files import appearing, replacing
 from rootspace._terminal import say
-from rootspace.classes import ClassMap, ClassMeans
+from rootspace.choosing import class_means, evaluation_mode, to_device
+from rootspace.config import ClassSpec, Config, LoaderConfig, MemoryConfig, ParentConfig, RunConfig
 from rootspace.data import (
     DataError,
+    DataModule,
     Grown,
-    ImageData,
-    LabelledImages,
-    RelabelledImages,
+    LabeledImages,
     StoredImages,
+    View,
+    make_data,
 )
-from rootspace.train import Embedder, LSCModule, TrainConfig, TrainedRun, WarmupConfig, read_run
-from rootspace.train import run_folder as files
-from rootspace.train.build import build_assigned_objective, build_loss
-from rootspace.train.objectives import VectorObjective
-from rootspace.train.run import (
-    Parts,
-    check_devices,
-    check_folder,
-    conclude,
-    device_of,
-    settings_from,
-    train_parts,
-)
+from rootspace.model_file import Model, class_names, write_model
+from rootspace.run import Run, load, read_config
+from rootspace.runs import RunRecord
+from rootspace.runs import folder as files
+from rootspace.train.evaluation import check_shape
+from rootspace.train.training import check_devices, check_folder, conclude, device_of, fit
 
 from .live import REGISTRY, carry_registry, is_registry, known_labels
-from .replay import MemoryConfig, carry, link_or_copy, remember
+from .replay import carry, remember
 
-FIXED = ("model", "classes")
-"""Sections of a config that an extension takes over as they are."""
+FIXED = ("model", "head", "loss", "prototypes")
+"""Settings that an extension takes over as they are."""
 
 LOWER_RATE = 0.1
 """Learning rate of an extension, relative to that of the run; measured (docs/continual.md)."""
 
-OF_LOADING = ("batch_size", "num_workers", "seed", "augment")
-"""Settings of the new data that hold for all images of the extended run."""
+GROWN = f"{Grown.__module__}.{Grown.__qualname__}"
+PART = f"{Grown.__module__}.Part"
 
 
-def base_config(run: Path) -> dict[str, Any]:
+def base_config(run: Run) -> Config:
     """The settings of a run from which those of an extension start.
 
     The learning rate is a tenth of that from scratch, which would undo what the run has learned
     before it has learned again; a further extension keeps that of the one before.
 
     Args:
-        run: folder of the run; the data settings are those of its last extension, if it has one.
+        run: to be extended.
 
     Raises:
-        ValueError: it is not a finished run.
+        ValueError: it is not finished.
     """
-    config = deepcopy(files.read_config(run))
-    files.read_classes(run)
-    if not (run / files.METRICS).is_file():
-        raise ValueError(f"{run} is not a finished run. {files.resume_hint(run)}")
-    data, training = config["data"], config["train"]
-    if files.PARENT not in config:
-        rate = training["lr"]
-        rate = read_run(run).embedder.network.default_lr if rate is None else rate
-        assert isinstance(rate, int | float)
-        training["lr"] = LOWER_RATE * rate
-    if data["name"] == Grown.name:
-        config["data"] = {key: value for key, value in data["new"].items() if key != "same"}
-    config["data"]["unique_labels"] = None  # numbers of images would name their classes
-    return {
-        "run": {"dir": "runs/default", "baselines": [], "class_means": False},
-        **{key: config[key] for key in ("data", "model", "classes", "loss", "warmup", "train")},
-        "memory": config.get("memory", asdict(MemoryConfig())),
-    }
+    files.check_finished(run.folder)
+    config = run.config
+    train = config.train
+    if config.parent is None:
+        rate = run.model.embedder.default_lr if train.lr is None else train.lr
+        train = replace(train, lr=LOWER_RATE * rate)
+    return replace(
+        config,
+        run=RunConfig(),
+        loader=replace(config.loader, unique_labels=None),  # numbers would name their classes
+        train=train,
+        memory=config.memory or MemoryConfig(),
+        teacher=None,
+    )
 
 
 def extend(
-    run: Path, config: Mapping[str, Any], *, resume: bool = False, command: str = ""
-) -> dict[str, Any]:
+    run: Path, config: Config, *, resume: bool = False, command: str = ""
+) -> RunRecord | None:
     """Add the classes of new data to a run and train on, in a new run folder.
 
-    The network keeps its shape, the old classes keep their vectors to the bit. New classes get the
-    next vectors of a formula, or of vectors chosen from data the free ones nearest to the means of
-    their embeddings, by the network as it is. Then training goes on with the run's loss on the new
-    images and the replay memory; a run that was warmed up keeps its contrastive loss and grouped
-    batches, and no class gets another vector at the end.
+    The network keeps its shape, the old classes keep their prototypes to the bit. New classes get
+    the next vectors of a formula, or of prototypes chosen from data the free ones nearest to the
+    means of their embeddings, by the network as it is. Then training goes on with the run's loss on
+    the new images and the replay memory, and no class gets another prototype at the end.
 
     Memory does not depend on the number of images: see `Grown` and `remember`. The class means of
     the new classes take `ClassMeans`.
 
     Args:
         run: folder of the run to extend, only read.
-        config: sections as in `base_config`, `data` those of the new images and `run.dir` the new
-            folder; ignored when resuming.
+        config: as `base_config`, `data` the new images and `run.dir` the new folder; when resuming
+            only `run.dir` is looked at.
         resume: continue the extension in `run.dir`.
         command: that extends the run, for the history of the class registry.
 
     Returns:
-        The content of `metrics.json`.
+        The record of the run; None in a helper process of a distributed run.
 
     Raises:
         ValueError: settings, data or a run that cannot work; nothing has been written then.
         StoppedByUser: on Ctrl-C, after the state was saved.
     """
-    folder = Path(config["run"]["dir"])
+    folder = Path(config.run.dir)
     check_folder(folder, resume)
     if resume:
-        config = files.read_config(folder)
+        config = read_config(folder)
         _check_parent(run, folder, config)
     else:
-        config = planned(run, config)
-    settings = settings_from(TrainConfig, config["train"])
-    if not resume:
+        config = planned(load(run), config)
         folder.mkdir(parents=True, exist_ok=True)
         files.write_config(folder, config)
     start = folder / files.START
     if not start.exists():
-        prepare(run, start, config, device_of(settings), command)
-    data = files.make_data(files.read_config(folder)["data"])
+        prepare(load(run, device_of(config.train)), start, config, command)
+    data = make_data(config)
     data.setup()
-    assert isinstance(data, Grown)
-    if settings.label_noise:
-        data.disturb_labels(settings.label_noise, settings.seed)
     say(data.describe())
 
-    def finish(module: LSCModule) -> dict[str, Any]:
-        memory = settings_from(MemoryConfig, config["memory"])
-        return conclude_memory(folder, data, memory, settings.seed, module.embedder)
+    def finish(model: Model, record: RunRecord) -> RunRecord:
+        return conclude_memory(folder, data, config, model, record)
 
-    parts = parts_of(read_run(start), config)
-    metrics = train_parts(config, settings, folder, data, parts, resume, finish)
-    if metrics:
+    model = load(start).model
+    record = fit(config, folder, data, model, resume=resume, finish=finish)
+    if record is not None:
         conclude(folder, [])
-    return metrics
+    return record
 
 
-def planned(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The complete config of an extension, with everything checked that can be before it begins.
+def planned(run: Run, config: Config) -> Config:
+    """The complete settings of an extension, with everything checked that can be before it begins.
 
     Raises:
         ValueError: naming the argument.
     """
-    base, folder = base_config(run), Path(config["run"]["dir"])
-    if run.resolve() == folder.resolve() or run.resolve() in folder.resolve().parents:
-        raise ValueError(f"Argument 'run.dir' must lie outside of {run}, not in {folder}.")
-    _check_sections(run, base, config)
-    memory = settings_from(MemoryConfig, config["memory"])
-    check_devices(settings_from(TrainConfig, config["train"]))
-    warmup = replace(settings_from(WarmupConfig, config["warmup"]), reassign="never")
-    trained = read_run(run)
-    if not isinstance(trained.objective, VectorObjective):
+    base, folder = base_config(run), Path(config.run.dir)
+    if run.folder.resolve() == folder.resolve() or run.folder.resolve() in folder.resolve().parents:
+        raise ValueError(f"Argument 'run.dir' must lie outside of {run.folder}, not in {folder}.")
+    _check_sections(run.folder, base, config)
+    check_devices(config.train)
+    class_map = run.class_map
+    if class_map is None:
         raise ValueError(
-            f"Argument 'RUN' must be a run with predefined class vectors: {run} has a learned head "
-            f"({base['loss']['name']}), whose shape would change."
+            f"Argument 'RUN' must be a run with prototypes: {run.folder} has a learned head "
+            f"({config.head.name}), whose shape would change."
         )
-    if config["data"].get("unique_labels") is not None:
+    if run.model.preprocessing is None:
         raise ValueError(
-            "Argument 'data.unique_labels' must be left out to extend a run, not "
-            f"{config['data']['unique_labels']!r}: classes are told apart by their names."
+            f"Argument 'RUN' must be a run on images, which a memory can keep: {run.folder} is not."
         )
-    new = files.make_data(config["data"])
+    new = make_data(config)
     new.setup()
-    _check_shape(trained, new)
-    found = known_labels(run, trained.names, list(new.class_names))
+    check_shape(run.model, new, f"Argument 'data': {run.folder}")
+    found = known_labels(run.folder, run.names, list(new.class_names))
     count = sum(label is None for label in found)
     images = torch.bincount(new.train_dataset.labels, minlength=new.num_classes).tolist()
     for name, label, number in zip(new.class_names, found, images, strict=True):
@@ -192,265 +169,244 @@ def planned(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
                 f"Argument 'data' must bring a training image of every new class: {name!r} has "
                 "none."
             )
-    classes = trained.objective.classes
-    if len(trained.names) + count > classes.capacity:
+    if len(run.names) + count > class_map.capacity:
         raise ValueError(
-            f"Argument 'data' must bring at most {classes.capacity - len(trained.names)} new "
-            f"classes, not {count}: {classes.system!r} has {classes.capacity} vectors, of which "
-            f"{len(trained.names)} are in use."
+            f"Argument 'data' must bring at most {class_map.capacity - len(run.names)} new "
+            f"classes, not {count}: {class_map.system!r} has {class_map.capacity} vectors, of "
+            f"which {len(run.names)} are in use."
         )
-    build_loss(config["loss"], classes)
     same = {
-        name: trained.names[label]
+        name: run.names[label]
         for name, label in zip(new.class_names, found, strict=True)
-        if label is not None and name != trained.names[label]
+        if label is not None and name != run.names[label]
     }
-    own = trained.config["data"]
-    if memory.size and not (run / files.REPLAY).is_dir():
+    memory = config.memory or MemoryConfig()
+    if memory.size and not (run.folder / files.REPLAY).is_dir():
         try:
-            _run_images(run, trained)
+            _run_images(run)
         except (ValueError, OSError) as error:
             raise ValueError(
-                f"Argument 'memory.size' must be 0, not {memory.size}: {run} has no replay memory, "
-                f"and its data cannot be read: {error}"
+                f"Argument 'memory.size' must be 0, not {memory.size}: {run.folder} has no replay "
+                f"memory, and its data cannot be read: {error}"
             ) from error
-    old = [*own["old"], own["new"]] if own["name"] == Grown.name else [own]
-    data = {
-        "name": Grown.name,
-        "memory": str(folder / files.START / files.REPLAY),
-        "new": {**config["data"], "same": same},
-        "old": [_if_readable(part) for part in old],
-        "share": memory.share,
-        **{key: config["data"][key] for key in OF_LOADING},
-    }
-    return {
-        "run": {**base["run"], "dir": str(folder)},
-        "data": data,
-        **{key: base[key] for key in FIXED},
-        "loss": config["loss"],
-        "warmup": asdict(warmup),
-        "train": config["train"],
-        "memory": asdict(memory),
-        files.PARENT: {"run": str(run), "weights": _digest(run / files.WEIGHTS)},
-    }
+    kept = sum(label is not None for label in found)
+    say(f"{count:,} new classes, {kept:,} known ones among the data, {len(run.names):,} in the run")
+    return replace(
+        base,
+        run=RunConfig(dir=str(folder)),
+        data=_grown(run, config.data, same, memory),
+        loader=config.loader,
+        transform=config.transform,
+        optimizer=config.optimizer,
+        scheduler=config.scheduler,
+        loggers=config.loggers,
+        callbacks=config.callbacks,
+        train=config.train,
+        memory=memory,
+        parent=ParentConfig(str(run.folder), _digest(run.folder / files.MODEL)),
+    )
 
 
-def prepare(
-    run: Path, start: Path, config: Mapping[str, Any], device: torch.device, command: str
-) -> None:
-    """What the extension begins from: memory, class vectors, weights, registry.
+def _grown(run: Run, new: ClassSpec, same: dict[str, str], memory: MemoryConfig) -> ClassSpec:
+    """The data of the extended run: its memory, the new images, the old test sets."""
+    own = run.config.data
+    if own.class_path == GROWN:
+        parts = [*own.init_args["old"], own.init_args["new"]]
+    else:
+        parts = [_part(own, {})]
+    return ClassSpec(
+        GROWN,
+        {
+            "memory": f"{files.START}/{files.REPLAY}",
+            "new": _part(new, same),
+            "old": [part if _is_readable(part, run.config) else None for part in parts],
+            "share": memory.share,
+        },
+    )
+
+
+def _part(data: ClassSpec, same: dict[str, str]) -> dict[str, object]:
+    spec = {"class_path": data.class_path, "init_args": dict(data.init_args)}
+    return {"class_path": PART, "init_args": {"data": spec, "same": same}}
+
+
+def _is_readable(part: dict[str, dict[str, dict[str, object]]] | None, config: Config) -> bool:
+    """Whether old data are still there; their test sets are left out else."""
+    if part is None:
+        return False
+    spec = part["init_args"]["data"]
+    data = ClassSpec(str(spec["class_path"]), spec["init_args"])  # pyright: ignore[reportArgumentType]
+    try:
+        make_data(replace(config, data=data, loader=LoaderConfig())).setup()
+    except (DataError, OSError) as error:
+        say(f"Old test sets are left out: {error}")
+        return False
+    return True
+
+
+def prepare(run: Run, start: Path, config: Config, command: str) -> None:
+    """What the extension begins from: memory, prototypes, weights, registry.
 
     Args:
-        run: folder of the run that is extended.
+        run: that is extended.
         start: folder to write, which appears when it is complete.
         config: of the extension.
-        device: for the embeddings.
         command: for the history of the class registry.
     """
     with appearing(start) as temporary:
-        _prepare(run, temporary, config, device, command)
-
-
-def _prepare(
-    run: Path, folder: Path, config: Mapping[str, Any], device: torch.device, command: str
-) -> None:
-    trained = read_run(run, device)
-    assert isinstance(trained.objective, VectorObjective)
-    old_memory(run, folder / files.REPLAY, trained, config)
-    memory = {"memory": str(folder / files.REPLAY)}
-    data = files.make_data({**config["data"], **memory})
-    data.setup()
-    assert isinstance(data, Grown)
-    classes = grown_classes(trained.objective.classes, data, trained.embed)
-    # In this order: the registry and `read_run` go by the config and the classes.
-    shutil.copyfile(run / files.CONFIG, folder / files.CONFIG)
-    classes.save(folder / files.CLASSES)
-    link_or_copy(run / files.WEIGHTS, folder / files.WEIGHTS)
-    came = torch.bincount(
-        data.train_dataset.labels[data.num_remembered :], minlength=data.num_classes
-    )
-    images = {label: number for label, number in enumerate(came.tolist()) if number}
-    names, source = list(data.class_names), str(config["data"]["new"]["name"])
-    carry_registry(run, folder, classes, names, images, command=command, data=source)
-
-
-def grown_classes(classes: ClassMap, data: Grown, embed: Callable[[Tensor], Tensor]) -> ClassMap:
-    """The class map with the classes that the data add; the old ones keep their vectors.
-
-    Args:
-        classes: of the run.
-        data: set up.
-        embed: uint8 images `[B, C, H, W]` -> `[B, dim]`, for vectors chosen from data.
-
-    Raises:
-        ValueError: a new class has no image.
-    """
-    names = list(data.class_names[data.num_old :])
-    if classes.order != "assigned":
-        return classes.extend(names)
-    if not names:
-        return classes
-    means = ClassMeans(len(names), classes.dim)
-    for images, labels in data.means_dataloader():
-        new = labels >= data.num_old
-        if bool(new.any()):
-            means.add(embed(images[new]), labels[new] - data.num_old)
-    return classes.extend_assigned(means.means(), names)
-
-
-def parts_of(trained: TrainedRun, config: Mapping[str, Any]) -> Parts:
-    """A run as something to train on: as it was trained, with its classes settled.
-
-    Args:
-        trained: with the class map to train towards.
-        config: of the extension.
-    """
-    assert isinstance(trained.objective, VectorObjective)
-    classes, assignment = trained.objective.classes, config["classes"]["assignment"]
-    if assignment == "random":
-        objective = VectorObjective(build_loss(config["loss"], classes))
-    else:
-        warmup = settings_from(WarmupConfig, config["warmup"])
-        objective = build_assigned_objective(config["loss"], assignment, warmup, 0)
-        objective.settle(classes)
-    return Parts(trained.embedder.train(), objective.train(), None)
+        old_memory(run, temporary / files.REPLAY, config)
+        memory = str((temporary / files.REPLAY).resolve())
+        spec = replace(config.data, init_args={**config.data.init_args, "memory": memory})
+        data = make_data(replace(config, data=spec))
+        data.setup()
+        source = _source(data)
+        names = list(data.class_names[source.num_old :])
+        head, embedder = run.model.head, run.model.embedder
+        assert head.class_map is not None
+        if names and head.class_map.order == "assigned":
+            rows = (data.train_dataset.labels >= source.num_old).nonzero()[:, 0]
+            labels = data.train_dataset.labels[rows] - source.num_old
+            loader = data.loader_of(View(data.train_dataset, labels, rows))
+            means = class_means(embedder, loader, len(names), device=run.device)
+            head.extend(names, means.means())
+        elif names:
+            head.extend(names)
+        shutil.copyfile(run.folder / files.CONFIG, temporary / files.CONFIG)
+        write_model(temporary / files.MODEL, run.model)
+        came = torch.bincount(
+            data.train_dataset.labels[source.num_remembered :], minlength=data.num_classes
+        )
+        images = {label: number for label, number in enumerate(came.tolist()) if number}
+        new = ClassSpec(**config.data.init_args["new"]["init_args"]["data"]).name
+        carry_registry(
+            run.folder,
+            temporary,
+            head.class_map,
+            class_names(run.model),
+            images,
+            command=command,
+            data=new,
+        )
 
 
 def conclude_memory(
-    folder: Path, data: Grown, config: MemoryConfig, seed: int, embedder: Embedder
-) -> dict[str, Any]:
-    """What makes the extended run complete beside its metrics: what it remembers, the registry.
+    folder: Path, data: DataModule, config: Config, model: Model, record: RunRecord
+) -> RunRecord:
+    """What makes the extended run complete beside its record: what it remembers, the registry.
 
     Args:
         folder: of the run.
         data: that it was trained on.
-        config: of the memory.
-        seed: of the run.
-        embedder: trained.
-
-    Returns:
-        For the metrics.
+        config: of the run.
+        model: trained.
+        record: of the run so far.
     """
-    start, replay = folder / files.START, folder / files.REPLAY
+    start, replay, source = folder / files.START, folder / files.REPLAY, _source(data)
+    assert config.memory is not None and config.parent is not None
     if is_registry(start / REGISTRY) and not (folder / REGISTRY).exists():
         with replacing(folder / REGISTRY) as copy:
             shutil.copyfile(start / REGISTRY, copy)
     old = StoredImages(start / files.REPLAY)
     if not replay.exists():
-        rows = torch.arange(data.num_remembered, len(data.train_dataset))
-        new = RelabelledImages(data.train_dataset, data.train_dataset.labels[rows], rows)
-        step = len(files.read_config(folder)["data"]["old"])
-        device = embedder.mean.device
-        embedder.eval()
-        remember(
-            replay,
-            old,
-            new,
-            data.class_names,
-            old.image_shape,
-            config,
-            (seed, step),
-            lambda images: embedder(images.to(device)),
-        )
-    return {
-        files.PARENT: files.read_config(folder)[files.PARENT]["run"],
-        "old_classes": data.num_old,
-        "replayed_images": data.num_remembered,
-        "remembered_images": len(StoredImages(replay)),
-    }
+        rows = torch.arange(source.num_remembered, len(data.train_dataset))
+        new = View(data.train_dataset, data.train_dataset.labels[rows], rows)
+        step = len(config.data.init_args["old"])
+        device = next(model.embedder.parameters()).device
+        with evaluation_mode(model.embedder):
+            remember(
+                replay,
+                old,
+                new,
+                data.class_names,
+                old.image_shape,
+                config.memory,
+                (config.train.seed, step),
+                lambda images: model.embedder(to_device(images, device)),
+            )
+    return replace(
+        record,
+        parent=config.parent.run,
+        old_classes=source.num_old,
+        replayed_images=source.num_remembered,
+        remembered_images=len(StoredImages(replay)),
+    )
 
 
-def old_memory(run: Path, folder: Path, trained: TrainedRun, config: Mapping[str, Any]) -> None:
+def old_memory(run: Run, folder: Path, config: Config) -> None:
     """The memory to train with: the run's, or one chosen from its data where it has none."""
-    memory = settings_from(MemoryConfig, config["memory"])
-    shape = (trained.in_channels, trained.image_size, trained.image_size)
+    memory, shape = config.memory, run.model.preprocessing
+    assert memory is not None and shape is not None
     old, new = None, None
-    if (run / files.REPLAY).is_dir():
-        old = StoredImages(run / files.REPLAY)
+    if (run.folder / files.REPLAY).is_dir():
+        old = StoredImages(run.folder / files.REPLAY)
         if len(old) <= memory.size:
             carry(folder, old)
             return
     elif memory.size:
-        new = _run_images(run, trained)
-    seed = (config["train"]["seed"], 0)
-    remember(folder, old, new, trained.names, shape, memory, seed, trained.embed)
+        new = _run_images(run)
+    seed = (config.train.seed, 0)
+    image_shape = (shape.channels, shape.size, shape.size)
+    remember(folder, old, new, run.names, image_shape, memory, seed, run.embed_batch)
 
 
-def _run_images(run: Path, trained: TrainedRun) -> LabelledImages:
+def _source(data: DataModule) -> Grown:
+    assert isinstance(data.source, Grown)
+    return data.source
+
+
+def _run_images(run: Run) -> LabeledImages:
     """The training images of a run, under its labels.
 
     Raises:
         ValueError, OSError: the data are no longer there, or other ones.
     """
-    data = files.make_data(files.read_config(run)["data"])
+    data = make_data(run.config)
     data.setup()
-    number = {name: label for label, name in enumerate(trained.names)}
+    number = {name: label for label, name in enumerate(run.names)}
     unknown = [name for name in data.class_names if name not in number]
     if unknown:
         raise ValueError(
             f"the data have {len(unknown)} classes that the run lacks, such as {unknown[0]!r}."
         )
-    _check_shape(trained, data)
+    check_shape(run.model, data, "The run")
     own = torch.tensor([number[name] for name in data.class_names])
-    return RelabelledImages(data.train_dataset, own[data.train_dataset.labels])
+    return View(data.train_dataset, own[data.train_dataset.labels])
 
 
-def _if_readable(part: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Settings of old data, None where they are gone: their test sets are then left out."""
-    if part is None:
-        return None
-    try:
-        files.make_data({k: v for k, v in part.items() if k != "same"}).setup()
-    except (DataError, OSError) as error:
-        say(f"Old test sets are left out: {error}")
-        return None
-    return part
-
-
-def _check_sections(run: Path, base: Mapping[str, Any], config: Mapping[str, Any]) -> None:
+def _check_sections(run: Path, base: Config, config: Config) -> None:
     for section in FIXED:
-        for key, value in config[section].items():
-            if value != base[section].get(key):
-                raise ValueError(
-                    f"Argument '{section}.{key}' must stay {base[section].get(key)!r} as in {run}, "
-                    f"not {value!r}: extending keeps the network and the vectors."
-                )
-    if config["loss"]["name"] != base["loss"]["name"]:
-        raise ValueError(
-            f"Argument 'loss.name' must stay {base['loss']['name']!r} as in {run}, not "
-            f"{config['loss']['name']!r}."
-        )
+        mine, its = getattr(config, section), getattr(base, section)
+        if mine != its:
+            raise ValueError(
+                f"Argument '{section}' must stay {its} as in {run}, not {mine}: extending keeps "
+                "the network and the prototypes."
+            )
     for key in ("baselines", "class_means"):
-        if config["run"][key]:
+        if getattr(config.run, key):
             raise ValueError(
                 f"Argument 'run.{key}' must be left out to extend a run, not "
-                f"{config['run'][key]!r}."
+                f"{getattr(config.run, key)!r}."
             )
-
-
-def _check_shape(trained: TrainedRun, data: ImageData) -> None:
-    own, given = (trained.in_channels, trained.image_size), (data.in_channels, data.image_size)
-    if own != given:
+    if config.loader.unique_labels is not None:
         raise ValueError(
-            f"Argument 'data.image_size': the run takes images of {own[0]} x {own[1]} x {own[1]}, "
-            f"the data have {given[0]} x {given[1]} x {given[1]}."
+            "Argument 'loader.unique_labels' must be left out to extend a run, not "
+            f"{config.loader.unique_labels!r}: classes are told apart by their names."
         )
 
 
-def _check_parent(run: Path, folder: Path, config: Mapping[str, Any]) -> None:
+def _check_parent(run: Path, folder: Path, config: Config) -> None:
     """That an extension is resumed from the run that it began from, as far as it needs it still."""
-    parent = config.get(files.PARENT)
-    if parent is None:
+    if config.parent is None:
         raise ValueError(
             f"Argument 'run.dir' must be an extension to be resumed: {folder} extends no run. "
-            f"{files.resume_hint(folder)}"
+            f"{files.resume_hint(folder, config)}"
         )
     if (folder / files.START).exists():
         return
-    files.read_classes(run)
-    if _digest(run / files.WEIGHTS) != parent["weights"]:
+    files.check_model(run)
+    if _digest(run / files.MODEL) != config.parent.weights:
         raise ValueError(
-            f"Argument 'RUN' must be the run that {folder} extends, {parent['run']} with the "
+            f"Argument 'RUN' must be the run that {folder} extends, {config.parent.run} with the "
             f"weights it had, not {run}."
         )
 

@@ -12,9 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -22,9 +20,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from rootspace._files import appearing
-from rootspace.data import JoinedImages, LabelledImages, StoredImages, store_images
-
-Policy: TypeAlias = Literal["balanced", "herding", "reservoir"]
+from rootspace.config import MemoryConfig
+from rootspace.data import JoinedImages, LabeledImages, StoredImages, store_images
 
 TOGETHER = 256
 """Images that are embedded or written together."""
@@ -33,40 +30,10 @@ Embed = Callable[[Tensor], Tensor]
 """From uint8 images `[B, C, H, W]` to embeddings `[B, dim]`."""
 
 
-@dataclass
-class MemoryConfig:
-    """The replay memory: images of old classes that training on new ones repeats.
-
-    Attributes:
-        size: most images in all, 0 for none.
-        policy: which images stay. `balanced`: equally many of each class, drawn at random.
-            `herding`: equally many of each class, those whose mean embedding is nearest to that of
-            the class (iCaRL, arXiv 1611.07725), which embeds every image of the classes that come
-            in. `reservoir`: a uniform sample of all images that came, so large classes keep more.
-        share: least share of its images among those of an epoch, in [0, 1): where they are fewer
-            they are repeated. 0 for each once.
-    """
-
-    size: int = 2000
-    policy: Policy = "balanced"
-    share: float = 0.5
-
-    def __post_init__(self) -> None:
-        if self.size < 0:
-            raise ValueError(f"Argument 'memory.size' must be at least 0, not {self.size}.")
-        if self.policy not in get_args(Policy):
-            raise ValueError(
-                f"Argument 'memory.policy' must be one of {', '.join(get_args(Policy))}, not "
-                f"{self.policy!r}."
-            )
-        if not 0 <= self.share < 1:
-            raise ValueError(f"Argument 'memory.share' must lie in [0, 1), not {self.share}.")
-
-
 def remember(
     folder: Path,
     old: StoredImages | None,
-    new: LabelledImages | None,
+    new: LabeledImages | None,
     class_names: Sequence[str],
     image_shape: tuple[int, int, int],
     config: MemoryConfig,
@@ -222,7 +189,7 @@ def ranks(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def herding_ranks(
-    images: LabelledImages, num_old: int, share: np.ndarray, embed: Embed
+    images: LabeledImages, num_old: int, share: np.ndarray, embed: Embed
 ) -> np.ndarray:
     """`[N]` place of each image among those of its label, by herding.
 

@@ -1,122 +1,126 @@
-"""A small network trained on what a large one made of the images: `rootspace distill`.
+"""A small network trained on what a large one made of the inputs: `rootspace distill`.
 
 The run folder is that of `rootspace train` with one more folder:
 
     config.yaml    written first: from here on the distillation can be resumed
     targets/       what the teacher's one pass left; appears when complete
     ...            what `rootspace train` writes
-
-Settings of the section `classes` are resolved so that the run is one of assignment `file`, whose
-vectors the teacher gave; of the shuffle, where a teacher's own vectors are a formula.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from rootspace._terminal import say
+from rootspace.building import TABLE, make_embedder, make_head, make_loss
 from rootspace.classes import ClassMap
-from rootspace.data import ImageData
-from rootspace.systems import Table, VectorSystem
-from rootspace.train import (
-    VECTOR_LOSSES,
-    ClassesConfig,
-    Embedder,
-    LSCModule,
-    RunConfig,
-    TrainConfig,
-)
-from rootspace.train import run_folder as files
-from rootspace.train.build import build_network, build_system, check_loss
-from rootspace.train.config import TABLE
-from rootspace.train.run import (
-    build_parts,
+from rootspace.config import Config, TeacherConfig
+from rootspace.data import DataModule, make_data
+from rootspace.heads import PrototypeHead
+from rootspace.model_file import Model, read_head
+from rootspace.run import read_config
+from rootspace.runs import RunRecord, TeacherRecord
+from rootspace.runs import folder as files
+from rootspace.systems import Table
+from rootspace.train.training import (
     check_devices,
     check_folder,
     conclude,
     device_of,
-    settings_from,
-    train_parts,
+    fit,
+    init_network,
 )
+from rootspace.vector_file import read_table, read_vectors
 
-from ._config import TeacherConfig
-from ._targets import CLASSES, IMAGES, take_own, take_targets
-from ._teachers import open_teacher
+from .targets import CLASSES, IMAGES, take_own, take_targets
+from .teachers import open_teacher
 
 OWN, CODES = "own", "codes"
 
 
-def distill(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any]:
+def distill(config: Config, *, resume: bool = False) -> RunRecord | None:
     """Train a student towards a teacher's embeddings, in a new run folder (Sec. 6.5).
 
-    The teacher embeds the training images once, in evaluation mode and as they are, and has left
+    The teacher embeds the training data once, in evaluation mode and as they are, and has left
     memory before the student's first step, which then costs what it costs without a teacher. The
-    student begins with the class vectors it ends with: no warm-up, no reassignment.
+    student begins with the prototypes it ends with: no contrastive stage, no further choice.
 
     Args:
-        config: sections of `rootspace train` for the student, and `teacher`; when resuming only
-            `run.dir` is looked at.
+        config: of the student, and its `teacher`; when resuming only `run.dir` is looked at.
         resume: continue the distillation in `run.dir`; a complete pass of the teacher is not made
             again, and the teacher may be gone.
 
     Returns:
-        The content of `metrics.json`.
+        The record of the run; None in a helper process of a distributed run.
 
     Raises:
         ValueError: settings, data or a teacher that cannot work; nothing has been written then.
         StoppedByUser: on Ctrl-C in training, after the state was saved.
     """
-    folder = Path(config["run"]["dir"])
+    folder = Path(config.run.dir)
     check_folder(folder, resume)
     if resume:
-        config = files.read_config(folder)
-        if files.TEACHER not in config:
-            raise ValueError(
-                f"Argument 'run.dir' must be a distillation to be resumed: {folder} has no "
-                f"teacher. {files.resume_hint(folder)}"
-            )
-    else:
-        _check_settings(config)
-    teaching = settings_from(TeacherConfig, config["teacher"])
-    settings = settings_from(TrainConfig, config["train"])
-    data = files.make_data(config["data"])
+        config = read_config(folder)
+    teaching = config.teacher
+    if teaching is None:
+        raise ValueError(
+            f"Argument 'run.dir' must be a distillation to be resumed: {folder} has no teacher. "
+            f"{files.resume_hint(folder, config)}"
+        )
+    if not resume:
+        _check_settings(config, teaching)
+    data = make_data(config)
     data.setup()
-    if settings.label_noise:
-        data.disturb_labels(settings.label_noise, settings.seed)
     say(data.describe())
     targets = folder / files.TARGETS
     if targets.exists():  # a run that goes on, or a helper process of a distributed one
-        config = files.read_config(folder)
+        config = read_config(folder)
     else:
-        config = _with_targets(config, teaching, settings, data, folder)
+        config = _with_targets(config, teaching, data, folder)
     if (targets / CLASSES).exists():
         data.number_as(ClassMap.load(targets / CLASSES).names or [])
     if (targets / IMAGES).exists():
         data.targets = np.load(targets / IMAGES, mmap_mode="r")
 
-    def finish(module: LSCModule) -> dict[str, Any]:
-        return {files.TEACHER: config["teacher"]}
+    def finish(model: Model, record: RunRecord) -> RunRecord:
+        assert config.teacher is not None and config.teacher.targets is not None
+        teacher = asdict(config.teacher) | {"targets": config.teacher.targets}
+        return replace(record, teacher=TeacherRecord(**teacher))
 
-    parts = build_parts(config, data)
-    metrics = train_parts(config, settings, folder, data, parts, resume, finish)
-    if metrics:  # else a helper process of a distributed run
+    torch.manual_seed(config.train.seed)
+    head = _head(config, targets, data)
+    embedder = make_embedder(config.model, head.dim, data.preprocessing)
+    init_network(config, embedder)
+    model = Model(embedder, head, data.preprocessing)
+    record = fit(config, folder, data, model, resume=resume, finish=finish)
+    if record is not None:  # else a helper process of a distributed run
         conclude(folder, [])
-    return metrics
+    return record
+
+
+def _head(config: Config, targets: Path, data: DataModule) -> PrototypeHead:
+    """The student's head, with the prototypes that the teacher gave."""
+    loss = make_loss(config)
+    if (targets / CLASSES).exists():
+        return PrototypeHead.from_map(ClassMap.load(targets / CLASSES), loss)
+    assert config.teacher is not None
+    if config.teacher.targets == CODES:
+        head = make_head(config, data.class_names)
+        assert isinstance(head, PrototypeHead)
+        head.choose(read_vectors(targets / files.VECTORS, head.dim, data.class_names))
+        return head
+    table = read_table(targets / files.VECTORS)
+    names = list(data.class_names)
+    return PrototypeHead.from_map(ClassMap(table, len(names), "natural", names=names), loss)
 
 
 def _with_targets(
-    config: Mapping[str, Any],
-    teaching: TeacherConfig,
-    settings: TrainConfig,
-    data: ImageData,
-    folder: Path,
-) -> dict[str, Any]:
+    config: Config, teaching: TeacherConfig, data: DataModule, folder: Path
+) -> Config:
     """Make the teacher's pass; the settings of the student that trains towards it.
 
     Everything that can be wrong shows before anything is written. The teacher is known here only,
@@ -125,50 +129,62 @@ def _with_targets(
     targets = folder / files.TARGETS
     own = _own_classes(teaching, data)
     if own is not None:
-        classes, names = own
-        config = _towards(config, OWN, classes, targets)
-        _check_student(config, classes.system, data)
+        class_map, names = own
+        config = _towards(config, teaching, OWN)
+        if config.head.init_args.get("system") not in (None, TABLE, repr(class_map.system)):
+            raise ValueError(
+                f"Argument 'head.system' must be left out, not {config.head.init_args['system']!r}:"
+                f" the student takes the prototypes of its teacher, of {class_map.system!r}; else "
+                "set 'teacher.targets'."
+            )
+        _check_student(config, class_map, data)
         _write_config(folder, config)
-        take_own(targets, classes, names)
+        take_own(targets, class_map, names)
         return config
-    _check_images(data)
-    teacher = open_teacher(teaching, data, settings, device_of(settings))
+    _check_inputs(data)
+    teacher = open_teacher(teaching, data, config.train, device_of(config.train))
     kind = teaching.targets or CODES
-    system = _system(config, kind, teacher.dim, data.num_classes)
-    config, dim = _towards(config, kind, None, targets), system.dim
-    _check_student(config, system, data)
+    config = _towards(config, teaching, kind)
+    if kind == CODES:
+        head = make_head(config, data.class_names)
+        dim = head.dim
+        _check_network(config, dim, data)
+    else:
+        dim = config.head.init_args.get("dim") or teacher.dim
+        _check_student(config, ClassMap(Table(torch.ones(1, dim)), 1, "natural"), data)
     _write_config(folder, config)
-    given = settings_from(ClassesConfig, config["classes"])
-    turns = given.rotate and (kind == CODES or dim != teacher.dim)
+    rotates = config.head.init_args.get("rotate", True)
+    turns = rotates and (kind == CODES or dim != teacher.dim)
+    seed = config.head.init_args.get("seed", 0) if turns else None
     labels = data.train_dataset.labels
-    take_targets(
-        targets, teacher, labels, data.num_classes, dim, given.seed if turns else None,
-        images=kind == "images",
-    )  # fmt: skip
+    take_targets(targets, teacher, labels, data.num_classes, dim, seed, images=kind == "images")
     return config
 
 
-def _own_classes(teaching: TeacherConfig, data: ImageData) -> tuple[ClassMap, list[str]] | None:
+def _own_classes(teaching: TeacherConfig, data: DataModule) -> tuple[ClassMap, list[str]] | None:
     """The class map of a teacher that the student shares, and the names of its classes.
 
     Raises:
-        ValueError: the targets are to be the teacher's own vectors and cannot.
+        ValueError: the targets are to be the teacher's own prototypes and cannot.
     """
     if teaching.run is None or teaching.targets not in (None, OWN):
         return None
+    folder = Path(teaching.run)
     try:
         # Not its network, which nothing is embedded by.
-        loss = files.read_config(Path(teaching.run))["loss"]["name"]
-        classes, names = files.read_classes(Path(teaching.run))
-    except (OSError, ValueError) as error:
+        settings = read_config(folder)
+        files.check_model(folder)
+        head = read_head(folder / files.MODEL, settings)
+    except ValueError as error:
         raise ValueError(f"Argument 'teacher.run': {error}") from error
-    if classes is None:
+    if head.class_map is None:
         if teaching.targets is None:
             return None
         raise ValueError(
-            f"Argument 'teacher.targets' = 'own' needs a teacher with class vectors: "
-            f"{teaching.run} has a learned head ({loss})."
+            f"Argument 'teacher.targets' = 'own' needs a teacher with prototypes: "
+            f"{teaching.run} has a learned head ({settings.head.name})."
         )
+    names = head.names or [str(label) for label in range(head.num_classes)]
     known = set(names)
     unknown = [name for name in data.class_names if name not in known]
     if unknown:
@@ -177,96 +193,68 @@ def _own_classes(teaching: TeacherConfig, data: ImageData) -> tuple[ClassMap, li
             f"{teaching.run} lacks {len(unknown)} of {data.num_classes}, such as {unknown[0]!r}. "
             "Set it to codes, means or images."
         )
-    return classes, names
+    return head.class_map, names
 
 
-def _towards(
-    config: Mapping[str, Any], kind: str, own: ClassMap | None, targets: Path
-) -> dict[str, Any]:
-    """The settings with the class vectors that the teacher gives."""
-    given = settings_from(ClassesConfig, config["classes"])
-    vectors = str(targets / files.VECTORS)
-    if own is not None and given.system not in (None, TABLE, repr(own.system)):
-        raise ValueError(
-            f"Argument 'classes.system' must be left out, not {given.system!r}: the student takes "
-            f"the vectors of its teacher, of {own.system!r}; else set 'teacher.targets'."
-        )
-    if own is None:
-        system = given.system if kind == CODES else TABLE
-        classes = replace(given, assignment="file", vectors=vectors, system=system)
-    elif own.order == "assigned":
-        system = TABLE if isinstance(own.system, Table) else repr(own.system)
-        classes = replace(given, assignment="file", vectors=vectors, system=system)
-    else:
-        classes = replace(
-            given, assignment="random", system=repr(own.system), order=own.order, seed=own.seed
-        )
-    teaching = {**config["teacher"], "targets": kind}
-    return {**config, "classes": asdict(classes), "teacher": teaching}
+def _towards(config: Config, teaching: TeacherConfig, kind: str) -> Config:
+    """The settings of a student: its targets as resolved, and no contrastive loss."""
+    arguments = {**config.head.init_args, "contrastive_weight": 0.0}
+    head = replace(config.head, init_args=arguments)
+    return replace(config, head=head, teacher=replace(teaching, targets=kind))  # pyright: ignore[reportArgumentType]
 
 
-def _system(
-    config: Mapping[str, Any], kind: str, teacher_dim: int, num_classes: int
-) -> VectorSystem:
-    """The system of the student's class vectors; for means one that stands for their table."""
-    given, dim = settings_from(ClassesConfig, config["classes"]), config["model"].get("dim")
-    if kind == CODES:
-        # Of another assignment than `file`, whose file is not there yet.
-        return build_system(ClassesConfig(system=given.system), num_classes, dim)
-    return Table(torch.ones(1, teacher_dim if dim is None else dim))
-
-
-def _check_settings(config: Mapping[str, Any]) -> None:
+def _check_settings(config: Config, teaching: TeacherConfig) -> None:
     """What a student of any teacher cannot have."""
-    teaching = settings_from(TeacherConfig, config["teacher"])
-    run = settings_from(RunConfig, config["run"])
-    check_devices(settings_from(TrainConfig, config["train"]))
-    classes = settings_from(ClassesConfig, config["classes"])
-    if run.baselines:
+    check_devices(config.train)
+    if config.run.baselines:
         raise ValueError(
-            f"Argument 'run.baselines' must be left out to distill, not {run.baselines!r}: a "
-            "baseline has no teacher."
+            f"Argument 'run.baselines' must be left out to distill, not {config.run.baselines!r}: "
+            "a baseline has no teacher."
         )
-    if config["loss"]["name"] not in VECTOR_LOSSES:
+    if config.head.class_path != Config().head.class_path:
         raise ValueError(
-            f"Argument 'loss.name' must be one of {', '.join(VECTOR_LOSSES)} to distill, not "
-            f"{config['loss']['name']!r}: the teacher gives the class vectors."
+            f"Argument 'head' must be a PrototypeHead to distill, not {config.head.class_path}: "
+            "the teacher gives the prototypes."
         )
-    if classes.assignment != ClassesConfig.assignment:
+    if config.prototypes.source != "data":
         raise ValueError(
-            "Argument 'classes.assignment' must be left out to distill, not "
-            f"{classes.assignment!r}: the teacher gives the class vectors."
+            "Argument 'prototypes.source' must be left out to distill, not "
+            f"{config.prototypes.source!r}: the teacher gives the prototypes."
         )
-    if classes.system is not None and teaching.targets not in (None, CODES):
+    system = config.head.init_args.get("system")
+    if system is not None and teaching.targets not in (None, CODES):
         raise ValueError(
-            f"Argument 'classes.system' = {classes.system!r} needs 'teacher.targets' = 'codes', "
-            f"not {teaching.targets!r}."
+            f"Argument 'head.system' = {system!r} needs 'teacher.targets' = 'codes', not "
+            f"{teaching.targets!r}."
         )
 
 
-def _check_student(config: Mapping[str, Any], system: VectorSystem, data: ImageData) -> None:
-    wanted, dim = config["model"].get("dim"), system.dim
+def _check_student(config: Config, class_map: ClassMap, data: DataModule) -> None:
+    wanted, dim = config.head.init_args.get("dim"), class_map.dim
     if wanted not in (None, dim):
         raise ValueError(
-            f"Argument 'model.dim' must be {dim}, the dimension of the teacher's class vectors, or "
+            f"Argument 'head.dim' must be {dim}, the dimension of the teacher's prototypes, or "
             f"be left out, not {wanted}."
         )
-    check_loss(config["loss"], system)
-    network = build_network(config["model"], dim, data.in_channels, data.image_size, False)
-    if init := settings_from(RunConfig, config["run"]).init:
-        files.read_network(init, Embedder(network, data.mean, data.std))
+    PrototypeHead.from_map(class_map, make_loss(config))
+    _check_network(config, dim, data)
 
 
-def _check_images(data: ImageData) -> None:
+def _check_network(config: Config, dim: int, data: DataModule) -> None:
+    embedder = make_embedder(config.model, dim, data.preprocessing, pretrained=False)
+    init_network(config, embedder)
+
+
+def _check_inputs(data: DataModule) -> None:
     counts = torch.bincount(data.train_dataset.labels, minlength=data.num_classes)
     if not bool(counts.all()):
         name = data.class_names[int((counts == 0).nonzero()[0, 0])]
         raise ValueError(
-            "Argument 'data' must bring a training image of every class, to take the mean of: "
+            "Argument 'data' must bring a training input of every class, to take the mean of: "
             f"{name!r} has none."
         )
 
 
-def _write_config(folder: Path, config: Mapping[str, Any]) -> None:
+def _write_config(folder: Path, config: Config) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     files.write_config(folder, config)

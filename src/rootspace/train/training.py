@@ -25,7 +25,7 @@ from rootspace.config import Config, TrainConfig
 from rootspace.data import DataModule, make_data
 from rootspace.heads import Head
 from rootspace.model_file import Model, read_network, write_model
-from rootspace.models import num_parameters
+from rootspace.models import Embedder, num_parameters
 from rootspace.report import write_report
 from rootspace.run import load, read_config
 from rootspace.runs import Parameters, RunRecord, TestResult, Training
@@ -124,14 +124,7 @@ def build(config: Config, data: DataModule) -> Model:
     torch.manual_seed(config.train.seed)
     head = make_head(config, data.class_names)
     embedder = make_embedder(config.model, head.dim, data.preprocessing)
-    if config.run.init is not None:
-        folder = Path(config.run.init)
-        try:
-            read_config(folder)
-            files.check_model(folder)
-            read_network(folder / files.MODEL, embedder)
-        except ValueError as error:
-            raise ValueError(f"Argument 'run.init': {error}") from error
+    init_network(config, embedder)
     source = config.prototypes.source
     if not head.ready and source == "data" and data.needs_views():
         raise ValueError(
@@ -143,6 +136,23 @@ def build(config: Config, data: DataModule) -> Model:
     if not head.ready and source == "teacher":
         files.check_model(Path(str(config.prototypes.teacher)))
     return Model(embedder, head, data.preprocessing)
+
+
+def init_network(config: Config, embedder: Embedder) -> None:
+    """Begin with the network of an earlier run, where `run.init` names one.
+
+    Raises:
+        ValueError: it is not finished, or its network is another one.
+    """
+    if config.run.init is None:
+        return
+    folder = Path(config.run.init)
+    try:
+        read_config(folder)
+        files.check_model(folder)
+        read_network(folder / files.MODEL, embedder)
+    except ValueError as error:
+        raise ValueError(f"Argument 'run.init': {error}") from error
 
 
 def choose_before(config: Config, model: Model, data: DataModule) -> None:

@@ -1,6 +1,6 @@
 """The one pass of the teacher, and the files that it leaves for the student.
 
-    vectors.npy    [classes, dim]: means of the teacher's embeddings, or its own class vectors
+    vectors.npy    [classes, dim]: means of the teacher's embeddings, or its own prototypes
     images.npy     [images, dim]: its embedding of each training image, for the targets `images`
     classes.json   the classes of the teacher, for the targets `own`
 
@@ -18,11 +18,11 @@ from torch import Tensor
 
 from rootspace._files import appearing
 from rootspace._terminal import say, tracked
+from rootspace.choosing import random_isometry
 from rootspace.classes import ClassMap, ClassMeans
-from rootspace.train.assignment import random_isometry
-from rootspace.train.run_folder import VECTORS
+from rootspace.runs.folder import VECTORS
 
-from ._teachers import Teacher
+from .teachers import Teacher
 
 IMAGES, CLASSES = "images.npy", "classes.json"
 RAW = "raw.npy"
@@ -87,7 +87,7 @@ def take_targets(
 
 
 def take_own(folder: Path, classes: ClassMap, names: list[str]) -> None:
-    """Write the classes of a teacher and, where they were chosen from data, their vectors.
+    """Write the classes of a teacher, whose prototypes the student shares.
 
     Args:
         folder: to write.
@@ -97,11 +97,6 @@ def take_own(folder: Path, classes: ClassMap, names: list[str]) -> None:
     classes.names = names
     with appearing(folder) as temporary:
         classes.save(temporary / CLASSES)
-        if classes.order == "assigned":
-            vectors = _array(temporary / VECTORS, classes.num_classes, classes.dim)
-            for part in torch.arange(classes.num_classes).split(BLOCK):
-                vectors[part.numpy()] = classes.vectors(part, dtype=torch.float32).numpy()
-            vectors.flush()
 
 
 def _array(path: Path, rows: int, dim: int) -> np.memmap:

@@ -10,13 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from rootspace._extras import require
-from rootspace.data import ImageData
-from rootspace.models import TimmBackbone
-from rootspace.train import Embedder, TrainConfig
-from rootspace.train.assignment import read_teacher
+from rootspace.choosing import device_of, to_device
+from rootspace.config import TeacherConfig, TrainConfig
+from rootspace.data import DataModule
+from rootspace.models import Embedder, TimmBackbone
+from rootspace.train.training import read_teacher
 
-from ._config import PRETRAINED, TeacherConfig
-from ._embeddings_file import open_embeddings
+from .embeddings_file import open_embeddings
+
+PRETRAINED = "pretrained"
+"""As `teacher.weights`: those that timm has for the model."""
 
 AUTOCAST = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
 
@@ -42,23 +45,24 @@ class NetworkTeacher(Teacher):
 
     Args:
         embedder: put into evaluation mode.
+        dim: of its embeddings.
         data: set up.
         precision: of `TrainConfig`.
     """
 
-    def __init__(self, embedder: Embedder, data: ImageData, precision: str) -> None:
+    def __init__(self, embedder: Embedder, dim: int, data: DataModule, precision: str) -> None:
         self.embedder = embedder.eval()
-        self.loader = data.means_dataloader()
+        self.loader = data.in_order(sharded=False)
         self.dtype = AUTOCAST[precision]
-        self.dim = embedder.network.dim  # pyright: ignore[reportAttributeAccessIssue]
+        self.dim = dim
         self.num_batches = len(self.loader)
 
     @torch.no_grad()
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        device, start = self.embedder.mean.device, 0
+        device, start = device_of(self.embedder), 0
         for images, labels in self.loader:
             with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
-                z = self.embedder(images.to(device))
+                z = self.embedder(to_device(images, device))
             yield z, torch.arange(start, start + len(labels))
             start += len(labels)
 
@@ -74,7 +78,7 @@ class FileTeacher(Teacher):
         ValueError: the file is missing, holds something else, or lacks training images.
     """
 
-    def __init__(self, path: str, data: ImageData) -> None:
+    def __init__(self, path: str, data: DataModule) -> None:
         self.file = open_embeddings(Path(path), data.train_dataset)
         self.dim, self.num_batches = self.file.dim, self.file.num_batches
 
@@ -83,7 +87,7 @@ class FileTeacher(Teacher):
 
 
 def open_teacher(
-    config: TeacherConfig, data: ImageData, settings: TrainConfig, device: torch.device
+    config: TeacherConfig, data: DataModule, settings: TrainConfig, device: torch.device
 ) -> Teacher:
     """The teacher that the settings name.
 
@@ -99,15 +103,17 @@ def open_teacher(
     if config.embeddings is not None:
         return FileTeacher(config.embeddings, data)
     if config.run is not None:
-        embedder = read_teacher(config.run, data, device, "teacher.run").embedder
-    else:
-        assert config.timm is not None and config.weights is not None
-        embedder = timm_embedder(config.timm, config.weights, data).to(device)
-    return NetworkTeacher(embedder, data, settings.precision)
+        teacher = read_teacher(config.run, data, device, "teacher.run")
+        return NetworkTeacher(teacher.embedder, teacher.head.dim, data, settings.precision)
+    assert config.timm is not None and config.weights is not None
+    embedder, dim = timm_embedder(config.timm, config.weights, data)
+    return NetworkTeacher(embedder.to(device), dim, data, settings.precision)
 
 
-def timm_embedder(name: str, weights: str, data: ImageData) -> Embedder:
+def timm_embedder(name: str, weights: str, data: DataModule) -> tuple[Embedder, int]:
     """A timm model without its classifier, with the statistics of the images it was trained on.
+
+    Beside it the dimension of its embeddings.
 
     Args:
         name: of the model.
@@ -123,17 +129,20 @@ def timm_embedder(name: str, weights: str, data: ImageData) -> Embedder:
             f"Argument 'teacher.weights' must be the file of a checkpoint or '{PRETRAINED}': "
             f"{weights} does not exist."
         )
+    shape = data.preprocessing
+    if shape is None:
+        raise ValueError("Argument 'teacher.timm' needs data that are images.")
     try:
-        network = TimmBackbone(name, None, data.in_channels, data.image_size, weights == PRETRAINED)
+        network = TimmBackbone(name, None, shape.channels, shape.size, weights == PRETRAINED)
     except ValueError as error:
         raise ValueError(f"Argument 'teacher.timm': {error}") from error
     if weights != PRETRAINED:
         _load_checkpoint(network.backbone, name, weights)
     known = getattr(network.backbone, "pretrained_cfg", {})
     mean, std = known.get("mean") or (), known.get("std") or ()
-    if len(mean) != data.in_channels or len(std) != data.in_channels:
-        mean, std = data.mean, data.std
-    return Embedder(network, tuple(mean), tuple(std))
+    if len(mean) != shape.channels or len(std) != shape.channels:
+        mean, std = shape.mean, shape.std
+    return Embedder(network, tuple(mean), tuple(std)), network.dim
 
 
 def _load_checkpoint(backbone: nn.Module, name: str, path: str) -> None:
