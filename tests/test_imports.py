@@ -24,7 +24,6 @@ ROOMS = {
     "train": {"systems", "classes", "losses", "models", "data", "report"},
     "continual": {"systems", "classes", "data", "train"},
     "distill": {"systems", "classes", "models", "data", "train"},
-    "reproduce": {"systems", "classes", "losses", "models", "data", "report", "train"},
     "cli": {
         "systems",
         "classes",
@@ -36,7 +35,6 @@ ROOMS = {
         "export",
         "continual",
         "distill",
-        "reproduce",
     },
 }
 CORE = ("systems", "classes", "losses", "testing")
@@ -65,6 +63,18 @@ def test_rooms_import_one_way(room: str):
 def test_every_room_is_listed():
     rooms = {p.name for p in SOURCE.iterdir() if p.is_dir() and p.name != "__pycache__"}
     assert rooms == set(ROOMS)
+
+
+PAPERS = Path(__file__).parents[1] / "papers"
+
+
+def test_papers_come_last():
+    """The library knows no paper; of a paper's modules one knows how the library trains."""
+    for file in SOURCE.rglob("*.py"):
+        assert not any(name.split(".")[0] == "papers" for name in imports(file)), file
+    for file in PAPERS.rglob("*.py"):
+        trains = any(name.startswith("rootspace.train") for name in imports(file))
+        assert not trains or file.name == "training.py", file
 
 
 @pytest.mark.parametrize("room", CORE)

@@ -16,7 +16,6 @@ COMMANDS = {
     "extend": "add classes to a trained run, in a new run folder",
     "distill": "train a small network towards the embeddings of a larger one",
     "compare": "train several methods and seeds on the same data and compare them",
-    "reproduce": "the tables and figures of the paper, at a desk or at its own scale",
     "evaluate": "accuracy of a trained run on its test sets, or on others",
     "predict": "classes of image files",
     "classes": "names, aliases, retired classes and image counts of a trained run",

@@ -1,0 +1,1 @@
+"""Experiments of papers, run from a checkout; not part of the installed library."""

@@ -1,0 +1,71 @@
+"""The search for the largest batch under a real limit of memory."""
+
+from __future__ import annotations
+
+import resource
+
+import pytest
+import torch
+
+from papers.lsc2510 import memory
+from papers.lsc2510.memory import largest_batch
+from rootspace.models import Encoder, num_parameters
+
+SETTINGS = {
+    "model": {"name": "encoder", "width": 4},
+    "dim": 8,
+    "image_shape": [1, 32, 32],
+    "system": "RootA(8)",
+    "num_classes": 20,
+    "method": "ce",
+    "limit_mib": 60,
+    "device": "cpu",
+}
+
+
+@pytest.mark.parametrize("method", ["lsc", "ce"])
+def test_a_real_limit(method: str):
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    found = largest_batch({**SETTINGS, "method": method})
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before, "that of the search alone"
+    layer = 9 * 20 if method == "ce" else 0
+    assert found["model_mib"] == pytest.approx(
+        4 * (num_parameters(Encoder(8, 1, 4)) + layer) / 2**20
+    )
+    assert 8 < found["largest_batch"] < 4000
+
+
+def test_a_model_that_does_not_fit():
+    found = largest_batch({**SETTINGS, "num_classes": 4_000_000})
+    assert found["largest_batch"] == 0 and found["model_mib"] > 130
+
+
+def test_bisection(monkeypatch: pytest.MonkeyPatch):
+    """All batches up to the true one fit, found to 3 %."""
+    tried: list[int] = []
+    monkeypatch.setattr(memory, "set_limit", lambda device, limit: None)
+    monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
+    rows: list[dict] = []
+    monkeypatch.setattr(memory, "_say", lambda **row: rows.append(row))
+
+    def trains(network, loss, optimizer, batch, settings):
+        tried.append(batch)
+        return batch <= 1000
+
+    monkeypatch.setattr(memory, "_trains", trains)
+    memory.search({**SETTINGS, "low": 0, "high": memory.LARGEST + 1})
+    fitting = max(batch for batch in tried if batch <= 1000)
+    failing = min(batch for batch in tried if batch > 1000)
+    assert failing - fitting <= 0.03 * fitting and len(tried) < 20
+    assert rows[0].keys() == {"model_mib"}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_no_device():
+    with pytest.raises(ValueError, match="needs a CUDA device, and there is none"):
+        largest_batch({**SETTINGS, "device": "cuda"})
+
+
+def test_a_search_that_fails_says_why():
+    with pytest.raises(ValueError, match=r"largest batch failed: .*Unknown vector system"):
+        largest_batch({**SETTINGS, "method": "lsc", "system": "Nothing(3)"})

@@ -1,0 +1,141 @@
+"""The paper's scale: settings are valid, and runs go a few steps on small made trees."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from papers.lsc2510.experiment import SCALES, NotRun, Part, Scale
+from papers.lsc2510.experiments import EXPERIMENTS
+from papers.lsc2510.runner import Store, Task
+from papers.lsc2510.training import make_data, run_settings
+from rootspace.cli import main
+from rootspace.cli._config import parse
+from rootspace.data.cinic10 import CLASS_NAMES
+
+SYNSETS = 90
+"""Classes of the made ImageNet; the paper's part of it has 84."""
+
+
+def trainings(scale: Scale) -> Iterator[tuple[str, Part, dict[str, Any]]]:
+    for name, experiment in EXPERIMENTS.items():
+        for part in experiment.parts:
+            settings = part.settings[scale]
+            if not isinstance(settings, NotRun) and "train" in settings:
+                yield name, part, dict(settings)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ImageNet-1K, CINIC-10 and CIFAR-10 in small, in their own layouts."""
+    root = tmp_path_factory.mktemp("data")
+    generator = np.random.default_rng(0)
+
+    def picture(path: Path, width: int, height: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(path)
+
+    for number in range(SYNSETS):
+        synset = f"n{1440764 + number:08d}"
+        for index in range(2):
+            picture(root / f"imagenet/train/{synset}/{synset}_{index}.JPEG", 50, 40)
+        picture(root / f"imagenet/val/{synset}/ILSVRC2012_val_{number:08d}.JPEG", 40, 50)
+    for split in ("train", "valid", "test"):
+        for name in CLASS_NAMES:
+            picture(root / f"cinic10/{split}/{name}/n02691156_1.png", 32, 32)
+            picture(root / f"cinic10/{split}/{name}/n02691156_2.png", 32, 32)
+            picture(root / f"cinic10/{split}/{name}/cifar10-train-1.png", 32, 32)
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir()
+    for name in [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]:
+        pixels = generator.integers(0, 256, (4, 3072), dtype=np.uint8)
+        batch = {b"data": pixels, b"labels": [0, 1, 2, 3], b"batch_label": name.encode()}
+        (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
+    return root
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_settings_are_those_of_train(scale: Scale):
+    """The command line's own parser takes them; the paper's are set where defaults are others."""
+    for name, part, settings in trainings(scale):
+        complete = parse([], settings, prog="rootspace train")
+        train = complete["train"]
+        falls = (scale, name, part.name) == ("desk", "fig6", "ten")  # few epochs: see there
+        schedule = "cosine" if falls else "constant"
+        assert train["schedule"] == schedule and train["warmup_steps"] == 0, (name, part.name)
+        assert train["weight_decay"] == 1e-5
+        if complete["model"]["name"] == "encoder":
+            assert complete["model"]["normalize"] is False
+        elif scale == "paper":
+            assert complete["model"]["name"].startswith("vit_small")
+        if scale == "paper":
+            assert train["lr"] in (1e-4, 1e-5)
+        if not part.needs:
+            assert complete["classes"]["assignment"] == "random", (name, part.name)
+
+
+def test_the_84_classes(data: Path):
+    settings = EXPERIMENTS["table5"].part("cos_9").settings["paper"]
+    assert not isinstance(settings, NotRun)
+    found = make_data({**settings["data"], "root": f"{data}/imagenet"})
+    found.setup()
+    assert found.num_classes == 84 and found.image_size == 224
+    assert len(found.train_dataset) == 2 * 84
+
+
+FEW = {"num_classes": 4}
+RUNS = [
+    # The encoder on CINIC-10, in two dimensions.
+    ("fig7", "five", {}, {"train": 10}),
+    # ViT-S on CINIC-10, augmented, tested on CIFAR-10.
+    ("table3", "ce", {}, {"train": 20}),
+    # ViT-S at 224 pixels on the part of ImageNet, augmented.
+    ("table6", "anp_augmented", FEW, {"train": 8}),
+    # ViT-S at 224 pixels on ImageNet, every image its own class.
+    ("table8", "10k", {"unique_labels": 4}, {"train": 4}),
+    # The encoder at 32 pixels on ImageNet, interpolated.
+    ("table8", "300k", {"unique_labels": 6}, {"train": 6}),
+    # ViT-S with a projection, for a warm-up.
+    ("sec6_6", "roots", FEW, {"train": 8}),
+]
+
+
+@pytest.mark.parametrize(
+    ("experiment", "name", "changes", "images"), RUNS, ids=[f"{e}-{p}" for e, p, *_ in RUNS]
+)
+def test_a_few_steps(
+    experiment: str, name: str, changes: dict, images: dict, data: Path, tmp_path: Path
+):
+    part = EXPERIMENTS[experiment].part(name)
+    settings: Any = part.settings["paper"]
+    small = {"batch_size": 4, "num_workers": 0, **changes}
+    if settings["data"]["name"] == "cinic10":
+        small["complete"] = False
+    settings = {
+        **settings,
+        "data": {**settings["data"], **small},
+        "train": {**settings["train"], "epochs": 1, "accelerator": "cpu"},
+    }
+    job = Store(tmp_path, "paper", data).job(
+        Task(experiment, part, 0), settings, lambda share: None
+    )
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump(run_settings(job)))
+    assert main(["train", f"--config={config}"]) == 0
+    metrics = json.loads((job.folder / "metrics.json").read_text())
+    assert f"{images['train']} training images" in metrics["data"]
+    if experiment == "table3":
+        assert list(metrics["test"]) == ["test", "cifar10"]
+    if settings["model"]["name"].startswith("vit"):
+        assert 21e6 < metrics["parameters"]["backbone"] < 23e6
+    else:
+        assert 8e6 < metrics["parameters"]["backbone"] < 10e6

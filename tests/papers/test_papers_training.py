@@ -1,0 +1,143 @@
+"""Training parts for real: a small classifier, its means as targets, and an interrupted run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from papers.lsc2510.experiment import Chart, Criterion, Experiment, Figures, Job, Row, Scale
+from papers.lsc2510.measures import (
+    class_groups,
+    distances,
+    save_means,
+    space_picture,
+    within_classes,
+)
+from papers.lsc2510.runner import reproduce
+from papers.lsc2510.training import make_data, run_settings, train_in_process, training
+from rootspace.cli import main
+from rootspace.train import callbacks, read_run
+
+BASE = {
+    "data": {"name": "characters", "num_classes": 20, "image_size": 16, "batch_size": 32},
+    "model": {"name": "encoder", "width": 4, "dim": 3},
+    "train": {"epochs": 2, "lr": 3e-3, "schedule": "constant", "warmup_steps": 0},
+}
+
+
+def classifier(scale: Scale):
+    return {**BASE, "classes": {"assignment": "random"}, "loss": {"name": "linear_ce"}}
+
+
+def matching(scale: Scale):
+    classes = {"assignment": "file", "system": "Table", "vectors": "{ce}/mixed.npy"}
+    return {
+        **BASE, "classes": classes, "loss": {"name": "cosine"}, "run": {"init": "{ce}"},
+    }  # fmt: skip
+
+
+def _falls(figures: Figures) -> bool:
+    first, last = figures.curve("mixed", "train_loss")
+    return last < first
+
+
+LEARNS = Criterion("The loss falls.", _falls)
+
+
+def job(out: Path, settings, seed: int = 3) -> Job:
+    return Job("tiny", "ce", "desk", seed, settings, out / "run" / "seed3", out)
+
+
+@pytest.mark.slow
+def test_from_a_classifier_to_its_means_as_targets(out: Path):
+    ce = training("ce", classifier, minutes=0.1, after=[save_means, class_groups(5), space_picture])
+    mixed = training("mixed", matching, minutes=0.1, needs=["ce"], after=[within_classes])
+    row = Row("mixed", "training loss", "", "Table 4", "mixed", "train_loss", LEARNS)
+    chart = Chart("Loss", "train_loss", {"mixed": "mixed", "ce": "classifier"})
+    tiny = {"tiny": Experiment("tiny", "Tiny.\n\nNothing.", [ce, mixed], [row], charts=[chart])}
+    (result,) = reproduce(tiny, out)
+    assert result.verdict == "trend holds"
+    record = json.loads((out / "parts" / "tiny" / "ce-seed0.json").read_text())
+    values = record["outcome"]["values"]
+    assert values["epochs"] == 2 and 0 <= values["train_accuracy"] <= 100
+    assert {"old_accuracy", "new_accuracy", "pair_distance"} <= set(values)
+    assert len(record["outcome"]["curves"]["train_loss"]) == 2
+    folder = out / "runs" / "tiny" / "ce" / "seed0"
+    assert not (folder / "checkpoints").exists(), "not needed any more"
+    means, other = (np.load(folder / f"{name}.npy") for name in ("means", "mixed"))
+    assert means.shape == (20, 3) and not np.array_equal(means, other)
+    assert np.array_equal(np.sort(means, axis=0), np.sort(other, axis=0))
+    # The targets are the mixed means themselves, and training began with the classifier's network.
+    trained = read_run(out / "runs" / "tiny" / "mixed" / "seed0")
+    vectors = trained.objective.class_vectors(torch.arange(20))
+    unit = other / np.linalg.norm(other, axis=1, keepdims=True)
+    np.testing.assert_allclose(vectors.numpy(), unit, atol=1e-6)
+    data = make_data(trained.config["data"])
+    data.setup()
+    batches = [(trained.embed(images), labels) for images, labels in data.means_dataloader()]
+    z, labels = (torch.cat(parts).numpy() for parts in zip(*batches, strict=True))
+    z = z / np.linalg.norm(z, axis=1, keepdims=True)
+    groups = [z[labels == label] for label in range(20)]
+    variance = np.mean([group.var(axis=0) for group in groups])
+    offsets = [np.linalg.norm(g.mean(axis=0) - v) for g, v in zip(groups, unit, strict=True)]
+    record = json.loads((out / "parts" / "tiny" / "mixed-seed0.json").read_text())
+    values = record["outcome"]["values"]
+    assert values["within_std"] == pytest.approx(variance**0.5, rel=1e-4)
+    assert values["mean_offset"] == pytest.approx(np.mean(offsets), rel=1e-4)
+    config = yaml.safe_load((folder.parents[1] / "mixed" / "seed0" / "config.yaml").read_text())
+    assert config["run"]["init"] == str(folder)
+    page = (out / "reproduction.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+
+
+def test_an_interrupted_run_is_continued(out: Path):
+    """Killed after its first epoch, it goes on with --resume; with other settings it is refused."""
+    tried = job(out, classifier("desk"))
+    wanted = tried.folder.with_name("seed3.yaml")
+    wanted.parent.mkdir(parents=True)
+    wanted.write_text(yaml.safe_dump(run_settings(tried), sort_keys=False, allow_unicode=True))
+
+    class Killed(Exception):
+        pass
+
+    original = callbacks.Checkpoints.on_train_epoch_end
+
+    def kill(self, trainer, module):
+        original(self, trainer, module)
+        raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(callbacks.Checkpoints, "on_train_epoch_end", kill)
+        with pytest.raises(Killed):
+            main(["train", f"--config={wanted}"])
+    assert not (tried.folder / "metrics.json").exists()
+    with pytest.raises(ValueError, match="holds a run with other settings"):
+        train_in_process(job(out, matching("desk")))
+    train_in_process(tried)
+    metrics = json.loads((tried.folder / "metrics.json").read_text())
+    assert metrics["epochs"] == 2
+    log = tried.folder.with_name("seed3.log").read_text()
+    assert "epoch 2/2" in log and "epoch 1/2" not in log, "the first epoch is not trained again"
+    before = tried.folder.with_name("seed3.log").read_text()
+    train_in_process(tried)  # finished: nothing is run
+    assert tried.folder.with_name("seed3.log").read_text() == before
+    with pytest.raises(ValueError, match="holds a run with other settings"):
+        train_in_process(job(out, matching("desk")))  # nor taken for another
+
+
+def test_a_run_that_fails_says_why(out: Path):
+    settings = {**classifier("desk"), "loss": {"name": "cosine"}}
+    settings["classes"] = {"assignment": "random", "system": "RootA(2)"}
+    with pytest.raises(ValueError, match=r"training failed: .*'model\.dim' disagree"):
+        train_in_process(job(out, settings))
+
+
+def test_distances():
+    found = distances(torch.tensor([[1.0, 0.0], [0.0, 2.0], [-3.0, 0.0]]))
+    assert found["pair_distance"] == pytest.approx((1 + 1 + 2) / 3)
+    assert found["nearest_distance"] == pytest.approx(1)
