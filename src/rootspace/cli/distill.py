@@ -15,8 +15,8 @@ from typing import Any
 
 from rootspace.distill import TeacherConfig
 from rootspace.distill.distillation import distill
+from rootspace.runs.folder import CONFIG
 from rootspace.train import StoppedByUser
-from rootspace.train.run_folder import CONFIG
 
 from ._arguments import Parser
 from ._config import option, parse, resumed

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 
+from rootspace._terminal import visible
+from rootspace.runs.record import as_json
 from rootspace.train.run_folder import make_data, read_config, read_run
 from rootspace.train.scoring import score
 
@@ -25,9 +27,9 @@ def run(arguments: list[str]) -> int:
     data.setup()
     results = score(trained, data)
     if options.json:
-        print(json.dumps(results, ensure_ascii=False))
+        print(json.dumps(as_json(results), ensure_ascii=False))
     else:
-        width = max(map(len, results), default=0)
+        width = max((len(visible(name)) for name in results), default=0)
         for name, result in results.items():
-            print(f"{name:<{width}}  {result['accuracy']:.2%}  of {result['images']:,} images")
+            print(f"{visible(name):<{width}}  {result.accuracy:.2%}  of {result.images:,} images")
     return 0

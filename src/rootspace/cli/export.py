@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 
 from rootspace.export import export_onnx
+from rootspace.runs.folder import SAMPLES
 from rootspace.train import VectorObjective
-from rootspace.train.run_folder import SAMPLES, TrainedRun, read_run
+from rootspace.train.run_folder import TrainedRun, read_run
 from rootspace.train.scoring import image_batches
 
 from ._arguments import Parser

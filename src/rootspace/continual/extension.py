@@ -37,6 +37,8 @@ from rootspace.data import (
     RelabelledImages,
     StoredImages,
 )
+from rootspace.runs import RunRecord
+from rootspace.runs.folder import CLASSES, CONFIG, METRICS, PARENT, REPLAY, START, WEIGHTS
 from rootspace.train import Embedder, LSCModule, TrainConfig, TrainedRun, WarmupConfig, read_run
 from rootspace.train import run_folder as files
 from rootspace.train.build import build_assigned_objective, build_loss
@@ -79,10 +81,10 @@ def base_config(run: Path) -> dict[str, Any]:
     """
     config = deepcopy(files.read_config(run))
     files.read_classes(run)
-    if not (run / files.METRICS).is_file():
+    if not (run / METRICS).is_file():
         raise ValueError(f"{run} is not a finished run. {files.resume_hint(run)}")
     data, training = config["data"], config["train"]
-    if files.PARENT not in config:
+    if PARENT not in config:
         rate = training["lr"]
         rate = read_run(run).embedder.network.default_lr if rate is None else rate
         assert isinstance(rate, int | float)
@@ -99,7 +101,7 @@ def base_config(run: Path) -> dict[str, Any]:
 
 def extend(
     run: Path, config: Mapping[str, Any], *, resume: bool = False, command: str = ""
-) -> dict[str, Any]:
+) -> RunRecord | None:
     """Add the classes of new data to a run and train on, in a new run folder.
 
     The network keeps its shape, the old classes keep their vectors to the bit. New classes get the
@@ -119,7 +121,7 @@ def extend(
         command: that extends the run, for the history of the class registry.
 
     Returns:
-        The content of `metrics.json`.
+        The record of the run; None in a helper process of a distributed run.
 
     Raises:
         ValueError: settings, data or a run that cannot work; nothing has been written then.
@@ -136,7 +138,7 @@ def extend(
     if not resume:
         folder.mkdir(parents=True, exist_ok=True)
         files.write_config(folder, config)
-    start = folder / files.START
+    start = folder / START
     if not start.exists():
         prepare(run, start, config, device_of(settings), command)
     data = files.make_data(files.read_config(folder)["data"])
@@ -146,15 +148,15 @@ def extend(
         data.disturb_labels(settings.label_noise, settings.seed)
     say(data.describe())
 
-    def finish(module: LSCModule) -> dict[str, Any]:
+    def finish(module: LSCModule, record: RunRecord) -> RunRecord:
         memory = settings_from(MemoryConfig, config["memory"])
-        return conclude_memory(folder, data, memory, settings.seed, module.embedder)
+        return conclude_memory(folder, data, memory, settings.seed, module.embedder, record)
 
     parts = parts_of(read_run(start), config)
-    metrics = train_parts(config, settings, folder, data, parts, resume, finish)
-    if metrics:
+    record = train_parts(config, settings, folder, data, parts, resume, finish)
+    if record is not None:
         conclude(folder, [])
-    return metrics
+    return record
 
 
 def planned(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -207,7 +209,7 @@ def planned(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         if label is not None and name != trained.names[label]
     }
     own = trained.config["data"]
-    if memory.size and not (run / files.REPLAY).is_dir():
+    if memory.size and not (run / REPLAY).is_dir():
         try:
             _run_images(run, trained)
         except (ValueError, OSError) as error:
@@ -218,7 +220,7 @@ def planned(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     old = [*own["old"], own["new"]] if own["name"] == Grown.name else [own]
     data = {
         "name": Grown.name,
-        "memory": str(folder / files.START / files.REPLAY),
+        "memory": str(folder / START / REPLAY),
         "new": {**config["data"], "same": same},
         "old": [_if_readable(part) for part in old],
         "share": memory.share,
@@ -232,7 +234,7 @@ def planned(run: Path, config: Mapping[str, Any]) -> dict[str, Any]:
         "warmup": asdict(warmup),
         "train": config["train"],
         "memory": asdict(memory),
-        files.PARENT: {"run": str(run), "weights": _digest(run / files.WEIGHTS)},
+        PARENT: {"run": str(run), "weights": _digest(run / WEIGHTS)},
     }
 
 
@@ -257,16 +259,16 @@ def _prepare(
 ) -> None:
     trained = read_run(run, device)
     assert isinstance(trained.objective, VectorObjective)
-    old_memory(run, folder / files.REPLAY, trained, config)
-    memory = {"memory": str(folder / files.REPLAY)}
+    old_memory(run, folder / REPLAY, trained, config)
+    memory = {"memory": str(folder / REPLAY)}
     data = files.make_data({**config["data"], **memory})
     data.setup()
     assert isinstance(data, Grown)
     classes = grown_classes(trained.objective.classes, data, trained.embed)
     # In this order: the registry and `read_run` go by the config and the classes.
-    shutil.copyfile(run / files.CONFIG, folder / files.CONFIG)
-    classes.save(folder / files.CLASSES)
-    link_or_copy(run / files.WEIGHTS, folder / files.WEIGHTS)
+    shutil.copyfile(run / CONFIG, folder / CONFIG)
+    classes.save(folder / CLASSES)
+    link_or_copy(run / WEIGHTS, folder / WEIGHTS)
     came = torch.bincount(
         data.train_dataset.labels[data.num_remembered :], minlength=data.num_classes
     )
@@ -318,9 +320,14 @@ def parts_of(trained: TrainedRun, config: Mapping[str, Any]) -> Parts:
 
 
 def conclude_memory(
-    folder: Path, data: Grown, config: MemoryConfig, seed: int, embedder: Embedder
-) -> dict[str, Any]:
-    """What makes the extended run complete beside its metrics: what it remembers, the registry.
+    folder: Path,
+    data: Grown,
+    config: MemoryConfig,
+    seed: int,
+    embedder: Embedder,
+    record: RunRecord,
+) -> RunRecord:
+    """What makes the extended run complete beside its record: what it remembers, the registry.
 
     Args:
         folder: of the run.
@@ -328,15 +335,16 @@ def conclude_memory(
         config: of the memory.
         seed: of the run.
         embedder: trained.
+        record: of the run.
 
     Returns:
-        For the metrics.
+        The record, with what belongs to an extension.
     """
-    start, replay = folder / files.START, folder / files.REPLAY
+    start, replay = folder / START, folder / REPLAY
     if is_registry(start / REGISTRY) and not (folder / REGISTRY).exists():
         with replacing(folder / REGISTRY) as copy:
             shutil.copyfile(start / REGISTRY, copy)
-    old = StoredImages(start / files.REPLAY)
+    old = StoredImages(start / REPLAY)
     if not replay.exists():
         rows = torch.arange(data.num_remembered, len(data.train_dataset))
         new = RelabelledImages(data.train_dataset, data.train_dataset.labels[rows], rows)
@@ -353,12 +361,13 @@ def conclude_memory(
             (seed, step),
             lambda images: embedder(images.to(device)),
         )
-    return {
-        files.PARENT: files.read_config(folder)[files.PARENT]["run"],
-        "old_classes": data.num_old,
-        "replayed_images": data.num_remembered,
-        "remembered_images": len(StoredImages(replay)),
-    }
+    return replace(
+        record,
+        parent=files.read_config(folder)[PARENT]["run"],
+        old_classes=data.num_old,
+        replayed_images=data.num_remembered,
+        remembered_images=len(StoredImages(replay)),
+    )
 
 
 def old_memory(run: Path, folder: Path, trained: TrainedRun, config: Mapping[str, Any]) -> None:
@@ -366,8 +375,8 @@ def old_memory(run: Path, folder: Path, trained: TrainedRun, config: Mapping[str
     memory = settings_from(MemoryConfig, config["memory"])
     shape = (trained.in_channels, trained.image_size, trained.image_size)
     old, new = None, None
-    if (run / files.REPLAY).is_dir():
-        old = StoredImages(run / files.REPLAY)
+    if (run / REPLAY).is_dir():
+        old = StoredImages(run / REPLAY)
         if len(old) <= memory.size:
             carry(folder, old)
             return
@@ -440,16 +449,16 @@ def _check_shape(trained: TrainedRun, data: ImageData) -> None:
 
 def _check_parent(run: Path, folder: Path, config: Mapping[str, Any]) -> None:
     """That an extension is resumed from the run that it began from, as far as it needs it still."""
-    parent = config.get(files.PARENT)
+    parent = config.get(PARENT)
     if parent is None:
         raise ValueError(
             f"Argument 'run.dir' must be an extension to be resumed: {folder} extends no run. "
             f"{files.resume_hint(folder)}"
         )
-    if (folder / files.START).exists():
+    if (folder / START).exists():
         return
     files.read_classes(run)
-    if _digest(run / files.WEIGHTS) != parent["weights"]:
+    if _digest(run / WEIGHTS) != parent["weights"]:
         raise ValueError(
             f"Argument 'RUN' must be the run that {folder} extends, {parent['run']} with the "
             f"weights it had, not {run}."

@@ -19,8 +19,8 @@ from torch import Tensor
 from rootspace._files import appearing
 from rootspace._terminal import say, tracked
 from rootspace.classes import ClassMap, ClassMeans
+from rootspace.runs.folder import VECTORS
 from rootspace.train.assignment import random_isometry
-from rootspace.train.run_folder import VECTORS
 
 from ._teachers import Teacher
 

@@ -23,6 +23,8 @@ import torch
 from rootspace._terminal import say
 from rootspace.classes import ClassMap
 from rootspace.data import ImageData
+from rootspace.runs import RunRecord, TeacherRecord
+from rootspace.runs.folder import TARGETS, TEACHER, VECTORS
 from rootspace.systems import Table, VectorSystem
 from rootspace.train import (
     VECTOR_LOSSES,
@@ -52,7 +54,7 @@ from ._teachers import open_teacher
 OWN, CODES = "own", "codes"
 
 
-def distill(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any]:
+def distill(config: Mapping[str, Any], *, resume: bool = False) -> RunRecord | None:
     """Train a student towards a teacher's embeddings, in a new run folder (Sec. 6.5).
 
     The teacher embeds the training images once, in evaluation mode and as they are, and has left
@@ -66,7 +68,7 @@ def distill(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any
             again, and the teacher may be gone.
 
     Returns:
-        The content of `metrics.json`.
+        The record of the run; None in a helper process of a distributed run.
 
     Raises:
         ValueError: settings, data or a teacher that cannot work; nothing has been written then.
@@ -76,7 +78,7 @@ def distill(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any
     check_folder(folder, resume)
     if resume:
         config = files.read_config(folder)
-        if files.TEACHER not in config:
+        if TEACHER not in config:
             raise ValueError(
                 f"Argument 'run.dir' must be a distillation to be resumed: {folder} has no "
                 f"teacher. {files.resume_hint(folder)}"
@@ -90,7 +92,7 @@ def distill(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any
     if settings.label_noise:
         data.disturb_labels(settings.label_noise, settings.seed)
     say(data.describe())
-    targets = folder / files.TARGETS
+    targets = folder / TARGETS
     if targets.exists():  # a run that goes on, or a helper process of a distributed one
         config = files.read_config(folder)
     else:
@@ -100,14 +102,14 @@ def distill(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any
     if (targets / IMAGES).exists():
         data.targets = np.load(targets / IMAGES, mmap_mode="r")
 
-    def finish(module: LSCModule) -> dict[str, Any]:
-        return {files.TEACHER: config["teacher"]}
+    def finish(module: LSCModule, record: RunRecord) -> RunRecord:
+        return replace(record, teacher=TeacherRecord(**config["teacher"]))
 
     parts = build_parts(config, data)
-    metrics = train_parts(config, settings, folder, data, parts, resume, finish)
-    if metrics:  # else a helper process of a distributed run
+    record = train_parts(config, settings, folder, data, parts, resume, finish)
+    if record is not None:
         conclude(folder, [])
-    return metrics
+    return record
 
 
 def _with_targets(
@@ -122,7 +124,7 @@ def _with_targets(
     Everything that can be wrong shows before anything is written. The teacher is known here only,
     and its memory is free when this returns.
     """
-    targets = folder / files.TARGETS
+    targets = folder / TARGETS
     own = _own_classes(teaching, data)
     if own is not None:
         classes, names = own
@@ -185,7 +187,7 @@ def _towards(
 ) -> dict[str, Any]:
     """The settings with the class vectors that the teacher gives."""
     given = settings_from(ClassesConfig, config["classes"])
-    vectors = str(targets / files.VECTORS)
+    vectors = str(targets / VECTORS)
     if own is not None and given.system not in (None, TABLE, repr(own.system)):
         raise ValueError(
             f"Argument 'classes.system' must be left out, not {given.system!r}: the student takes "

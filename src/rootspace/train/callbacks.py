@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import signal
 import time
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from rootspace._files import replacing
 from rootspace._terminal import Bar, bar, say
+from rootspace.runs import EpochRow
 
 from .module import LSCModule
 from .objectives import WarmupObjective
@@ -134,20 +135,21 @@ class History(L.Callback):
     """One row an epoch: `metrics.csv`, TensorBoard, and the state that a resumed run continues.
 
     Args:
-        path: of the CSV file.
+        folder: of the run.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.rows: list[dict[str, Any]] = []
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows: list[EpochRow] = []
         self.seconds = 0.0
         self._started = 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows, "seconds": self.seconds + self._running()}
+        rows = [asdict(row) for row in self.rows]
+        return {"rows": rows, "seconds": self.seconds + self._running()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows = list(state_dict["rows"])
+        self.rows = [EpochRow(**row) for row in state_dict["rows"]]
         self.seconds = state_dict["seconds"]
 
     def _running(self) -> float:
@@ -167,32 +169,22 @@ class History(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, LSCModule)
         loss, accuracy = pl_module.train_tally.total_means()
-        epoch = trainer.current_epoch + 1
-        row: dict[str, Any] = {
-            "epoch": epoch,
-            "step": trainer.global_step,
-            "seconds": round(self.seconds + self._running(), 3),
-            "lr": trainer.optimizers[0].param_groups[0]["lr"],
-            "train/loss": loss,
-            "train/accuracy": "" if math.isnan(accuracy) else accuracy,
-        }
-        for name in pl_module.test_names:
-            row[f"test/{name}/accuracy"] = pl_module.test_accuracies.get(name, "")
+        measured = pl_module.test_accuracies
+        row = EpochRow(
+            epoch=trainer.current_epoch + 1,
+            step=trainer.global_step,
+            seconds=round(self.seconds + self._running(), 3),
+            lr=trainer.optimizers[0].param_groups[0]["lr"],
+            loss=loss,
+            accuracy=accuracy,
+            tests={name: measured.get(name, math.nan) for name in pl_module.test_names},
+        )
         self.rows.append(row)
         if trainer.is_global_zero:
-            self._write()
+            EpochRow.write(self.folder, self.rows)
+        numbers = {k: v for k, v in row.columns().items() if not math.isnan(v)}
         for logger in trainer.loggers:
-            numbers = {k: v for k, v in row.items() if v != "" and k not in ("epoch", "step")}
-            logger.log_metrics(numbers, step=row["step"])
-
-    def _write(self) -> None:
-        with (
-            replacing(self.path) as temporary,
-            temporary.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, fieldnames=list(self.rows[-1]))
-            writer.writeheader()
-            writer.writerows(self.rows)
+            logger.log_metrics(numbers, step=row.step)
 
 
 class Display(L.Callback):
@@ -234,15 +226,13 @@ class Display(L.Callback):
             return
         row = self.history.rows[-1]
         tests = "".join(
-            f"  {name.split('/')[1]} {value:.1%}"
-            for name, value in row.items()
-            if name.startswith("test/") and value != ""
+            f"  {name} {value:.1%}" for name, value in row.tests.items() if not math.isnan(value)
         )
-        known = row["train/accuracy"] != ""
-        train = f"  train {row['train/accuracy']:.1%}" if known else "  (warm-up)"
+        known = not math.isnan(row.accuracy)
+        train = f"  train {row.accuracy:.1%}" if known else "  (warm-up)"
         say(
-            f"{self.title}  epoch {row['epoch']}/{trainer.max_epochs}  {row['seconds']:.0f} s  "
-            f"loss {row['train/loss']:.4f}{train}{tests}"
+            f"{self.title}  epoch {row.epoch}/{trainer.max_epochs}  {row.seconds:.0f} s  "
+            f"loss {row.loss:.4f}{train}{tests}"
         )
 
     def on_exception(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from rootspace.data import ImageData
+from rootspace.runs import Evaluation, TestResult
 
 from .assignment import embed_means
 from .module import LSCModule
@@ -32,7 +32,7 @@ def class_means(module: LSCModule, data: ImageData) -> Tensor:
 @torch.no_grad()
 def evaluate(
     module: LSCModule, data: ImageData, means: Tensor | None = None
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+) -> tuple[dict[str, TestResult], Evaluation]:
     """Accuracy on every test set, and the pictures of a report.
 
     Args:
@@ -41,11 +41,11 @@ def evaluate(
         means: `[num_classes, dim]` of `class_means`, to predict by them as well.
 
     Returns:
-        `{test set: {"accuracy": fraction, "images": number}}`, with `"mean_accuracy"` where means
-        are given, and the arrays of `evaluation.npz`.
+        The result of each test set, with `mean_accuracy` where means are given, and what the
+        report shows.
     """
     module.eval()
-    tests: dict[str, Any] = {}
+    tests: dict[str, TestResult] = {}
     # Nearest confusions: the wrong answers that came closest to the vector of another class.
     wrong: list[tuple[float, str, int, int, int]] = []
     embeddings: list[Tensor] = []
@@ -63,8 +63,8 @@ def evaluate(
             hit = label == labels
             right += int(hit.sum())
             if means is not None:
-                by_mean = (z.float() @ means.to(z.device).T).argmax(dim=-1)
-                right_by_mean += int((by_mean == labels).sum())
+                nearest = (z.float() @ means.to(z.device).T).argmax(dim=-1)
+                right_by_mean += int((nearest == labels).sum())
             rows = (~hit).nonzero()[:, 0]
             near = cosine[rows].topk(min(SHOWN_CONFUSIONS, len(rows))).indices
             for row in rows[near].tolist():
@@ -76,28 +76,28 @@ def evaluate(
             embeddings.append(z[of_shown].float().cpu())
             embedding_labels.append(labels[of_shown].cpu())
             seen += len(labels)
-        tests[name] = {"accuracy": right / max(len(dataset), 1), "images": len(dataset)}
-        if means is not None:
-            tests[name]["mean_accuracy"] = right_by_mean / max(len(dataset), 1)
+        number = max(len(dataset), 1)
+        by_mean = None if means is None else right_by_mean / number
+        tests[name] = TestResult(right / number, len(dataset), by_mean)
     spread = torch.linspace(0, data.num_classes - 1, min(SHOWN_VECTORS, data.num_classes)).long()
     vector_labels = torch.cat([shown, spread]).unique()
     vectors = module.objective.class_vectors(vector_labels.to(module.device))
     pictures = _first_images(data, {c for *_, true, answer in wrong for c in (true, answer)})
-    arrays = {
-        "embeddings": torch.cat([vectors[:0].cpu(), *embeddings])[:SHOWN_EMBEDDINGS].numpy(),
-        "embedding_labels": torch.cat([shown[:0], *embedding_labels])[:SHOWN_EMBEDDINGS].numpy(),
-        "class_vectors": vectors.float().cpu().numpy(),
-        "class_vector_labels": vector_labels.numpy(),
-        "confusion_set": np.array([name for _, name, *_ in wrong], dtype=np.str_),
-        "confusion_true": np.array([w[3] for w in wrong], dtype=np.int64),
-        "confusion_predicted": np.array([w[4] for w in wrong], dtype=np.int64),
-        "confusion_cosine": np.array([w[0] for w in wrong], dtype=np.float32),
-        "confusion_images": _stack([data.test_datasets[w[1]][w[2]][0] for w in wrong], data),
-        "confusion_true_images": _stack([pictures[w[3]] for w in wrong], data),
-        "confusion_predicted_images": _stack([pictures[w[4]] for w in wrong], data),
-        "class_names": np.array(data.class_names, dtype=np.str_),
-    }
-    return tests, arrays
+    evaluation = Evaluation(
+        embeddings=torch.cat([vectors[:0].float().cpu(), *embeddings])[:SHOWN_EMBEDDINGS].numpy(),
+        embedding_labels=torch.cat([shown[:0], *embedding_labels])[:SHOWN_EMBEDDINGS].numpy(),
+        class_vectors=vectors.float().cpu().numpy(),
+        class_vector_labels=vector_labels.numpy(),
+        confusion_set=np.array([name for _, name, *_ in wrong], dtype=np.str_),
+        confusion_true=np.array([w[3] for w in wrong], dtype=np.int64),
+        confusion_predicted=np.array([w[4] for w in wrong], dtype=np.int64),
+        confusion_cosine=np.array([w[0] for w in wrong], dtype=np.float32),
+        confusion_images=_stack([data.test_datasets[w[1]][w[2]][0] for w in wrong], data),
+        confusion_true_images=_stack([pictures[w[3]] for w in wrong], data),
+        confusion_predicted_images=_stack([pictures[w[4]] for w in wrong], data),
+        class_names=np.array(data.class_names, dtype=np.str_),
+    )
+    return tests, evaluation
 
 
 def save_samples(data: ImageData, folder: Path) -> None:

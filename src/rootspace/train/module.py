@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 import lightning as L
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from rootspace.classes import Prediction
 from rootspace.data import EpochLoader, ImageData
+from rootspace.runs import ChoiceRecord
 
 from .assignment import Assigner, assign_again
 from .config import TrainConfig
@@ -88,7 +90,7 @@ class LSCModule(L.LightningModule):
         self.test_tallies: list[Tally] = []
         self.test_accuracies: dict[str, float] = {}
         self.assigner = assigner
-        self.assignment: dict[str, Any] | None = None
+        self.choice: ChoiceRecord | None = None
         self.assigned_after: int | None = None
 
     def forward(self, images: Tensor) -> Tensor:
@@ -134,13 +136,13 @@ class LSCModule(L.LightningModule):
                 found = self.assigner(self.embedder, data, self.trainer.optimizers[0])
         objective.settle(found.classes)
         self._bring_similar_together()
-        self.assignment = {
-            "mean_cosine": found.mean_cosine,
-            "collisions": found.collisions,
-            "smallest_angle": found.smallest_angle,
-            "method": found.method,
-            "seconds": round(found.seconds, 3),
-        }
+        self.choice = ChoiceRecord(
+            mean_cosine=found.mean_cosine,
+            collisions=found.collisions,
+            method=found.method,
+            seconds=round(found.seconds, 3),
+            smallest_angle=found.smallest_angle,
+        )
 
     def _bring_similar_together(self) -> None:
         """From now on similar classes come into a batch together, where they are told apart."""
@@ -188,14 +190,16 @@ class LSCModule(L.LightningModule):
         checkpoint["train_tally"] = (tally.sums, tally.count, tally.judged)
         if isinstance(self.objective, AssignedObjective) and self.objective.ready:
             classes = self.objective.classes
-            checkpoint["assignment"] = (self.assignment, self.assigned_after, classes)
+            choice = None if self.choice is None else asdict(self.choice)
+            checkpoint["assignment"] = (choice, self.assigned_after, classes)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         tally = self.train_tally
         tally.sums, tally.count, tally.judged = checkpoint["train_tally"]
         if "assignment" in checkpoint:
             assert isinstance(self.objective, AssignedObjective)
-            self.assignment, self.assigned_after, classes = checkpoint["assignment"]
+            choice, self.assigned_after, classes = checkpoint["assignment"]
+            self.choice = None if choice is None else ChoiceRecord(**choice)
             self.objective.settle(classes)
 
     # ---------------------------------------------------------------- evaluation
