@@ -12,6 +12,8 @@ from torch.nn.functional import normalize
 from rootspace.continual import MemoryConfig
 from rootspace.continual.extend import base_config, conclude_memory, old_memory
 from rootspace.data import Grown
+from rootspace.runs import TestResult
+from rootspace.runs.folder import PARENT, REPLAY, START
 from rootspace.train import NormalizedSoftmax, TrainConfig, TrainedRun, read_run
 from rootspace.train import run_folder as files
 from rootspace.train.run import Parts, settings_from, train_parts
@@ -29,7 +31,7 @@ def extend_learned(
     *,
     imprinted: bool,
     scored: bool = False,
-) -> Row | None:
+) -> dict[str, TestResult] | None:
     """What `rootspace extend` does, for a normalised softmax, which gets a row a new class.
 
     Args:
@@ -48,10 +50,10 @@ def extend_learned(
         "run": {**base["run"], "dir": str(folder)},
         "train": {**base["train"], **training},
         "memory": asdict(kept),
-        files.PARENT: {"run": str(run), "weights": ""},
+        PARENT: {"run": str(run), "weights": ""},
         "data": {
             "name": Grown.name,
-            "memory": str(folder / files.START / files.REPLAY),
+            "memory": str(folder / START / REPLAY),
             "new": {**base["data"], **new},
             "old": [*own["old"], own["new"]] if own["name"] == Grown.name else [own],
             "share": kept.share,
@@ -60,7 +62,7 @@ def extend_learned(
     }
     settings = settings_from(TrainConfig, config["train"])
     trained = read_run(run)
-    old_memory(run, folder / files.START / files.REPLAY, trained, config)
+    old_memory(run, folder / START / REPLAY, trained, config)
     data = files.make_data(config["data"])
     data.setup()
     assert isinstance(data, Grown)
@@ -84,7 +86,9 @@ def extend_learned(
         data,
         Parts(trained.embedder.train(), head.train(), None),
         False,
-        lambda module: conclude_memory(folder, data, kept, settings.seed, module.embedder),
+        lambda module, record: conclude_memory(
+            folder, data, kept, settings.seed, module.embedder, record
+        ),
     )
     return before
 

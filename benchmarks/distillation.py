@@ -15,8 +15,8 @@ complete are not trained again.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -32,6 +32,8 @@ from torch import Tensor, nn
 
 from rootspace.data import ImageData
 from rootspace.distill._targets import IMAGES
+from rootspace.runs import EpochRow, RunRecord
+from rootspace.runs.folder import METRICS, TARGETS
 from rootspace.train import (
     Embedder,
     LinearCE,
@@ -199,7 +201,7 @@ def folder_of(out: Path, name: str, seed: int) -> Path:
 
 def in_a_process(out: Path, name: str, seed: int, quick: bool) -> None:
     """Train what is not there yet."""
-    if (folder_of(out, name, seed) / files.METRICS).exists():
+    if (folder_of(out, name, seed) / METRICS).exists():
         return
     command = [sys.executable, __file__, f"--out={out}", "--cell", name, "--seeds", str(seed)]
     subprocess.run(
@@ -226,7 +228,7 @@ def make_step(
         objective.settle(loss.classes)
     whole = nn.ModuleList([embedder, objective]).train()
     optimizer = torch.optim.AdamW(whole.parameters(), lr=1e-5)
-    path = folder / files.TARGETS / IMAGES
+    path = folder / TARGETS / IMAGES
     targets = np.load(path, mmap_mode="r") if path.exists() else None
     rows = np.random.default_rng(0).integers(len(data.train_dataset), size=len(labels))
 
@@ -254,21 +256,20 @@ def times(out: Path, names: Sequence[str], size: Size, seed: int) -> dict[str, f
 
 
 def row_of(out: Path, name: str, seed: int) -> Row:
-    metrics = json.loads((folder_of(out, name, seed) / files.METRICS).read_text(encoding="utf-8"))
-    text = (folder_of(out, name, seed) / files.HISTORY).read_text(encoding="utf-8").splitlines()
-    accuracy = {test: values["accuracy"] for test, values in metrics["test"].items()}
+    record = RunRecord.read(folder_of(out, name, seed))
+    accuracy = {test: result.accuracy for test, result in record.test.items()}
     curve = []
-    for line in csv.DictReader(text):
-        tests = [line[f"test/{test}/accuracy"] for test in accuracy]
-        if "" not in tests:
-            curve.append((float(line["seconds"]), *map(float, tests)))
+    for row in EpochRow.read(folder_of(out, name, seed)):
+        tests = [row.tests[test] for test in accuracy]
+        if not any(map(math.isnan, tests)):
+            curve.append((row.seconds, *tests))
     return {
         "method": name,
         "seed": seed,
         "accuracy": accuracy,
-        "seconds": metrics["seconds"],
-        "peak_mb": metrics["peak_memory_mb"],
-        "bytes_per_class": metrics["bytes_per_class"],
+        "seconds": record.seconds,
+        "peak_mb": record.peak_memory_mb,
+        "bytes_per_class": record.bytes_per_class,
         "curve": curve,
     }
 

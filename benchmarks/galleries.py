@@ -30,6 +30,7 @@ from _runs import all_characters, embeddings, pictures, succeed
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from rootspace.runs.folder import LAST, METRICS
 from rootspace.train import NormalizedSoftmax, TrainConfig, TrainedRun, read_run
 from rootspace.train import run_folder as files
 from rootspace.train.build import build_network
@@ -81,7 +82,7 @@ class BCTObjective(NormalizedSoftmax):
 
 def train(folder: Path, size: Size, seed: int, old: bool, *changes: str) -> None:
     """A run of `rootspace train`, or of `distill` with a teacher, unless the folder holds it."""
-    if (folder / files.METRICS).exists():
+    if (folder / METRICS).exists():
         return
     arguments = [
         "distill" if any(change.startswith("--teacher") for change in changes) else "train",
@@ -96,14 +97,14 @@ def train(folder: Path, size: Size, seed: int, old: bool, *changes: str) -> None
         "--train.precision=bf16",
         *changes,
     ]
-    if (folder / files.LAST).exists():
+    if (folder / LAST).exists():
         arguments.append("--resume")
     succeed(*arguments)
 
 
 def train_bct(folder: Path, alone: Path, old: Path, seed: int) -> None:
     """The run `alone` again, with BCT's loss towards the old one."""
-    if (folder / files.METRICS).exists():
+    if (folder / METRICS).exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     config = files.read_config(alone)

@@ -13,8 +13,8 @@ epoch, and before the first. Runs that are complete are not trained again.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
+import math
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
@@ -28,6 +28,9 @@ from _learned import extend_learned
 from _runs import succeed
 
 from rootspace.data import Characters
+from rootspace.runs import EpochRow, RunRecord, TestResult
+from rootspace.runs.folder import METRICS, START
+from rootspace.runs.record import as_json
 from rootspace.train import read_run
 from rootspace.train import run_folder as files
 from rootspace.train.scoring import score
@@ -103,7 +106,9 @@ def train_first(folder: Path, size: Size, characters: str, learned: bool, seed: 
     )
 
 
-def extend_lsc(run: Path, folder: Path, size: Size, characters: str, memory: int, lr: float) -> Row:
+def extend_lsc(
+    run: Path, folder: Path, size: Size, characters: str, memory: int, lr: float
+) -> dict[str, TestResult]:
     """A step of `rootspace extend`; accuracies before its training."""
     succeed(
         *("extend", str(run), f"--run.dir={folder}", f"--data.ranges={characters}"),
@@ -111,17 +116,15 @@ def extend_lsc(run: Path, folder: Path, size: Size, characters: str, memory: int
     )
     data = files.make_data(files.read_config(folder)["data"])
     data.setup()
-    return score(read_run(folder / files.START), data)
+    return score(read_run(folder / START), data)
 
 
 def rows_of(folder: Path, before: Row | None, step: int) -> Iterator[Row]:
     """Accuracy of the classes of the first run, of all old ones, new ones and all, by epoch."""
-    images = {name: test["images"] for name, test in metrics_of(folder)["test"].items()}
+    images = {name: test.images for name, test in RunRecord.read(folder).test.items()}
     epochs = [] if before is None else [{name: test["accuracy"] for name, test in before.items()}]
-    text = (folder / files.HISTORY).read_text(encoding="utf-8").splitlines()
-    for line in csv.DictReader(text):
-        values = {name: line[f"test/{name}/accuracy"] for name in images}
-        epochs.append({name: float(value) for name, value in values.items() if value != ""})
+    for row in EpochRow.read(folder):
+        epochs.append({name: value for name, value in row.tests.items() if not math.isnan(value)})
     for epoch, accuracy in enumerate(epochs, 0 if before else 1):
         if not accuracy:  # the warm-up
             continue
@@ -144,16 +147,12 @@ def step_of(test: str) -> int:
     return int(step) if plus else 0
 
 
-def metrics_of(folder: Path) -> Row:
-    return json.loads((folder / files.METRICS).read_text(encoding="utf-8"))
-
-
 def grow(out: Path, name: str, size: Size, rate: float, seed: int) -> list[Row]:
     """All steps of a method at a learning rate."""
     method, characters = METHODS[name], characters_of_steps(size, seed)
     kind = "learned" if method.learned else "lsc"
     run = out / f"first_{kind}_{seed}"
-    if not (run / files.METRICS).exists():
+    if not (run / METRICS).exists():
         train_first(run, size, characters[0], method.learned, seed)
     found = list(rows_of(run, None, 0))[-1:]
     lr = rate * float(read_run(run).embedder.network.default_lr)  # pyright: ignore[reportArgumentType]
@@ -175,7 +174,8 @@ def grow(out: Path, name: str, size: Size, rate: float, seed: int) -> list[Row]:
                 )
             else:
                 before = extend_lsc(run, folder, size, some, memory, lr)
-            saved.write_text(json.dumps(before), encoding="utf-8")
+            assert before is not None
+            saved.write_text(json.dumps(as_json(before)), encoding="utf-8")
         before = json.loads(saved.read_text(encoding="utf-8"))
         found += rows_of(folder, before, step)
         run = folder

@@ -36,6 +36,8 @@ from torch.nn.functional import normalize
 
 from rootspace._files import write_json, write_text
 from rootspace.data import Characters, FashionMNIST, ImageData, JoinedImages, StoredImages
+from rootspace.runs import RunRecord
+from rootspace.runs.folder import METRICS, REPLAY, START
 from rootspace.train import read_run
 from rootspace.train import run_folder as files
 
@@ -197,7 +199,7 @@ def write_experiences(folder: Path, name: str, size: Size, seed: int) -> list[Pa
 
 def train_first(folder: Path, images: Path, size: Size, method: Method, seed: int) -> None:
     """A run from scratch."""
-    if (folder / files.METRICS).exists():
+    if (folder / METRICS).exists():
         return
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed here
     kind = {
@@ -219,7 +221,7 @@ def train_next(
     run: Path, folder: Path, images: Path, size: Size, method: Method, rate: float
 ) -> None:
     """A step of `rootspace extend`, or the same for a learned head."""
-    if (folder / files.METRICS).exists():
+    if (folder / METRICS).exists():
         return
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed here
     memory = size.memory if method.memory else 0
@@ -237,8 +239,7 @@ def train_next(
 
 def accuracies(run: Path) -> list[float]:
     """On the test images of each experience so far, among all classes so far."""
-    tests = json.loads((run / files.METRICS).read_text(encoding="utf-8"))["test"]
-    return [test["accuracy"] for test in tests.values()]
+    return [test.accuracy for test in RunRecord.read(run).test.values()]
 
 
 @torch.no_grad()
@@ -285,12 +286,12 @@ def run_method(
         grown = folder / f"{name}_{rate:g}_{seed}_{i}"
         train_next(run, grown, part, size, method, rate)
         if method.memory:
-            memory = grown / files.START / files.REPLAY
+            memory = grown / START / REPLAY
             by_means.append(accuracies_by_means(run, memory, data[:i]))
         run = grown
         accuracy.append(accuracies(run))
     if method.memory:
-        by_means.append(accuracies_by_means(run, run / files.REPLAY, data))
+        by_means.append(accuracies_by_means(run, run / REPLAY, data))
     return accuracy, by_means
 
 

@@ -25,9 +25,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from rootspace.continual import KnownScore, auroc, fit_score, fpr_at_tpr
+from rootspace.runs.folder import BASELINES
 from rootspace.systems import MAX_INDEX
 from rootspace.train import LearnedObjective, read_run
-from rootspace.train.run_folder import BASELINES, TrainedRun
+from rootspace.train.run_folder import TrainedRun
 
 K = 10
 """Classes that share a probability."""

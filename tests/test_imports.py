@@ -19,7 +19,8 @@ ROOMS = {
     "testing": {"systems"},
     "models": set(),
     "data": {"classes"},
-    "report": set(),
+    "runs": set(),
+    "report": {"runs"},
     "export": {"systems", "classes"},
     "train": {"systems", "classes", "losses", "models", "data", "report"},
     "continual": {"systems", "classes", "data", "train"},
@@ -30,6 +31,7 @@ ROOMS = {
         "losses",
         "models",
         "data",
+        "runs",
         "report",
         "train",
         "export",
@@ -89,6 +91,11 @@ def test_core_needs_torch_and_numpy_only(room: str):
 def test_what_all_rooms_share_needs_the_standard_library_only(name: str):
     found = imports(SOURCE / f"{name}.py") - {"rootspace._extras"}
     assert {module.split(".")[0] for module in found} <= set(sys.stdlib_module_names)
+
+
+def test_runs_know_no_torch_module():
+    for file in (SOURCE / "runs").rglob("*.py"):
+        assert "torch" not in {name.split(".")[0] for name in imports(file)}, file.name
 
 
 BLOCKED = """

@@ -5,12 +5,13 @@ The only module here that knows how the library trains, configures and keeps run
 
 from __future__ import annotations
 
-import csv
+import math
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +22,8 @@ from rootspace._files import write_text
 from rootspace.train import LinearCE, read_run
 from rootspace.train import run_folder as files
 from rootspace.train.run_folder import make_data
+from rootspace.runs import EpochRow, RunRecord
+from rootspace.runs.folder import CHECKPOINTS, CONFIG, HISTORY, METRICS
 
 from .experiment import Job, NotRun, Outcome, Part, Scale, Settings
 
@@ -63,7 +66,7 @@ def training(
         for measure in after:
             outcome = outcome.joined(measure(job))
         # A finished run is never resumed, and checkpoints are most of what it takes.
-        shutil.rmtree(job.folder / files.CHECKPOINTS, ignore_errors=True)
+        shutil.rmtree(job.folder / CHECKPOINTS, ignore_errors=True)
         return outcome
 
     both: dict[Scale, Settings | NotRun] = {"desk": make("desk"), "paper": make("paper")}
@@ -79,13 +82,13 @@ def train_in_process(job: Job) -> None:
     """
     wanted = job.folder.with_name(f"{job.folder.name}.yaml")
     text = yaml.safe_dump(run_settings(job), sort_keys=False, allow_unicode=True)
-    begun = (job.folder / files.CONFIG).is_file()
+    begun = (job.folder / CONFIG).is_file()
     if begun and (not wanted.is_file() or wanted.read_text(encoding="utf-8") != text):
         raise ValueError(
             f"{job.folder} holds a run with other settings. Name another folder with --out, or "
             "remove that run."
         )
-    if (job.folder / files.METRICS).is_file():
+    if (job.folder / METRICS).is_file():
         return
     if not begun:
         shutil.rmtree(job.folder, ignore_errors=True)  # killed before it had written anything
@@ -111,7 +114,7 @@ def _wait(process: subprocess.Popen[bytes], job: Job) -> int:
         try:
             return process.wait(POLL_SECONDS)
         except subprocess.TimeoutExpired:
-            history = job.folder / files.HISTORY
+            history = job.folder / HISTORY
             if history.is_file():
                 rows = history.read_text(encoding="utf-8").count("\n") - 1
                 job.progress(min(1.0, rows / epochs))
@@ -132,31 +135,31 @@ def run_settings(job: Job) -> dict[str, Any]:
 
 def read_outcome(job: Job) -> Outcome:
     """The figures that every run folder holds."""
-    metrics = files.read_metrics(job.folder)
-    values = {
-        "train_loss": metrics["train"]["loss"],
-        "seconds": metrics["seconds"],
-        "epochs": metrics["epochs"],
-        "parameters": sum(metrics["parameters"].values()),
-        "head_parameters": metrics["parameters"]["head"],
-        "peak_memory_mb": metrics["peak_memory_mb"],
+    record = RunRecord.read(job.folder)
+    values: dict[str, float | None] = {
+        "train_loss": record.train.loss,
+        "seconds": record.seconds,
+        "epochs": record.epochs,
+        "parameters": record.parameters.total,
+        "head_parameters": record.parameters.head,
+        "peak_memory_mb": record.peak_memory_mb,
+        "train_accuracy": _percent(record.train.accuracy),
     }
-    if metrics["train"]["accuracy"] is not None:
-        values["train_accuracy"] = 100 * metrics["train"]["accuracy"]
-    for name, test in metrics["test"].items():
-        values[f"test_accuracy/{name}"] = values["test_accuracy"] = 100 * test["accuracy"]
-    return Outcome({name: float(value) for name, value in values.items()}, _curves(job))
+    for name, test in record.test.items():
+        values[f"test_accuracy/{name}"] = values["test_accuracy"] = _percent(test.accuracy)
+    known = {name: float(value) for name, value in values.items() if value is not None}
+    return Outcome(known, _curves(job))
 
 
 def _curves(job: Job) -> dict[str, list[float | None]]:
-    with (job.folder / files.HISTORY).open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    curves = {"seconds": _column(rows, "seconds", 1), "train_loss": _column(rows, "train/loss", 1)}
-    curves["train_accuracy"] = _column(rows, "train/accuracy", 100)
-    for name in rows[0]:
-        if name.startswith("test/"):
-            test = name.removeprefix("test/").removesuffix("/accuracy")
-            curves[f"test_accuracy/{test}"] = _column(rows, name, 100)
+    rows = EpochRow.read(job.folder)
+    curves: dict[str, list[float | None]] = {
+        "seconds": [row.seconds for row in rows],
+        "train_loss": [row.loss for row in rows],
+        "train_accuracy": [_percent(row.accuracy) for row in rows],
+    }
+    for test in rows[0].tests:
+        curves[f"test_accuracy/{test}"] = [_percent(row.tests[test]) for row in rows]
     return curves
 
 
@@ -202,3 +205,7 @@ class FinishedRun:
 def linear_classifier(dim: int, num_classes: int) -> nn.Module:
     """A classifier layer with cross-entropy: `[B, dim]` embeddings and `[B]` labels -> loss."""
     return LinearCE(dim, num_classes)
+
+
+def _percent(fraction: float | None) -> float | None:
+    return None if fraction is None or math.isnan(fraction) else 100 * fraction

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from unittest import mock
 
 import pytest
-import yaml
 
 from rootspace._terminal import table
 from rootspace.cli import main
 from rootspace.cli.compare import _complete, merged, read_recipe
+from rootspace.runs import process
 from rootspace.train import comparison
 
 RECIPE = """
@@ -82,32 +81,11 @@ def test_settings_of_a_run(recipe: Path):
     assert settings["warmup"]["epochs"] == 2 and settings["data"]["num_classes"] == 20
 
 
-def test_an_interrupted_run_is_continued(recipe: Path, tmp_path: Path):
-    run = planned(recipe, "linear", 0)
-    folder = tmp_path / "runs" / "linear" / "seed0"
-    settings = {**run.settings, "run": {**run.settings["run"], "dir": str(folder)}}
-    commands = []
-
-    def pretend(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
-        commands.append(command)
-        return subprocess.CompletedProcess(command, 0)
-
-    with mock.patch.object(comparison.subprocess, "run", pretend):
-        comparison._train(folder, settings)
-        folder.mkdir(exist_ok=True)
-        (folder / "config.yaml").write_text(yaml.safe_dump(settings))
-        comparison._train(folder, settings)
-        (folder / "metrics.json").write_text("{}")
-        comparison._train(folder, settings)
-    assert ["--resume" in command for command in commands] == [False, True]
-
-
 def test_a_failed_run_is_named(recipe: Path, tmp_path: Path):
     run = planned(recipe, "linear", 0)
-    failed = subprocess.CompletedProcess([], 2)
     with (
-        mock.patch.object(comparison.subprocess, "run", return_value=failed),
-        pytest.raises(ValueError, match="failed with exit code 2"),
+        mock.patch.object(process.sys, "executable", "false"),
+        pytest.raises(ValueError, match=r"training failed: `false -m rootspace train .*code 1"),
     ):
         comparison.compare([run], tmp_path)
 

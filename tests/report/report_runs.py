@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-CSV = """\
-epoch,step,seconds,lr,train/loss,train/accuracy,test/seen/accuracy,test/unseen/accuracy
+HEADER = "epoch,step,seconds,lr,train/loss,train/accuracy"
+CSV = f"""\
+{HEADER},test/seen/accuracy,test/unseen/accuracy
 1,10,50.25,0.001,2.5,0.4,0.35,0.1
 2,20,100.5,0.0005,0.5,0.9,,
 3,30,150.75,0.0001,0.01,0.98765,0.91234,0.5
@@ -19,6 +20,7 @@ epoch,step,seconds,lr,train/loss,train/accuracy,test/seen/accuracy,test/unseen/a
 def metrics(**changes: Any) -> dict[str, Any]:
     return {
         "version": "0.1.0",
+        "finished": "2026-01-31 12:00:00",
         "method": "lsc",
         "loss": "system_softmax",
         "system": "RootA(64)",

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from report_runs import MakeRun, evaluation
+from report_runs import HEADER, MakeRun, evaluation
 
 from rootspace.report._curves import curve_figures
 from rootspace.report._figures import RUN_COLOURS, Figure
-from rootspace.report._run import read_run
 from rootspace.report._space import _class_colours, principal_axes, space_views
 from rootspace.report._tables import memory_notes, memory_rows
 from rootspace.report._text import (
@@ -23,6 +22,7 @@ from rootspace.report._text import (
     percent,
     quantity,
 )
+from rootspace.report.run import ShownRun
 
 
 def data(figure: Figure) -> list[dict[str, Any]]:
@@ -33,7 +33,7 @@ def data(figure: Figure) -> list[dict[str, Any]]:
 
 
 def test_curves_hold_the_csv(make_run: MakeRun) -> None:
-    runs = [read_run(make_run()), read_run(make_run("other"))]
+    runs = [ShownRun.read(make_run()), ShownRun.read(make_run("other"))]
     figures = dict(curve_figures(runs, wall_time=False))
     assert list(figures) == ["Training loss", "Training accuracy, %", "Held-out accuracy, %"]
     loss, other = data(figures["Training loss"])
@@ -54,17 +54,15 @@ def test_curves_hold_the_csv(make_run: MakeRun) -> None:
 
 @pytest.mark.parametrize(("factor", "unit"), [(1, "s"), (60, "min"), (3600, "h")])
 def test_curves_against_wall_time(make_run: MakeRun, factor: int, unit: str) -> None:
-    csv = "epoch,seconds,train/loss,train/accuracy\n" + "".join(
-        f"{i},{i * factor * 3},{i},0.5\n" for i in (1, 2, 10)
-    )
-    title, figure = curve_figures([read_run(make_run(csv=csv))], wall_time=True)[0]
+    csv = f"{HEADER}\n" + "".join(f"{i},{i},{i * factor * 3},1,{i},0.5\n" for i in (1, 2, 10))
+    title, figure = curve_figures([ShownRun.read(make_run(csv=csv))], wall_time=True)[0]
     assert data(figure)[0]["x"] == [3, 6, 30]
     assert json.loads(figure.json)["layout"]["xaxis"]["title"]["text"] == f"wall time, {unit}"
     assert title == "Training loss" and "wall time" in figure.label
 
 
 def test_only_a_loss_that_falls_far_is_logarithmic(make_run: MakeRun) -> None:
-    far, near = read_run(make_run()), "epoch,seconds,train/loss,train/accuracy\n1,1,1,0.5\n2,2,.5,1"
+    far, near = ShownRun.read(make_run()), f"{HEADER}\n1,1,1,1,1,0.5\n2,2,2,1,.5,1"
 
     def axis(figures: list[tuple[str, Figure]], i: int) -> dict[str, Any]:
         return json.loads(figures[i][1].json)["layout"]["yaxis"]
@@ -74,7 +72,7 @@ def test_only_a_loss_that_falls_far_is_logarithmic(make_run: MakeRun) -> None:
     assert {0.01, 0.02, 0.05, 1, 2} <= set(axis(figures, 0)["tickvals"])
     assert "logarithmic" in figures[0][1].label
     assert "type" not in axis(
-        curve_figures([read_run(make_run("b", csv=near))], wall_time=False), 0
+        curve_figures([ShownRun.read(make_run("b", csv=near))], wall_time=False), 0
     )
 
 
@@ -98,7 +96,7 @@ def test_principal_axes_agree_with_svd(shape: tuple[int, int]) -> None:
 @pytest.mark.parametrize("dim", [1, 2, 3])
 def test_low_dimensions_are_shown_as_they_are(make_run: MakeRun, dim: int) -> None:
     arrays = evaluation(dim=dim)
-    (view,) = space_views(read_run(make_run(dim=dim, arrays=arrays)))
+    (view,) = space_views(ShownRun.read(make_run(dim=dim, arrays=arrays)))
     kind = "scatter3d" if dim == 3 else "scatter"
     traces = data(view.figure)
     assert {trace["type"] for trace in traces} == {kind}
@@ -118,7 +116,7 @@ def test_low_dimensions_are_shown_as_they_are(make_run: MakeRun, dim: int) -> No
 
 def test_high_dimensions_are_projected_on_what_is_shown(make_run: MakeRun) -> None:
     arrays = evaluation()
-    few, every = space_views(read_run(make_run(arrays=arrays)))
+    few, every = space_views(ShownRun.read(make_run(arrays=arrays)))
     assert (few.title, every.title) == ("3 classes", "all 20 class vectors")
     norm = np.linalg.norm(arrays["embeddings"], axis=1, keepdims=True)
     for view, vectors in (
@@ -140,7 +138,7 @@ def test_high_dimensions_are_projected_on_what_is_shown(make_run: MakeRun) -> No
 
 
 def test_lines_join_the_origin_only_when_few(make_run: MakeRun) -> None:
-    few, every = space_views(read_run(make_run(arrays=evaluation(num_classes=60))))
+    few, every = space_views(ShownRun.read(make_run(arrays=evaluation(num_classes=60))))
     assert "Lines join the origin to all class vectors." in few.caption
     assert "Lines join the origin to the large diamonds." in every.caption
     for view in (few, every):
@@ -149,21 +147,21 @@ def test_lines_join_the_origin_only_when_few(make_run: MakeRun) -> None:
         assert line["x"][0] == line["x"][3] == line["x"][6]
     arrays = evaluation(num_classes=60)
     arrays["embeddings"], arrays["embedding_labels"] = np.zeros((60, 64)), np.arange(60)
-    (view,) = space_views(read_run(make_run("many", arrays=arrays)))
+    (view,) = space_views(ShownRun.read(make_run("many", arrays=arrays)))
     assert "Lines" not in view.caption and view.legend == ()
 
 
 def test_class_vectors_alone(make_run: MakeRun) -> None:
     arrays = evaluation()
     arrays["embeddings"], arrays["embedding_labels"] = np.zeros((0, 64)), np.zeros(0, int)
-    (view,) = space_views(read_run(make_run(arrays=arrays, method="learned")))
+    (view,) = space_views(ShownRun.read(make_run(arrays=arrays, method="learned")))
     assert view.caption.startswith("Small grey diamonds: 20 learned class weights")
 
 
 def test_caption_counts_the_vectors_it_shows(make_run: MakeRun) -> None:
     arrays = evaluation()
     arrays["class_vector_labels"] = np.arange(20) + 5  # of 1, 4 and 5 only 5 has its vector here
-    few, every = space_views(read_run(make_run(arrays=arrays)))
+    few, every = space_views(ShownRun.read(make_run(arrays=arrays)))
     for view in (few, every):
         assert "Large diamonds are the class vectors of 1 of these classes." in view.caption
 
@@ -192,7 +190,7 @@ def test_colours_can_be_seen_on_both_pages() -> None:
 
 
 def test_memory_table_is_computed(make_run: MakeRun) -> None:
-    run = read_run(make_run())
+    run = ShownRun.read(make_run())
     rows = memory_rows(run)
     counts = [20, 10**3, 10**5, 10**6, 10**7, 10**8]
     assert [row.num_classes for row in rows] == counts * 2
@@ -214,7 +212,7 @@ def test_memory_table_is_computed(make_run: MakeRun) -> None:
 
 def test_memory_table_of_a_learned_head(make_run: MakeRun) -> None:
     parameters = {"backbone": 612345, "head": 64_000}
-    run = read_run(
+    run = ShownRun.read(
         make_run(method="learned", loss="linear_ce", num_classes=1000, parameters=parameters,
                  capacity=None, peak_memory_mb=None, bytes_per_class=256)
     )  # fmt: skip
@@ -222,7 +220,7 @@ def test_memory_table_of_a_learned_head(make_run: MakeRun) -> None:
     assert len(rows) == 10
     (measured,) = [row for row in rows if row.measured]
     assert (measured.method, measured.loss) == ("classifier (fc + CE)", "linear_ce")
-    assert measured.head == run.head_parameters
+    assert measured.head == run.record.parameters.head
     assert {row.head for row in rows[:5]} == {0} and all(row.fits for row in rows)
     assert "Peak memory in training was not measured." in memory_notes(run, [run])
 

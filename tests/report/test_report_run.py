@@ -7,19 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_runs import MakeRun, evaluation, metrics
+from report_runs import HEADER, MakeRun, evaluation, metrics
 
 from rootspace.report import write_report
-from rootspace.report._run import read_run
+from rootspace.report.run import ShownRun
 
 
 def test_reads_everything(make_run: MakeRun) -> None:
     arrays = evaluation()
-    run = read_run(make_run(arrays=arrays, num_classes=20, capacity=2**70))
-    assert run.name == "run" and run.capacity == 2**70
-    assert run.test["seen"].images == 2222
+    run = ShownRun.read(make_run(arrays=arrays, num_classes=20, capacity=2**70))
+    assert run.name == "run" and run.record.capacity == 2**70
+    assert run.record.test["seen"].images == 2222
     assert run.config == "data: <fonts>\nseed: 0\n"
-    assert run.curves is not None and list(run.curves.test) == ["seen", "unseen"]
+    assert [list(row.tests) for row in run.epochs] == [["seen", "unseen"]] * 3
     assert run.evaluation is not None and len(run.evaluation.confusions) == 3
     confusion = run.evaluation.confusions[1]
     assert (confusion.true, confusion.predicted, confusion.test_set) == (1, 2, "unseen")
@@ -47,27 +47,27 @@ def test_not_a_run_folder(tmp_path: Path, make_run: MakeRun) -> None:
         ({"parameters": {"backbone": 1}}, r"has no 'parameters\.head'; it must be an integer"),
         ({"test": {"seen": {}}}, r"has no 'test\.seen\.accuracy'; it must be a number"),
         ({"capacity": "many"}, r"'capacity' must be an integer, not 'many'"),
+        ({"device": None}, r"metrics\.json: 'device' must be a string, not None"),
     ],
 )
 def test_metrics_of_the_wrong_kind(make_run: MakeRun, changes: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        read_run(make_run(**changes))
+        ShownRun.read(make_run(**changes))
 
 
 def test_metrics_that_are_no_object(make_run: MakeRun) -> None:
     run = make_run()
     (run / "metrics.json").write_text("{")
     with pytest.raises(ValueError, match=r"metrics\.json is not JSON"):
-        read_run(run)
+        ShownRun.read(run)
     (run / "metrics.json").write_text("[]")
     with pytest.raises(ValueError, match=r"must hold a JSON object, not list"):
-        read_run(run)
+        ShownRun.read(run)
 
 
 def test_optional_metrics_may_be_null_or_missing(make_run: MakeRun) -> None:
     run = make_run()
-    optional = ("system", "order", "scale", "capacity", "min_angle", "peak_memory_mb", "device",
-                "batch_size", "version", "data", "model", "bytes_per_class")  # fmt: skip
+    optional = ("system", "order", "scale", "capacity", "min_angle", "peak_memory_mb")
     full = metrics()
     for record in (
         {**full, **dict.fromkeys(optional)},
@@ -80,10 +80,12 @@ def test_optional_metrics_may_be_null_or_missing(make_run: MakeRun) -> None:
 
 def test_curves_of_the_wrong_kind(make_run: MakeRun) -> None:
     with pytest.raises(ValueError, match=r"metrics\.csv has no column 'train/loss'"):
-        read_run(make_run("a", csv="epoch,seconds\n1,2\n"))
+        ShownRun.read(make_run("a", csv="epoch,step,seconds,lr\n1,1,2,1\n"))
     with pytest.raises(ValueError, match=r"metrics\.csv, column 'seconds': .*soon"):
-        read_run(make_run("b", csv="epoch,seconds,train/loss,train/accuracy\n1,soon,1,1\n"))
-    assert read_run(make_run("c", csv="epoch,seconds\n")).curves is None
+        ShownRun.read(make_run("b", csv=f"{HEADER}\n1,1,soon,1,1,1\n"))
+    with pytest.raises(ValueError, match=r"metrics\.csv: column 'speed' is unknown"):
+        ShownRun.read(make_run("c", csv=f"{HEADER},speed\n1,1,1,1,1,1,1\n"))
+    assert ShownRun.read(make_run("d", csv=f"{HEADER}\n")).epochs == []
 
 
 def test_evaluation_of_the_wrong_kind(make_run: MakeRun) -> None:
@@ -113,8 +115,8 @@ def test_evaluation_of_the_wrong_kind(make_run: MakeRun) -> None:
     }
     for i, (message, changes) in enumerate(cases.items()):
         with pytest.raises(ValueError, match=message):
-            read_run(broken(f"run{i}", **changes))
+            ShownRun.read(broken(f"run{i}", **changes))
     run = make_run()
     (run / "evaluation.npz").write_bytes(b"PK nothing")
     with pytest.raises(ValueError, match=r"evaluation\.npz cannot be read"):
-        read_run(run)
+        ShownRun.read(run)

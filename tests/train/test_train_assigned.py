@@ -60,10 +60,10 @@ def test_teacher(dim: int, teacher: Path, data: Characters, tmp_path: Path):
     expected = means.means(means.center(), rotation)
     vectors = read_run(folder).objective.class_vectors(torch.arange(30))
     cosine = cosine_similarity(expected, vectors)
-    assert metrics["assignment"]["mean_cosine"] == pytest.approx(float(cosine.mean()), abs=1e-4)
-    assert metrics["assignment"]["mean_cosine"] > 0.9
-    assert metrics["assignment"]["smallest_angle"] > 1
-    assert metrics["assignment"]["method"] == "auction"
+    assert metrics["choice"]["mean_cosine"] == pytest.approx(float(cosine.mean()), abs=1e-4)
+    assert metrics["choice"]["mean_cosine"] > 0.9
+    assert metrics["choice"]["smallest_angle"] > 1
+    assert metrics["choice"]["method"] == "auction"
 
 
 def test_file(data: Characters, tmp_path: Path):
@@ -82,7 +82,7 @@ def test_file(data: Characters, tmp_path: Path):
         classes = read_run(run).objective.classes
         torch.testing.assert_close(classes.vectors(torch.arange(30)), vectors[:30].flip(0))
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["assignment"]["mean_cosine"] == pytest.approx(1)
+    assert metrics["choice"]["mean_cosine"] == pytest.approx(1)
 
 
 def test_file_gives_the_dimension(tmp_path: Path):

@@ -177,7 +177,7 @@ def test_two_processes_stop_and_save_together(tmp_path: Path):
 def test_a_helper_process_concludes_nothing(unbroken: Path, monkeypatch: pytest.MonkeyPatch):
     """Of a complete run that is resumed: the first process may still be writing a baseline."""
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert train(read_config(unbroken), resume=True) == {}
+    assert train(read_config(unbroken), resume=True) is None
 
 
 def _without_seconds(folder: Path) -> list[list[str]]:

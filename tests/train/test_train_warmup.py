@@ -51,7 +51,7 @@ def test_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["system"] == "PermutationCode(24, levels=3)" and metrics["order"] == "assigned"
     assert metrics["bytes_per_class"] == 8  # less than 3 * 24 / 8
-    assert metrics["assignment"]["mean_cosine"] > 0.9
+    assert metrics["choice"]["mean_cosine"] > 0.9
     assert metrics["parameters"]["head"] == 0
     rows = (folder / "metrics.csv").read_text().splitlines()[1:]
     # Train accuracy from the third epoch on; the test sets are read with the first vectors already.

@@ -6,11 +6,14 @@ Classes are given by short name or import path, as with LightningCLI: `--model m
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from torch.utils.data import Dataset
@@ -87,6 +90,8 @@ def config_parser(
     for name in more:
         parser.add_class_arguments(OTHER_SECTIONS[name], name)
     known = {*CLASSES, *LISTS, *SECTIONS, *more, "transform"} - {*skip}
+    # How `rootspace compare` varies a recipe; the other commands pass over it.
+    parser.add_argument("--compare", type=dict | None, default=None, help=argparse.SUPPRESS)
     parser.set_defaults({k: v for k, v in base.as_dict().items() if k in known})
     return parser
 
@@ -169,3 +174,20 @@ def _help(name: str) -> str:
             break
         text.append(line.strip())
     return " ".join(text)
+
+
+def read_sections(path: Path) -> dict[str, Any]:
+    """The sections of a YAML file.
+
+    Raises:
+        ValueError: no such file, or not such a file.
+    """
+    if not path.is_file():
+        raise ValueError(f"Argument 'config' must be a YAML file: {path} does not exist.")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"Argument 'config': {path} is not YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"Argument 'config': {path} must hold sections such as 'data:'.")
+    return content

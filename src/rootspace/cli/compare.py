@@ -5,14 +5,16 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rootspace._terminal import table
+from rootspace.config import Config
 from rootspace.train.comparison import COMPARISON, REPORT, PlannedRun, cells, compare
 
 from ._arguments import Parser
-from ._config import parse, read_sections
+from ._config import config_parser, parse, read_sections
 
 PROG = "rootspace compare"
 
@@ -22,7 +24,7 @@ def run(arguments: list[str]) -> int:
         prog=PROG,
         description=__doc__,
         epilog="Any setting of `rootspace train` may follow and holds for all methods, for example "
-        "--data.test_fonts '[MyFont.ttf]' or --train.epochs 3.",
+        "--loader.batch_size 128 or --train.epochs 3.",
     )
     parser.add_argument(
         "--config", type=Path, required=True, help="recipe with a `compare` section"
@@ -36,11 +38,15 @@ def run(arguments: list[str]) -> int:
     for name in chosen:
         if name not in methods:
             raise ValueError(f"Argument '--only' must name some of {list(methods)}, not {name!r}.")
-    planned = [
-        PlannedRun(name, seed, _complete(base, methods[name], seed, settings))
-        for seed in options.seeds or seeds
-        for name in chosen
-    ]
+    planned = []
+    for seed in options.seeds or seeds:
+        for name in chosen:
+            wanted = merged(base, methods[name])
+            wanted["train"] = {**wanted.get("train", {}), "seed": seed}
+            parser = config_parser(PROG, Config())
+            parser.set_defaults(wanted)
+            config = parse(settings, parser, PROG)
+            planned.append(PlannedRun(name, seed, with_seed(config, seed)))
     rows = compare(planned, options.out)
     print(table(*cells(rows)))
     print(f"\nRows: {options.out / COMPARISON}. Report: {options.out / REPORT}", file=sys.stderr)
@@ -68,21 +74,25 @@ def read_recipe(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]], 
     return content, {str(k): v or {} for k, v in methods.items()}, section.get("seeds", [0])
 
 
-def _complete(
-    base: Mapping[str, Any], method: Mapping[str, Any], seed: int, options: list[str]
-) -> dict[str, Any]:
-    settings = merged(base, method)
-    settings.setdefault("train", {})["seed"] = seed
-    settings.setdefault("classes", {})["seed"] = seed
-    complete = parse(options, settings, prog=PROG)
-    return {**complete, "run": {**complete["run"], "baselines": []}}
+def with_seed(config: Config, seed: int) -> Config:
+    """The same settings with a seed of rotation and shuffle too."""
+    prototypes = replace(config.prototypes, seed=seed)
+    head = config.head
+    if "rotate" in head.init_args:  # of prototypes that are chosen
+        head = replace(head, init_args={**head.init_args, "seed": seed})
+    return replace(config, prototypes=prototypes, head=head)
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Sections of settings with some replaced; a section that names another kind begins anew."""
+    """Sections of settings with some replaced; a section that names another class begins anew."""
     result = copy.deepcopy(dict(base))
     for section, content in changes.items():
         old = result.get(section, {})
-        same = "name" not in content or content["name"] == old.get("name")
-        result[section] = {**(old if same else {}), **content}
+        if not isinstance(content, Mapping) or not isinstance(old, Mapping):
+            result[section] = content
+        elif "class_path" not in content or content["class_path"] == old.get("class_path"):
+            inner = {**old.get("init_args", {}), **content.get("init_args", {})}
+            result[section] = {**old, **content, **({"init_args": inner} if inner else {})}
+        else:
+            result[section] = dict(content)
     return result

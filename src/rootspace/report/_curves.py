@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 
 from rootspace.report._figures import (
     Figure,
-    held_out_sets,
     make_figure,
     plotly_objects,
     run_colour,
     set_dash,
 )
-from rootspace.report._run import Run
 from rootspace.report._text import figure_text
+from rootspace.report.run import ShownRun, test_sets
 
 _FEW_EPOCHS = 40
 _DECADES = 1.3  # a loss that falls further is drawn on a logarithmic axis
@@ -25,7 +24,7 @@ _MOST_DECADES = 3
 _MINUTES_FROM, _HOURS_FROM = 180, 3 * 3600
 
 
-def curve_figures(runs: Sequence[Run], *, wall_time: bool) -> list[tuple[str, Figure]]:
+def curve_figures(runs: Sequence[ShownRun], *, wall_time: bool) -> list[tuple[str, Figure]]:
     """Training loss, training accuracy and held-out accuracy, as (title, figure).
 
     Args:
@@ -34,16 +33,18 @@ def curve_figures(runs: Sequence[Run], *, wall_time: bool) -> list[tuple[str, Fi
     """
     unit, divisor = _time_unit(runs) if wall_time else ("epochs", 1.0)
     against = f"wall time, {unit}" if wall_time else "epoch"
-    sets = held_out_sets(runs)
+    sets = test_sets(runs)
     loss, accuracy, held_out = [], [], []
     for position, run in enumerate(runs):
-        if run.curves is None:
+        if not run.epochs:
             continue
+        epochs, seconds = _column(run, "epoch"), _column(run, "seconds")
         style = {"color": run_colour(position), "width": 2}
-        x = run.curves.seconds / divisor if wall_time else run.curves.epoch
-        loss.append(_line(x, run.curves.loss, unit, run.name, style))
-        accuracy.append(_line(x, 100 * run.curves.accuracy, unit, run.name, style))
-        for name, values in run.curves.test.items():
+        x = seconds / divisor if wall_time else epochs
+        loss.append(_line(x, _column(run, "loss"), unit, run.name, style))
+        accuracy.append(_line(x, 100 * _column(run, "accuracy"), unit, run.name, style))
+        for name in run.epochs[0].tests:
+            values = np.array([row.tests[name] for row in run.epochs])
             dashed = {**style, "dash": set_dash(sets.index(name))}
             held_out.append(_line(x, 100 * values, unit, f"{run.name}, {name}", dashed))
     panels = {"Training loss": loss, "Training accuracy, %": accuracy}
@@ -51,6 +52,10 @@ def curve_figures(runs: Sequence[Run], *, wall_time: bool) -> list[tuple[str, Fi
         panels["Held-out accuracy, %"] = held_out
     xaxis = {} if wall_time else _whole_numbers(runs)
     return [(title, _panel(title, lines, against, xaxis)) for title, lines in panels.items()]
+
+
+def _column(run: ShownRun, name: str) -> NDArray[np.float64]:
+    return np.array([getattr(row, name) for row in run.epochs], dtype=np.float64)
 
 
 def _line(x: Any, y: NDArray[Any], unit: str, name: str, style: dict[str, Any]) -> Any:
@@ -102,13 +107,13 @@ def _log_ticks(values: NDArray[Any]) -> dict[str, Any]:
     return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
-def _whole_numbers(runs: Sequence[Run]) -> dict[str, Any]:
-    longest = max((len(run.curves.epoch) for run in runs if run.curves), default=0)
+def _whole_numbers(runs: Sequence[ShownRun]) -> dict[str, Any]:
+    longest = max((len(run.epochs) for run in runs), default=0)
     return {"dtick": 1} if longest <= 10 else {"tickformat": "d"}
 
 
-def _time_unit(runs: Sequence[Run]) -> tuple[str, float]:
-    longest = max((np.nanmax(run.curves.seconds) for run in runs if run.curves), default=0.0)
+def _time_unit(runs: Sequence[ShownRun]) -> tuple[str, float]:
+    longest = max((row.seconds for run in runs for row in run.epochs), default=0.0)
     if longest < _MINUTES_FROM:
         return "s", 1.0
     return ("min", 60.0) if longest < _HOURS_FROM else ("h", 3600.0)

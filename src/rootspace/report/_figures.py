@@ -11,7 +11,6 @@ from types import ModuleType
 from typing import Any
 
 from rootspace._extras import require
-from rootspace.report._run import Run
 
 RUN_COLOURS = ("#3b82f6", "#d9660a", "#129a74", "#a855f7", "#dc3b75", "#8f7d12", "#737a86")
 """In the order of the runs; each at least 3:1 against the light and the dark page."""
@@ -57,13 +56,6 @@ def run_colour(position: int) -> str:
 
 def set_dash(position: int) -> str:
     return list(DASHES)[position % len(DASHES)]
-
-
-def held_out_sets(runs: Sequence[Run]) -> list[str]:
-    """The held-out sets of all runs, each once, in order of appearance."""
-    scored = [name for run in runs for name in run.test]
-    drawn = [name for run in runs if run.curves for name in run.curves.test]
-    return list(dict.fromkeys(scored + drawn))
 
 
 def plotly_objects() -> ModuleType:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -14,13 +13,11 @@ from rootspace.report._document import document
 from rootspace.report._figures import (
     DASHES,
     Figure,
-    held_out_sets,
     plotly_source,
     run_colour,
     set_dash,
 )
 from rootspace.report._pictures import picture
-from rootspace.report._run import Confusion, Run, read_run
 from rootspace.report._space import space_views
 from rootspace.report._tables import (
     METHODS,
@@ -38,6 +35,8 @@ from rootspace.report._text import (
     percent,
     plural,
 )
+from rootspace.report.run import ShownRun, distinct, test_sets
+from rootspace.runs import Confusion
 
 _CARDS_AT_FIRST = 24
 _CARDS = 96
@@ -66,32 +65,20 @@ def write_report(
     """
     run_dir = Path(run_dir)
     out = run_dir / "report.html" if out is None else Path(out)
-    run = read_run(run_dir)
+    run = ShownRun.read(run_dir)
     baselines = sorted(path for path in run_dir.glob("baselines/*") if path.is_dir())
     finished = [path for path in baselines if (path / "metrics.json").is_file()]
     left_out = [path.name for path in baselines if path not in finished]
-    runs = _distinct([run, *(read_run(Path(path)) for path in [*finished, *others])])
+    runs = distinct([run, *(ShownRun.read(Path(path)) for path in [*finished, *others])])
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, _page(runs, left_out))
     return out
 
 
-def _distinct(runs: Sequence[Run]) -> list[Run]:
-    """Every folder once; runs of the same name are told apart by their parent folder."""
-    unique = list({run.path.resolve(): run for run in runs}.values())
-    names = [run.name for run in unique]
-    return [
-        replace(run, name=f"{run.path.resolve().parent.name}/{run.name}")
-        if names.count(run.name) > 1
-        else run
-        for run in unique
-    ]
-
-
 # ------------------------------------------------------------------------------------- sections
 
 
-def _page(runs: Sequence[Run], left_out: Sequence[str]) -> str:
+def _page(runs: Sequence[ShownRun], left_out: Sequence[str]) -> str:
     run = runs[0]
     sections = {
         "results": ("Results", _results(runs, left_out)),
@@ -104,52 +91,56 @@ def _page(runs: Sequence[Run], left_out: Sequence[str]) -> str:
     script = resources.files("rootspace.report").joinpath("page.js").read_text("utf-8")
     return document(
         title=run.name,
-        kicker=f"rootspace {run.version}" if run.version else "rootspace",
+        kicker=f"rootspace {run.record.version}" if run.record.version else "rootspace",
         summary=_summary(runs),
         sections=sections,
         scripts=[plotly_source(), f"\n{script}"],
     )
 
 
-def _summary(runs: Sequence[Run]) -> str:
-    run = runs[0]
-    method = METHODS.get(run.method, run.method)
-    where = f" on {run.system}" if run.system else ""
+def _summary(runs: Sequence[ShownRun]) -> str:
+    record = runs[0].record
+    method = METHODS.get(record.method, record.method)
+    where = f" on {record.system}" if record.system else ""
     what = (
-        f"{method} ({run.loss.replace('_', ' ')}){where}: "
-        f"{plural(run.num_classes, 'class', 'classes')} in {plural(run.dim, 'dimension')}, "
-        f"{plural(run.epochs, 'epoch')} in {duration(run.seconds)}."
+        f"{method} ({record.loss.replace('_', ' ')}){where}: "
+        f"{plural(record.num_classes, 'class', 'classes')} in {plural(record.dim, 'dimension')}, "
+        f"{plural(record.epochs, 'epoch')} in {duration(record.seconds)}."
     )
     scores = [
         f"<b>{percent(score.accuracy)}</b> of <bdi>{escape(name)}</bdi>"
-        for name, score in run.test.items()
+        for name, score in record.test.items()
     ]
     reached = (
         f"It reads {listing(scores)} correctly"
         if scores
-        else f"No held-out set was tested; it reads <b>{percent(run.train_accuracy)}</b> of the "
+        else f"No held-out set was tested; it reads <b>{percent(record.train.accuracy)}</b> of the "
         "training set correctly"
     )
     for other in runs[1:]:
-        common = [percent(other.test[name].accuracy) for name in run.test if name in other.test]
+        common = [
+            percent(other.record.test[name].accuracy)
+            for name in record.test
+            if name in other.record.test
+        ]
         if common:
             reached += f"; <bdi>{escape(other.name)}</bdi> reads {listing(common)}"
     return f"{escape(what)} {reached}."
 
 
-def _results(runs: Sequence[Run], left_out: Sequence[str]) -> str:
+def _results(runs: Sequence[ShownRun], left_out: Sequence[str]) -> str:
     notes = comparison_notes(runs)
     if left_out:
         names = listing([f"baselines/{name}" for name in left_out])
         notes.append(f"Left out, because metrics.json is missing: {names}.")
-    data = runs[0].data
+    data = runs[0].record.data
     if data:
         notes.insert(0, f"Data: {data.rstrip('.')}.")
     return comparison_tables(runs) + _note(" ".join(notes))
 
 
-def _curves(runs: Sequence[Run]) -> str:
-    without = [run.name for run in runs if run.curves is None]
+def _curves(runs: Sequence[ShownRun]) -> str:
+    without = [run.name for run in runs if not run.epochs]
     absent = f"There is no metrics.csv for {listing(without)}." if without else ""
     if len(without) == len(runs):
         return _note(absent)
@@ -163,19 +154,19 @@ def _curves(runs: Sequence[Run]) -> str:
         for title, wall_time in (("epochs", False), ("wall time", True))
     }
     notes = [absent] if absent else []
-    if len({run.loss for run in runs if run.curves}) > 1:
+    if len({run.record.loss for run in runs if run.epochs}) > 1:
         notes.append("Different losses have different scales: compare their shapes, not heights.")
     return _curve_legend(runs) + _tabs("Horizontal axis", panels) + _note(" ".join(notes))
 
 
-def _curve_legend(runs: Sequence[Run]) -> str:
+def _curve_legend(runs: Sequence[ShownRun]) -> str:
     items = "".join(
         f'<li><span class="swatch" style="background:{run_colour(i)}"></span>'
         f"<bdi>{escape(run.name)}</bdi></li>"
         for i, run in enumerate(runs)
-        if run.curves
+        if run.epochs
     )
-    sets = held_out_sets(runs)
+    sets = test_sets(runs)
     if len(sets) > 1:
         items += "".join(
             '<li><svg width="30" height="8" aria-hidden="true"><line x1="1" x2="29" y1="4" y2="4" '
@@ -186,7 +177,7 @@ def _curve_legend(runs: Sequence[Run]) -> str:
     return f'<ul class="legend">{items}</ul>'
 
 
-def _space(runs: Sequence[Run]) -> str:
+def _space(runs: Sequence[ShownRun]) -> str:
     views = {view.title: view for view in space_views(runs[0])}
     for other in runs[1:]:
         views |= {f"{other.name}: {view.title}": view for view in space_views(other)[:1]}
@@ -208,13 +199,13 @@ def _class_legend(legend: Sequence[tuple[str, str]]) -> str:
     return f'<ul class="legend classes">{items}</ul>' if items else ""
 
 
-def _confusions(run: Run) -> str:
+def _confusions(run: ShownRun) -> str:
     if run.evaluation is None:
         return _note(_absent(run, "the list of confusions"))
     confusions = run.evaluation.confusions
     if not confusions:
         return _note("No held-out image was misread: there is nothing to show.")
-    cards = [_card(confusion, run.evaluation.class_names) for confusion in confusions[:_CARDS]]
+    cards = [_card(confusion, run.evaluation.names) for confusion in confusions[:_CARDS]]
     first, rest = cards[:_CARDS_AT_FIRST], cards[_CARDS_AT_FIRST:]
     intro = (
         "Held-out images that were read as another class, closest first: the cosine is between "
@@ -262,13 +253,13 @@ def _card(confusion: Confusion, names: Sequence[str]) -> str:
     )
 
 
-def _memory(runs: Sequence[Run]) -> str:
+def _memory(runs: Sequence[ShownRun]) -> str:
     return memory_table(runs[0]) + "".join(map(_note, memory_notes(runs[0], runs)))
 
 
-def _setup(run: Run) -> str:
+def _setup(run: ShownRun) -> str:
     environment = {
-        key: run.metrics.get(key) for key in ("version", "finished", "device", "model", "data")
+        key: getattr(run.record, key) for key in ("version", "finished", "device", "model", "data")
     }
     facts = "".join(
         f"<dt>{key}</dt><dd>{escape(value)}</dd>"
@@ -280,7 +271,7 @@ def _setup(run: Run) -> str:
         if run.config is None
         else f"<pre>{escape(run.config)}</pre>"
     )
-    metrics = escape(json.dumps(run.metrics, indent=2, ensure_ascii=False))
+    metrics = escape(json.dumps(run.record.as_json(), indent=2, ensure_ascii=False))
     return (
         f"<details><summary>config.yaml</summary>{config}</details>"
         f"<details><summary>Environment</summary><dl>{facts}</dl></details>"
@@ -291,7 +282,7 @@ def _setup(run: Run) -> str:
 # ---------------------------------------------------------------------------------------- parts
 
 
-def _absent(run: Run, what: str) -> str:
+def _absent(run: ShownRun, what: str) -> str:
     if run.evaluation is not None:
         return ""
     return f"There is no evaluation.npz in this run folder, so {what} is left out."

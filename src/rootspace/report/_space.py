@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rootspace.report._figures import Figure, make_figure, plotly_objects
-from rootspace.report._run import Evaluation, Run
 from rootspace.report._text import class_name, figure_text, plural
+from rootspace.report.run import ShownRun
+from rootspace.runs import Evaluation
 
 Array = NDArray[Any]
 
@@ -48,7 +49,7 @@ class SpaceView:
     legend: tuple[tuple[str, str], ...]  # (colour, class name); empty when there are too many
 
 
-def space_views(run: Run) -> list[SpaceView]:
+def space_views(run: ShownRun) -> list[SpaceView]:
     """Pictures of the latent space: the classes that have embeddings, then all class vectors.
 
     One picture where these are the same, or where the picture has all coordinates anyway.
@@ -58,7 +59,7 @@ def space_views(run: Run) -> list[SpaceView]:
         return []
     seen = np.isin(evaluation.class_vector_labels, evaluation.embedding_labels)
     everything = np.ones(len(seen), dtype=bool)
-    if run.dim <= _AXES or seen.all() or not seen.any():
+    if run.record.dim <= _AXES or seen.all() or not seen.any():
         return [_view(run, evaluation, everything, "class vectors")]
     classes = len(np.unique(evaluation.embedding_labels))
     return [
@@ -123,9 +124,9 @@ class _Scene:
         return self.coloured & (self.coloured.sum() <= _FEW_VECTORS)
 
 
-def _view(run: Run, evaluation: Evaluation, shown: Array, title: str) -> SpaceView:
+def _view(run: ShownRun, evaluation: Evaluation, shown: Array, title: str) -> SpaceView:
     scene = _scene(run, evaluation, shown)
-    names = evaluation.class_names
+    names = evaluation.names
     caption = _caption(run, scene)
     legend = [(colour, class_name(names, label).text) for label, colour in scene.colours.items()]
     return SpaceView(
@@ -136,16 +137,16 @@ def _view(run: Run, evaluation: Evaluation, shown: Array, title: str) -> SpaceVi
     )
 
 
-def _scene(run: Run, evaluation: Evaluation, shown: Array) -> _Scene:
+def _scene(run: ShownRun, evaluation: Evaluation, shown: Array) -> _Scene:
     vectors = evaluation.class_vectors[shown].astype(np.float64)
     embeddings = evaluation.embeddings.astype(np.float64)
     length = np.linalg.norm(embeddings, axis=1, keepdims=True)
     points = np.concatenate([vectors, embeddings / np.maximum(length, 1e-12)])
-    origin, share = np.zeros(run.dim), np.zeros(0)
-    if run.dim > _AXES:
+    origin, share = np.zeros(run.record.dim), np.zeros(0)
+    if run.record.dim > _AXES:
         mean, axes, share = principal_axes(points, _AXES)
         points, origin = (points - mean) @ axes.T, -mean @ axes.T
-    missing = max(0, 2 - run.dim)  # one dimension is drawn in two
+    missing = max(0, 2 - run.record.dim)  # one dimension is drawn in two
     points, origin = np.pad(points, [(0, 0), (0, missing)]), np.pad(origin, (0, missing))
     classes = np.unique(evaluation.embedding_labels).tolist()
     return _Scene(
@@ -171,7 +172,7 @@ def _class_colours(num: int) -> list[str]:
     return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in rgb.tolist()]
 
 
-def _traces(scene: _Scene, names: tuple[str, ...]) -> list[Any]:
+def _traces(scene: _Scene, names: list[str]) -> list[Any]:
     """From back to front: guides, lines, other class vectors, embeddings, coloured vectors."""
     flat = scene.flat
     hover = [_hover(names, label) for label in scene.vector_labels]
@@ -205,7 +206,7 @@ def _traces(scene: _Scene, names: tuple[str, ...]) -> list[Any]:
     return traces
 
 
-def _hover(names: tuple[str, ...], label: int) -> str:
+def _hover(names: list[str], label: int) -> str:
     name = class_name(names, label)
     return figure_text(f"{name.text}  {name.code}".rstrip())
 
@@ -273,9 +274,9 @@ def _layout(scene: _Scene) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------- caption
 
 
-def _caption(run: Run, scene: _Scene) -> str:
+def _caption(run: ShownRun, scene: _Scene) -> str:
     """What exactly is shown."""
-    kind = "class vector" if run.is_lsc else "learned class weight"
+    kind = "class vector" if run.record.is_lsc else "learned class weight"
     coloured = int(scene.coloured.sum())
     grey = len(scene.vectors) - coloured
     parts = []
@@ -290,18 +291,18 @@ def _caption(run: Run, scene: _Scene) -> str:
         parts.append(f"Large diamonds are the {kind}s of {these} classes.")
     if grey:
         which = plural(grey, f"other {kind}" if coloured else kind)
-        classes = plural(run.num_classes, "class", "classes")
+        classes = plural(run.record.num_classes, "class", "classes")
         parts.append(f"Small grey diamonds: {which}, out of {classes} in all.")
     joined = int(scene.joined.sum())
     if joined:
         which = f"all {kind}s" if joined == len(scene.vectors) else "the large diamonds"
         parts.append(f"Lines join the origin to {which}.")
     if scene.direct:
-        parts.append(f"Nothing is projected: space has {plural(run.dim, 'dimension')}.")
+        parts.append(f"Nothing is projected: space has {plural(run.record.dim, 'dimension')}.")
     else:
         shares = " + ".join(f"{100 * share:.1f}" for share in scene.share)
         parts.append(
-            f"{run.dim} dimensions are seen along the three principal axes of exactly these "
+            f"{run.record.dim} dimensions are seen along the three principal axes of exactly these "
             f"points, which hold {100 * scene.share.sum():.1f} % of their variance ({shares}); "
             "distances can only look shorter than they are."
         )

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from rootspace.report._figures import held_out_sets, run_colour
-from rootspace.report._run import Run
+from rootspace.report._figures import run_colour
 from rootspace.report._text import (
     ABSENT,
     NBSP,
@@ -19,6 +18,7 @@ from rootspace.report._text import (
     plural,
     quantity,
 )
+from rootspace.report.run import ShownRun, test_sets
 
 T = TypeVar("T")
 
@@ -37,37 +37,37 @@ def _or_absent(value: T | None, show: Callable[[T], str]) -> str:
     return ABSENT if value is None else show(value)
 
 
-def comparison_tables(runs: Sequence[Run]) -> str:
+def comparison_tables(runs: Sequence[ShownRun]) -> str:
     """Runs side by side, ours first; the best accuracy of a row is bold."""
-    accuracy = [_score_row(name, runs) for name in held_out_sets(runs)]
-    accuracy.append(_accuracy_row("training set", "", [run.train_accuracy for run in runs]))
+    accuracy = [_score_row(name, runs) for name in test_sets(runs)]
+    accuracy.append(_accuracy_row("training set", "", [run.record.train.accuracy for run in runs]))
     cost = [
-        _row("training time", [f"{quantity(run.seconds)}{NBSP}s" for run in runs]),
-        _row("per epoch", [f"{quantity(run.seconds_per_epoch)}{NBSP}s" for run in runs]),
-        _row("backbone parameters", [count(run.backbone_parameters) for run in runs]),
-        _row("head parameters", [count(run.head_parameters) for run in runs]),
-        _row("bytes per class", [_or_absent(run.bytes_per_class, quantity) for run in runs]),
-        _row("peak memory", [_or_absent(run.peak_memory_mb, _megabytes) for run in runs]),
+        _row("training time", [f"{quantity(run.record.seconds)}{NBSP}s" for run in runs]),
+        _row("per epoch", [f"{quantity(run.record.seconds_per_epoch)}{NBSP}s" for run in runs]),
+        _row("backbone parameters", [count(run.record.parameters.backbone) for run in runs]),
+        _row("head parameters", [count(run.record.parameters.head) for run in runs]),
+        _row("bytes per class", [_or_absent(run.record.bytes_per_class, quantity) for run in runs]),
+        _row("peak memory", [_or_absent(run.record.peak_memory_mb, _megabytes) for run in runs]),
     ]
     method = [
-        _row("method", [METHODS.get(run.method, run.method) for run in runs]),
-        _row("loss", [run.loss for run in runs]),
-        _row("scale", [_or_absent(run.scale, quantity) for run in runs]),
-        _row("vector system", [run.system or ABSENT for run in runs]),
-        _row("order of classes", [run.order or ABSENT for run in runs]),
-        _row("capacity", [_or_absent(run.capacity, count) for run in runs]),
-        _row("smallest angle", [_or_absent(run.min_angle, _degrees) for run in runs]),
-        _row("classes", [count(run.num_classes) for run in runs]),
-        _row("dimensions", [count(run.dim) for run in runs]),
-        _row("epochs", [count(run.epochs) for run in runs]),
-        _row("batch size", [_or_absent(run.batch_size, count) for run in runs]),
+        _row("method", [METHODS.get(run.record.method, run.record.method) for run in runs]),
+        _row("loss", [run.record.loss for run in runs]),
+        _row("scale", [_or_absent(run.record.scale, quantity) for run in runs]),
+        _row("vector system", [run.record.system or ABSENT for run in runs]),
+        _row("order of classes", [run.record.order or ABSENT for run in runs]),
+        _row("capacity", [_or_absent(run.record.capacity, count) for run in runs]),
+        _row("smallest angle", [_or_absent(run.record.min_angle, _degrees) for run in runs]),
+        _row("classes", [count(run.record.num_classes) for run in runs]),
+        _row("dimensions", [count(run.record.dim) for run in runs]),
+        _row("epochs", [count(run.record.epochs) for run in runs]),
+        _row("batch size", [_or_absent(run.record.batch_size, count) for run in runs]),
     ]
     left = _table(runs, {"Accuracy": accuracy, "Cost": cost})
     right = _table(runs, {"Method": method})
     return f'<div class="results" style="--runs:{len(runs)}">{left}{right}</div>'
 
 
-def _table(runs: Sequence[Run], groups: dict[str, list[str]]) -> str:
+def _table(runs: Sequence[ShownRun], groups: dict[str, list[str]]) -> str:
     heads = "".join(
         f'<th scope="col" title="{escape(run.name)}"><span class="swatch" '
         f'style="background:{run_colour(i)}"></span><bdi>{escape(run.name)}</bdi></th>'
@@ -108,11 +108,11 @@ def _breakable(text: str) -> str:
     return f"<bdi>{escape(text).replace('_', '_<wbr>').replace('(', '<wbr>(')}</bdi>"
 
 
-def _score_row(name: str, runs: Sequence[Run]) -> str:
-    images = {run.test[name].images for run in runs if name in run.test}
+def _score_row(name: str, runs: Sequence[ShownRun]) -> str:
+    images = {run.record.test[name].images for run in runs if name in run.record.test}
     known = sorted(number for number in images if number is not None)
     note = f"{listing([count(number) for number in known])} images" if known else ""
-    values = [run.test[name].accuracy if name in run.test else None for run in runs]
+    values = [run.record.test[name].accuracy if name in run.record.test else None for run in runs]
     return _accuracy_row(name, note, values)
 
 
@@ -134,22 +134,22 @@ def _accuracy_row(label: str, note: str, values: Sequence[float | None]) -> str:
     return f'<tr class="score"><th scope="row"><bdi>{escape(label)}</bdi>{small}</th>{cells}</tr>'
 
 
-def comparison_notes(runs: Sequence[Run]) -> list[str]:
+def comparison_notes(runs: Sequence[ShownRun]) -> list[str]:
     """What a reader must know before comparing: equal epochs, and everything that is not equal."""
     if len(runs) == 1:
         return []
-    epochs = [run.epochs for run in runs]
+    epochs = [run.record.epochs for run in runs]
     number = "Both" if len(runs) == 2 else f"All {len(runs)}"
     if len(set(epochs)) == 1:
         notes = [f"{number} runs were trained for {plural(epochs[0], 'epoch')}."]
     else:
         notes = [f"The runs were not trained equally long: {_each(runs, epochs)} epochs."]
     for what, values in {
-        "classes": [run.num_classes for run in runs],
-        "data": [run.data for run in runs],
-        "models": [run.model for run in runs],
-        "batch sizes": [run.batch_size for run in runs],
-        "devices": [run.device for run in runs],
+        "classes": [run.record.num_classes for run in runs],
+        "data": [run.record.data for run in runs],
+        "models": [run.record.model for run in runs],
+        "batch sizes": [run.record.batch_size for run in runs],
+        "devices": [run.record.device for run in runs],
     }.items():
         if len(set(values)) > 1:
             notes.append(f"Their {what} differ: {_each(runs, values)}.")
@@ -157,7 +157,7 @@ def comparison_notes(runs: Sequence[Run]) -> list[str]:
     return notes
 
 
-def _each(runs: Sequence[Run], values: Sequence[object]) -> str:
+def _each(runs: Sequence[ShownRun], values: Sequence[object]) -> str:
     shown = [
         f"{count(value) if isinstance(value, int) else value or 'not recorded'} ({run.name})"
         for run, value in zip(runs, values, strict=True)
@@ -186,32 +186,34 @@ class MemoryRow:
         return BYTES_PER_WEIGHT * self.head
 
 
-def memory_rows(run: Run) -> list[MemoryRow]:
+def memory_rows(run: ShownRun) -> list[MemoryRow]:
     """LSC, then a fully connected layer with cross-entropy, at the same class counts."""
-    numbers = sorted({run.num_classes, *CLASS_COUNTS})
+    numbers = sorted({run.record.num_classes, *CLASS_COUNTS})
     rows = []
     for lsc in (True, False):
         for number in numbers:
-            measured = run.is_lsc == lsc and number == run.num_classes
+            measured = run.record.is_lsc == lsc and number == run.record.num_classes
             rows.append(
                 MemoryRow(
                     method="LSC" if lsc else "classifier (fc + CE)",
-                    loss=run.loss if lsc == run.is_lsc else "cosine" if lsc else "CE",
+                    loss=run.record.loss if lsc == run.record.is_lsc else "cosine" if lsc else "CE",
                     num_classes=number,
-                    backbone=run.backbone_parameters,
-                    head=(run.head_parameters if run.is_lsc else 0) if lsc else run.dim * number,
-                    output=run.dim if lsc else number,
+                    backbone=run.record.parameters.backbone,
+                    head=(run.record.parameters.head if run.record.is_lsc else 0)
+                    if lsc
+                    else run.record.dim * number,
+                    output=run.record.dim if lsc else number,
                     measured=measured,
-                    fits=not lsc or run.capacity is None or number <= run.capacity,
+                    fits=not lsc or run.record.capacity is None or number <= run.record.capacity,
                 )
             )
     return rows
 
 
-def memory_table(run: Run) -> str:
-    rows = memory_rows(run)
-    batch = "bs" if run.batch_size is None else count(run.batch_size)
-    backbone_bytes = BYTES_PER_WEIGHT * run.backbone_parameters
+def memory_table(run: ShownRun) -> str:
+    rows, record, dim = memory_rows(run), run.record, run.record.dim
+    batch = "bs" if record.batch_size is None else count(record.batch_size)
+    backbone_bytes = BYTES_PER_WEIGHT * record.parameters.backbone
     heads = ("loss", "classes", "backbone parameters", "head parameters", "head memory in training",
              "embedding", "output")  # fmt: skip
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
@@ -227,7 +229,7 @@ def memory_table(run: Run) -> str:
                 f'<tr{current}><th scope="row">{row.method}{note}</th><td>{escape(row.loss)}</td>'
                 f"<td>{count(row.num_classes)}{mark}</td><td>{count(row.backbone)}</td>"
                 f"<td>{count(row.head)}</td><td{heavy}>{data_size(row.head_bytes)}</td>"
-                f"<td>[{batch}, {count(run.dim)}]</td><td>[{batch}, {count(row.output)}]</td></tr>"
+                f"<td>[{batch}, {count(dim)}]</td><td>[{batch}, {count(row.output)}]</td></tr>"
             )
         bodies += f"<tbody>{body}</tbody>"
     return (
@@ -237,32 +239,32 @@ def memory_table(run: Run) -> str:
     )
 
 
-def memory_notes(run: Run, runs: Sequence[Run]) -> list[str]:
+def memory_notes(run: ShownRun, runs: Sequence[ShownRun]) -> list[str]:
     """The reading of the table, and what was measured."""
-    rows = memory_rows(run)
+    rows, record, dim = memory_rows(run), run.record, run.record.dim
     notes = [
-        f"Computed for {run.dim} dimensions. Head memory is {BYTES_PER_WEIGHT} bytes a weight: the "
+        f"Computed for {dim} dimensions. Head memory is {BYTES_PER_WEIGHT} bytes a weight: the "
         "weight, its gradient and two AdamW moments in float32; the backbone needs "
-        f"{data_size(BYTES_PER_WEIGHT * run.backbone_parameters)} by the same count."
+        f"{data_size(BYTES_PER_WEIGHT * record.parameters.backbone)} by the same count."
     ]
-    crossing = run.backbone_parameters // run.dim + 1
+    crossing = record.parameters.backbone // record.dim + 1
     notes.append(
         f"From {count(crossing)} classes on, a classifier's head alone is larger than the backbone "
         "(in red)."
     )
-    if not all(row.fits for row in rows) and run.capacity is not None:
+    if not all(row.fits for row in rows) and record.capacity is not None:
         notes.append(
-            f"† {run.system or 'The vector system'} has {count(run.capacity)} vectors; for more "
-            f"classes take a larger system: in {run.dim} dimensions the numbers stay as they are."
+            f"† {record.system or 'The vector system'} has {count(record.capacity)} vectors; for "
+            f"more classes take a larger system: in {dim} dimensions the numbers stay as they are."
         )
-    if run.is_lsc and run.bytes_per_class is not None:
-        stored = f"stores {quantity(run.bytes_per_class)} bytes a class, without gradient"
-        how = stored if run.bytes_per_class else "is a formula and stores nothing per class"
+    if record.is_lsc and record.bytes_per_class is not None:
+        stored = f"stores {quantity(record.bytes_per_class)} bytes a class, without gradient"
+        how = stored if record.bytes_per_class else "is a formula and stores nothing per class"
         notes.append(f"The class map of this run {how}.")
     measured = [
-        f"{run.name} {_megabytes(run.peak_memory_mb)}"
+        f"{run.name} {_megabytes(run.record.peak_memory_mb)}"
         for run in runs
-        if run.peak_memory_mb is not None
+        if run.record.peak_memory_mb is not None
     ]
     notes.append(
         f"Measured peak memory in training: {listing(measured)}."

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import statistics
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rootspace._files import write_json, write_text
 from rootspace._terminal import say, table
+from rootspace.config import Config
 from rootspace.report import write_report
+from rootspace.runs import RunRecord
+from rootspace.runs.folder import METRICS
+from rootspace.runs.process import train_in_process
+from rootspace.runs.record import as_json
 from rootspace.systems import Orbit, system_from
-
-from . import run_folder as files
 
 COMPARISON, TABLE, REPORT, RUNS = "comparison.json", "comparison.md", "comparison.html", "runs"
 
@@ -29,12 +28,12 @@ class PlannedRun:
     Attributes:
         method: its name in the recipe.
         seed: of weights, order and rotation.
-        settings: complete, as `train` takes them.
+        config: all settings.
     """
 
     method: str
     seed: int
-    settings: Mapping[str, Any]
+    config: Config
 
 
 def compare(planned: Sequence[PlannedRun], out: Path) -> list[dict[str, Any]]:
@@ -58,12 +57,9 @@ def compare(planned: Sequence[PlannedRun], out: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for number, run in enumerate(planned, 1):
         folder = out / RUNS / run.method / f"seed{run.seed}"
-        settings = {
-            **run.settings,
-            "run": {**run.settings["run"], "dir": str(folder), "class_means": True},
-        }
+        settings = replace(run.config.run, dir=str(folder), class_means=True, baselines=[])
         say(f"[{number}/{len(planned)}] {run.method}, seed {run.seed}")
-        _train(folder, settings)
+        train_in_process(replace(run.config, run=settings))
         rows = [row for some in _finished(out, planned) for row in _rows(some)]
         write_json(out / COMPARISON, rows)
         write_text(out / TABLE, table(*cells(rows), markdown=True) + "\n")
@@ -79,7 +75,7 @@ def compare(planned: Sequence[PlannedRun], out: Path) -> list[dict[str, Any]]:
 def _finished(out: Path, planned: Sequence[PlannedRun]) -> list[Path]:
     """Folders of the finished runs: methods in the order planned, then others; by seed."""
     order = list(dict.fromkeys(run.method for run in planned))
-    found = [path.parent for path in (out / RUNS).glob(f"*/seed*/{files.METRICS}")]
+    found = [path.parent for path in (out / RUNS).glob(f"*/seed*/{METRICS}")]
 
     def place(folder: Path) -> tuple[int, str, int]:
         method = folder.parent.name
@@ -89,67 +85,37 @@ def _finished(out: Path, planned: Sequence[PlannedRun]) -> list[Path]:
     return sorted(found, key=place)
 
 
-def _train(folder: Path, settings: dict[str, Any]) -> None:
-    config = folder / files.CONFIG
-    begun = config.is_file()
-    if begun:
-        found = yaml.safe_load(config.read_text(encoding="utf-8"))
-        if _without_folder(found) != _without_folder(settings):
-            raise ValueError(
-                f"{folder} holds a run with other settings. Name another folder with --out, or "
-                "remove that run."
-            )
-        if (folder / files.METRICS).is_file():
-            return
-    wanted = folder.with_name(f"{folder.name}.yaml")
-    wanted.parent.mkdir(parents=True, exist_ok=True)
-    write_text(wanted, yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
-    # A process of its own: its peak memory is that of this run, and nothing is left behind.
-    command = [sys.executable, "-m", "rootspace", "train"]
-    command += ["--resume", "--run.dir", str(folder)] if begun else ["--config", str(wanted)]
-    code = subprocess.run(command, check=False).returncode
-    if code == 130:
-        raise KeyboardInterrupt
-    if code:
-        raise ValueError(f"`{' '.join(command)}` failed with exit code {code}.")
-    wanted.unlink()
-
-
-def _without_folder(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {**settings, "run": {**settings["run"], "dir": ""}}
-
-
 def _rows(folder: Path) -> list[dict[str, Any]]:
     """One row for each test set of a finished run."""
-    metrics = files.read_metrics(folder)
-    learned = metrics["system"] is None
+    record = RunRecord.read(folder)
+    learned = not record.is_lsc
     common = {
         "method": folder.parent.name,
-        "loss": metrics["loss"],
-        "system": metrics["system"],
-        "k": None if learned else _num_placed(metrics["system"]),
-        "dim": metrics["dim"],
-        "num_classes": metrics["num_classes"],
+        "loss": record.loss,
+        "system": record.system,
+        "k": None if record.system is None else _num_placed(record.system),
+        "dim": record.dim,
+        "num_classes": record.num_classes,
         "seed": int(folder.name.removeprefix("seed")),
-        "epochs": metrics["epochs"],
-        "seconds": metrics["seconds"],
-        "seconds_per_epoch": metrics["seconds_per_epoch"],
-        "bytes_per_class": metrics["bytes_per_class"],
+        "epochs": record.epochs,
+        "seconds": record.seconds,
+        "seconds_per_epoch": record.seconds_per_epoch,
+        "bytes_per_class": record.bytes_per_class,
         # With gradient and the two moments of AdamW; class vectors of LSC have none of them.
-        "bytes_per_class_in_training": metrics["bytes_per_class"] * (4 if learned else 1),
-        "peak_memory_mb": metrics["peak_memory_mb"],
-        "assignment": metrics["assignment"],
-        "train_accuracy": metrics["train"]["accuracy"],
+        "bytes_per_class_in_training": record.bytes_per_class * (4 if learned else 1),
+        "peak_memory_mb": record.peak_memory_mb,
+        "choice": None if record.choice is None else as_json(record.choice),
+        "train_accuracy": record.train.accuracy,
         "run": str(folder.relative_to(folder.parents[2])),
     }
     return [
         {
             **common,
             "test_set": name,
-            "accuracy": test["accuracy"],
-            "mean_accuracy": test["mean_accuracy"],
+            "accuracy": test.accuracy,
+            "mean_accuracy": test.mean_accuracy,
         }
-        for name, test in metrics["test"].items()
+        for name, test in record.test.items()
     ]
 
 

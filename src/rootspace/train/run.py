@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import time
 import warnings
@@ -17,12 +18,30 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import TensorBoardLogger
 
 import rootspace
-from rootspace._files import is_helper, lock, write_json
+from rootspace._files import is_helper, lock
 from rootspace._terminal import say, table
 from rootspace.classes import CODE_DIM, ClassMap
 from rootspace.data import ImageData
 from rootspace.models import num_parameters
 from rootspace.report import write_report
+from rootspace.runs import (
+    ChoiceRecord,
+    EpochRow,
+    Parameters,
+    RunRecord,
+    TestResult,
+    Training,
+)
+from rootspace.runs.folder import (
+    BASELINES,
+    CHECKPOINTS,
+    CONFIG,
+    LAST,
+    METRICS,
+    PARENT,
+    SAMPLES,
+    TEACHER,
+)
 
 from . import run_folder as files
 from .assignment import Assigner, make_assigner
@@ -50,7 +69,7 @@ from .objectives import (
 PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
 
-def train(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any]:
+def train(config: Mapping[str, Any], *, resume: bool = False) -> RunRecord | None:
     """Train a network and its baselines, and write the run folder with its report.
 
     Args:
@@ -59,7 +78,7 @@ def train(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any]:
         resume: continue the run in `run.dir` from its last checkpoint.
 
     Returns:
-        The content of `metrics.json`.
+        The record of the run; None in a helper process of a distributed run.
 
     Raises:
         ValueError: settings or data that cannot work; nothing has been written then.
@@ -69,7 +88,7 @@ def train(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any]:
     settings = settings_from(TrainConfig, config["train"])
     folder = Path(run.dir)
     check_folder(folder, resume)
-    for section, what in ((files.PARENT, "extends another run"), (files.TEACHER, "has a teacher")):
+    for section, what in ((PARENT, "extends another run"), (TEACHER, "has a teacher")):
         if resume and section in files.read_config(folder):
             raise ValueError(f"Argument 'run.dir': {folder} {what}. {files.resume_hint(folder)}")
     check_devices(settings)
@@ -82,10 +101,10 @@ def train(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any]:
     say(data.describe())
     parts = build_parts(config, data)  # before anything is written: settings may not fit the data
     folder.mkdir(parents=True, exist_ok=True)
-    metrics = train_parts(config, settings, folder, data, parts, resume)
+    record = train_parts(config, settings, folder, data, parts, resume)
     for name in run.baselines:
         baseline = baseline_config(config, name, parts.dim)
-        baseline_folder = folder / files.BASELINES / name
+        baseline_folder = folder / BASELINES / name
         baseline_folder.mkdir(parents=True, exist_ok=True)
         train_parts(
             baseline,
@@ -93,11 +112,11 @@ def train(config: Mapping[str, Any], *, resume: bool = False) -> dict[str, Any]:
             baseline_folder,
             data,
             build_parts(baseline, data),
-            resume and (baseline_folder / files.CONFIG).exists(),
+            resume and (baseline_folder / CONFIG).exists(),
         )
-    if metrics:  # else a helper process of a distributed run
+    if record is not None:
         conclude(folder, run.baselines)
-    return metrics
+    return record
 
 
 def conclude(folder: Path, baselines: list[str]) -> None:
@@ -203,9 +222,9 @@ def train_parts(
     data: ImageData,
     parts: Parts,
     resume: bool,
-    finish: Callable[[LSCModule], dict[str, Any]] | None = None,
-) -> dict[str, Any]:
-    """Train what `parts` holds and write its folder; the metrics, which make it complete, last.
+    finish: Callable[[LSCModule, RunRecord], RunRecord] | None = None,
+) -> RunRecord | None:
+    """Train what `parts` holds and write its folder; the record, which makes it complete, last.
 
     Args:
         config: to be kept with the run.
@@ -214,32 +233,32 @@ def train_parts(
         data: set up.
         parts: to train.
         resume: go on from the last checkpoint, if there is one.
-        finish: called with the trained module before the metrics are written, which take up what it
-            returns; after a crash it may be called again.
+        finish: called with the trained module and the record before that is written; returns the
+            record to write. After a crash it may be called again.
 
     Returns:
-        The content of `metrics.json`; nothing in a helper process of a distributed run.
+        The record of the run; None in a helper process of a distributed run.
 
     Raises:
         ValueError: another process trains this run.
         StoppedByUser: on Ctrl-C, after the state was saved.
     """
     with lock(folder):
-        if resume and (folder / files.METRICS).exists():
+        if resume and (folder / METRICS).exists():
             if is_helper():
-                return {}
+                return None
             say(f"{folder} is complete.")
-            return files.read_metrics(folder)
+            return RunRecord.read(folder)
         shape = {"in_channels": data.in_channels, "image_size": data.image_size, "dim": parts.dim}
         files.write_config(folder, config)
         objective = parts.objective
         data.order_seed = data.seed + settings.seed
         data.per_class = objective.config.per_class if isinstance(objective, WarmupObjective) else 1
         module = LSCModule(parts.embedder, parts.objective, settings, data, parts.assigner)
-        history = History(folder / files.HISTORY)
+        history = History(folder)
         trainer = _trainer(settings, folder, history, title=config["loss"]["name"])
         reset_peak(trainer.strategy.root_device)
-        last = folder / files.LAST
+        last = folder / LAST
         with warnings.catch_warnings():
             _silence_lightning()
             try:
@@ -262,19 +281,17 @@ def train_parts(
         # Each process of a distributed run takes its part of the means.
         means = class_means(module, data) if config["run"]["class_means"] else None
         if not trainer.is_global_zero:
-            return {}
-        tests, arrays = evaluate(module, data, means)
+            return None
+        tests, evaluation = evaluate(module, data, means)
         files.write_model(folder, parts.embedder, parts.objective, shape, data.class_names)
-        files.write_arrays(folder / files.EVALUATION, arrays)
-        save_samples(data, folder / files.SAMPLES)
-        metrics = _metrics(
-            config, parts, data, history, tests, peak, str(trainer.strategy.root_device)
-        )
-        metrics["assignment"] = module.assignment
+        evaluation.write(folder)
+        save_samples(data, folder / SAMPLES)
+        device = str(trainer.strategy.root_device)
+        record = _record(config, parts, data, history.rows[-1], tests, module.choice, peak, device)
         if finish is not None:
-            metrics |= finish(module)
-        write_json(folder / files.METRICS, metrics)
-        return metrics
+            record = finish(module, record)
+        record.write(folder)
+        return record
 
 
 def _trainer(settings: TrainConfig, folder: Path, history: History, title: str) -> L.Trainer:
@@ -288,7 +305,7 @@ def _trainer(settings: TrainConfig, folder: Path, history: History, title: str) 
         callbacks=[
             history,
             Display(history, title),
-            Checkpoints(folder / files.CHECKPOINTS, settings.checkpoint_minutes),
+            Checkpoints(folder / CHECKPOINTS, settings.checkpoint_minutes),
         ],
         logger=TensorBoardLogger(str(folder), name="tensorboard", version=""),
         num_sanity_val_steps=0,
@@ -311,64 +328,61 @@ def _silence_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
 
 
-def _metrics(
+def _record(
     config: Mapping[str, Any],
     parts: Parts,
     data: ImageData,
-    history: History,
-    tests: dict[str, Any],
+    last: EpochRow,
+    tests: dict[str, TestResult],
+    choice: ChoiceRecord | None,
     peak: float,
     device: str,
-) -> dict[str, Any]:
-    row, classes = history.rows[-1], parts.classes
-    head = num_parameters(parts.objective)
-    return {
-        "version": rootspace.__version__,
-        "finished": time.strftime("%Y-%m-%d %H:%M:%S"),
-        "method": "learned" if classes is None else "lsc",
-        "loss": config["loss"]["name"],
-        "scale": parts.objective.scale,
-        "system": None if classes is None else repr(classes.system),
-        "order": None if classes is None else classes.order,
-        "capacity": None if classes is None else classes.capacity,
-        "min_angle": None if classes is None else classes.system.min_angle,
-        "num_classes": data.num_classes,
-        "dim": parts.dim,
-        "model": config["model"]["name"],
-        "data": data.describe(),
-        "batch_size": data.batch_size,
-        "epochs": row["epoch"],
-        "seconds": row["seconds"],
-        "seconds_per_epoch": round(row["seconds"] / row["epoch"], 3),
-        "peak_memory_mb": round(peak, 1),
-        "device": device,
-        "parameters": {"backbone": num_parameters(parts.embedder), "head": head},
-        "bytes_per_class": 4.0 * parts.dim if classes is None else classes.bytes_per_class,
-        # Unknown where the classes got their vectors after the last epoch.
-        "train": {
-            "loss": row["train/loss"],
-            "accuracy": None if row["train/accuracy"] == "" else row["train/accuracy"],
-        },
-        "test": tests,
-    }
+) -> RunRecord:
+    classes = parts.classes
+    return RunRecord(
+        version=rootspace.__version__,
+        finished=time.strftime("%Y-%m-%d %H:%M:%S"),
+        method="learned" if classes is None else "lsc",
+        loss=config["loss"]["name"],
+        scale=parts.objective.scale,
+        system=None if classes is None else repr(classes.system),
+        order=None if classes is None else classes.order,
+        capacity=None if classes is None else classes.capacity,
+        min_angle=None if classes is None else classes.system.min_angle,
+        num_classes=data.num_classes,
+        dim=parts.dim,
+        model=config["model"]["name"],
+        data=data.describe(),
+        batch_size=data.batch_size,
+        epochs=last.epoch,
+        seconds=last.seconds,
+        seconds_per_epoch=round(last.seconds / last.epoch, 3),
+        peak_memory_mb=round(peak, 1),
+        device=device,
+        parameters=Parameters(num_parameters(parts.embedder), num_parameters(parts.objective)),
+        bytes_per_class=4.0 * parts.dim if classes is None else classes.bytes_per_class,
+        train=Training(last.loss, None if math.isnan(last.accuracy) else last.accuracy),
+        test=tests,
+        choice=choice,
+    )
 
 
 def summary(folder: Path, baselines: list[str]) -> str:
     """The final figures of a run and its baselines as a text table."""
-    folders = [folder, *(folder / files.BASELINES / name for name in baselines)]
-    rows = [files.read_metrics(f) for f in folders]
-    tests = list(rows[0]["test"])
+    folders = [folder, *(folder / BASELINES / name for name in baselines)]
+    records = [RunRecord.read(f) for f in folders]
+    tests = list(records[0].test)
     lines = [["loss", "system", "dim", "head parameters", "s/epoch", "train", *tests]]
-    for row in rows:
+    for record in records:
         lines.append(
             [
-                row["loss"],
-                row["system"] or "learned",
-                str(row["dim"]),
-                f"{row['parameters']['head']:,}",
-                f"{row['seconds_per_epoch']:.1f}",
-                "" if row["train"]["accuracy"] is None else f"{row['train']['accuracy']:.1%}",
-                *(f"{row['test'][name]['accuracy']:.1%}" for name in tests),
+                record.loss,
+                record.system or "learned",
+                str(record.dim),
+                f"{record.parameters.head:,}",
+                f"{record.seconds_per_epoch:.1f}",
+                "" if record.train.accuracy is None else f"{record.train.accuracy:.1%}",
+                *(f"{record.test[name].accuracy:.1%}" for name in tests),
             ]
         )
     return table(lines[0], lines[1:])

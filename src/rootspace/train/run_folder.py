@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 from safetensors import safe_open
@@ -17,27 +16,22 @@ from safetensors.torch import load_file, save_file
 from rootspace._files import replacing, write_json, write_text
 from rootspace.classes import ClassMap, Prediction
 from rootspace.data import DATASETS, ImageData
+from rootspace.runs.folder import (
+    CLASSES,
+    CONFIG,
+    METRICS,
+    PARENT,
+    REPLAY,
+    START,
+    TARGETS,
+    TEACHER,
+    VECTORS,
+    WEIGHTS,
+)
 
 from .build import build_network, build_objective
 from .embedder import Embedder
 from .objectives import Objective, VectorObjective
-
-CONFIG, CLASSES, WEIGHTS = "config.yaml", "classes.json", "model.safetensors"
-METRICS, HISTORY, EVALUATION = "metrics.json", "metrics.csv", "evaluation.npz"
-CHECKPOINTS, BASELINES, SAMPLES = "checkpoints", "baselines", "samples"
-LAST = f"{CHECKPOINTS}/last.ckpt"
-
-# Of runs that `rootspace extend` wrote: what they began from, and what they remember.
-PARENT, START, REPLAY = "parent", "start", "replay"
-
-# Of runs that `rootspace distill` wrote: whom they learned from, and what.
-TEACHER, TARGETS, VECTORS = "teacher", "targets", "vectors.npy"
-
-
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write all or nothing, compressed."""
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 def write_weights(
@@ -193,11 +187,6 @@ def resume_hint(folder: Path) -> str:
     if parent is None:
         return f"Continue it with `rootspace train --resume --run.dir {folder}`."
     return f"Continue it with `rootspace extend {parent['run']} --resume --run.dir {folder}`."
-
-
-def read_metrics(folder: Path) -> dict[str, Any]:
-    """The final figures of a finished run."""
-    return json.loads((folder / METRICS).read_text(encoding="utf-8"))
 
 
 def check_finished(folder: Path) -> None:

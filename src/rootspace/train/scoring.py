@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from rootspace.data import ImageData
+from rootspace.runs import TestResult
 
 from .run_folder import TrainedRun, make_data
 
@@ -29,7 +29,7 @@ def image_batches(
         yield some, torch.stack([data.load_image(path) for path in some])
 
 
-def score(trained: TrainedRun, data: ImageData) -> dict[str, dict[str, Any]]:
+def score(trained: TrainedRun, data: ImageData) -> dict[str, TestResult]:
     """Accuracy on every test set of a data module, classes matched by name.
 
     Args:
@@ -37,7 +37,7 @@ def score(trained: TrainedRun, data: ImageData) -> dict[str, dict[str, Any]]:
         data: set up; its classes must be among those of the run.
 
     Returns:
-        `{test set: {"accuracy": fraction, "images": number}}`.
+        The result of each test set.
 
     Raises:
         ValueError: the data have other classes or images of another shape, or no test set.
@@ -51,7 +51,7 @@ def score(trained: TrainedRun, data: ImageData) -> dict[str, dict[str, Any]]:
             int((trained.predict(images).label[:, 0].cpu() == own[labels]).sum())
             for images, labels in loader
         )
-        results[name] = {"accuracy": right / len(dataset), "images": len(dataset)}
+        results[name] = TestResult(right / len(dataset), len(dataset))
     return results
 
 
