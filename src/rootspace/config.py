@@ -96,7 +96,7 @@ class ClassSpec:
             raise ValueError(f"Argument '{setting}': {self.class_path}: {error}.") from error
         return cls(*positional, **arguments)
 
-    def build_callable(self, setting: str) -> Callable[..., Any]:
+    def build_callable(self, setting: str, **filled: Any) -> Callable[..., Any]:
         """Make an object of the class, or take the function, that this names.
 
         Raises:
@@ -105,7 +105,7 @@ class ClassSpec:
         found = _imported(self.class_path, setting)
         if callable(found) and not isinstance(found, type):
             return partial(found, **self.init_args) if self.init_args else found
-        made = self.build(object, setting)
+        made = self.build(object, setting, **filled)
         if not callable(made):
             raise ValueError(
                 f"Argument '{setting}' must name something that can be called, not "

@@ -30,7 +30,7 @@ from rootspace.data import (
     DataError,
     DataModule,
     Grown,
-    LabeledImages,
+    LabeledDataset,
     StoredImages,
     View,
     make_data,
@@ -354,7 +354,7 @@ def _source(data: DataModule) -> Grown:
     return data.source
 
 
-def _run_images(run: Run) -> LabeledImages:
+def _run_images(run: Run) -> LabeledDataset:
     """The training images of a run, under its labels.
 
     Raises:

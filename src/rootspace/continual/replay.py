@@ -21,7 +21,7 @@ from torch.nn.functional import normalize
 
 from rootspace._files import appearing
 from rootspace.config import MemoryConfig
-from rootspace.data import JoinedImages, LabeledImages, StoredImages, store_images
+from rootspace.data import Joined, LabeledDataset, StoredImages, store_images
 
 TOGETHER = 256
 """Images that are embedded or written together."""
@@ -33,7 +33,7 @@ Embed = Callable[[Tensor], Tensor]
 def remember(
     folder: Path,
     old: StoredImages | None,
-    new: LabeledImages | None,
+    new: LabeledDataset | None,
     class_names: Sequence[str],
     image_shape: tuple[int, int, int],
     config: MemoryConfig,
@@ -59,7 +59,7 @@ def remember(
     if not config.size or (old is None and new is None):
         store_images(folder, (), np.empty(0, dtype=np.int64), np.empty(0), class_names, image_shape)
         return
-    candidates = JoinedImages([part for part in (old, new) if part is not None])
+    candidates = Joined([part for part in (old, new) if part is not None])
     labels = candidates.labels.numpy()
     old_keys = np.empty(0) if old is None else old.keys
     new_keys = np.random.default_rng(seed).random(len(labels) - len(old_keys))
@@ -78,7 +78,7 @@ def remember(
         kept = np.flatnonzero(rank < share[labels])
     kept = kept[np.lexsort((rank[kept], labels[kept]))]
     batches = np.split(kept, range(TOGETHER, len(kept), TOGETHER)) if len(kept) else []
-    images = (candidates.__getitems__(batch.tolist())[0] for batch in batches)
+    images = (candidates.batch(batch.tolist())[0] for batch in batches)
     store_images(folder, images, labels[kept], keys[kept], class_names, image_shape)
 
 
@@ -189,7 +189,7 @@ def ranks(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 @torch.no_grad()
 def herding_ranks(
-    images: LabeledImages, num_old: int, share: np.ndarray, embed: Embed
+    images: LabeledDataset, num_old: int, share: np.ndarray, embed: Embed
 ) -> np.ndarray:
     """`[N]` place of each image among those of its label, by herding.
 
@@ -207,7 +207,7 @@ def herding_ranks(
     rows = rows[np.argsort(labels[rows], kind="stable")]
     for of_some in _whole_classes(rows, labels):
         parts = np.split(of_some, range(TOGETHER, len(of_some), TOGETHER))
-        z = torch.cat([embed(images.__getitems__(part.tolist())[0]).float() for part in parts])
+        z = torch.cat([embed(images.batch(part.tolist())[0]).float() for part in parts])
         for label in np.unique(labels[of_some]).tolist():
             mine = np.flatnonzero(labels[of_some] == label)
             chosen = herding(z[torch.from_numpy(mine)], int(share[label])).numpy()

@@ -1,62 +1,29 @@
-"""Labelled images as Lightning data modules, from files that are already on the machine."""
+"""Labeled data for training and tests, from files that are already on the machine."""
 
-from __future__ import annotations
-
-from ._aimed import AimedImages
-from ._augment import AugmentedImages
-from ._base import ImageData
-from ._datasets import (
-    ArrayDataset,
-    Batch,
-    EncodedDataset,
-    FileDataset,
-    LabelledImages,
-    RelabelledImages,
-)
-from ._errors import DataError
-from ._joined import JoinedImages
-from ._loader import EpochLoader
-from ._sampler import EpochSampler
-from ._sources import SOURCES
-from ._stored import StoredImages, store_images
-from ._strings import Strings
-from ._unique import UniqueImages
-from .characters import Characters
-from .cifar10 import CIFAR10
-from .cinic10 import CINIC10
-from .fashion_mnist import FashionMNIST
-from .grown import Grown
-from .image_folder import ImageFolder
-from .webdataset import ShardDataset, WebDataset
-
-DATASETS: dict[str, type[ImageData]] = {**SOURCES, "grown": Grown}
-"""Every data set by its name in recipes and on the command line."""
-
-__all__ = [
-    "CIFAR10",
-    "CINIC10",
-    "DATASETS",
-    "AimedImages",
-    "ArrayDataset",
-    "AugmentedImages",
-    "Batch",
-    "Characters",
-    "DataError",
-    "EncodedDataset",
-    "EpochLoader",
-    "EpochSampler",
-    "FashionMNIST",
-    "FileDataset",
-    "Grown",
-    "ImageData",
-    "ImageFolder",
-    "JoinedImages",
-    "LabelledImages",
-    "RelabelledImages",
-    "ShardDataset",
-    "StoredImages",
-    "Strings",
-    "UniqueImages",
-    "WebDataset",
-    "store_images",
-]
+from .characters import Characters as Characters
+from .cifar10 import CIFAR10 as CIFAR10
+from .cinic10 import CINIC10 as CINIC10
+from .datasets import ArrayImages as ArrayImages
+from .datasets import Batch as Batch
+from .datasets import EncodedImages as EncodedImages
+from .datasets import FileImages as FileImages
+from .datasets import Joined as Joined
+from .datasets import LabeledDataset as LabeledDataset
+from .datasets import Transformed as Transformed
+from .datasets import View as View
+from .datasets import WithTargets as WithTargets
+from .errors import DataError as DataError
+from .fashion_mnist import FashionMNIST as FashionMNIST
+from .grown import Grown as Grown
+from .image_folder import ImageFolder as ImageFolder
+from .module import DataModule as DataModule
+from .module import make_data as make_data
+from .preprocessing import ImagePreprocessing as ImagePreprocessing
+from .source import Content as Content
+from .source import DataSource as DataSource
+from .stored import StoredImages as StoredImages
+from .stored import store_images as store_images
+from .strings import Strings as Strings
+from .torch_dataset import TorchData as TorchData
+from .transforms import Light1 as Light1
+from .webdataset import WebDataset as WebDataset

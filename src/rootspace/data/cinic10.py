@@ -9,16 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._augment import Augmentation
-from ._base import Content, ImageData
-from ._datasets import FileDataset, LabelledImages
-from ._decode import crop_to_square, read_image
-from ._errors import DataError
-from ._folders import class_folders, list_images
-from ._strings import Strings
-from ._subset import subset
-from ._unique import UniqueLabels
 from .cifar10 import CLASS_NAMES, SIZE, read_cifar10
+from .datasets import FileImages, LabeledDataset
+from .errors import DataError
+from .folders import class_folders, list_images
+from .preprocessing import ImagePreprocessing
+from .source import Content, DataSource
+from .strings import Strings
+from .subset import subset
 
 _SPLITS = ("train", "valid", "test")
 _PER_CLASS = 7_000  # images from ImageNet in a split; 2,000 more are CIFAR-10's
@@ -26,13 +24,15 @@ _PER_CLASS = 7_000  # images from ImageNet in a split; 2,000 more are CIFAR-10's
 _FROM_CIFAR = re.compile(r"cifar-?10-.+", re.IGNORECASE)
 _FROM_IMAGENET = re.compile(r"n\d{8}_\d+\.png", re.IGNORECASE)
 # As its authors publish them, over all images.
-_STATISTICS = (
-    (0.47889522, 0.47227842, 0.43047404),
-    (0.24205776, 0.23828046, 0.25874835),
+_PREPROCESSING = ImagePreprocessing(
+    3,
+    SIZE,
+    mean=(0.47889522, 0.47227842, 0.43047404),
+    std=(0.24205776, 0.23828046, 0.25874835),
 )
 
 
-class CINIC10(ImageData):
+class CINIC10(DataSource):
     """CINIC-10 (Darlow et al. 2018, arXiv 1810.03505) less the images that are CIFAR-10's.
 
     Three splits of ten classes, `root/{train,valid,test}/{airplane,...}/*.png`, 32x32 pixels. Of
@@ -49,20 +49,12 @@ class CINIC10(ImageData):
             to the data set `cifar10`.
         complete: False accepts a copy where images are missing.
         num_classes: the first so many classes, of the test sets too. Default: all.
-        batch_size: images a batch.
-        num_workers: processes that load images beside the training process; 0 loads in it.
-        seed: of the order of the training images.
-        augment: `light1` draws every training image anew in each epoch: random crop, flip and two
-            random operations; `none` takes it as it is.
-        unique_labels: make each training image a class of its own: `all`, or so many of them, drawn
-            by `seed`. They are the one test set too, "train", which is never augmented.
+
 
     Raises:
-        DataError: in `setup`, when folders or images are missing, or come from elsewhere; in
+        DataError: in `read`, when folders or images are missing, or come from elsewhere; in
             loading, when an image cannot be decoded.
     """
-
-    name = "cinic10"
 
     def __init__(
         self,
@@ -72,20 +64,7 @@ class CINIC10(ImageData):
         cifar10_root: str | Path | None = None,
         complete: bool = True,
         num_classes: int | None = None,
-        *,
-        batch_size: int = 256,
-        num_workers: int = 0,
-        seed: int = 0,
-        augment: Augmentation = "none",
-        unique_labels: UniqueLabels = None,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            num_workers=num_workers,
-            seed=seed,
-            augment=augment,
-            unique_labels=unique_labels,
-        )
         self.root = Path(root).expanduser()
         self.train_splits = ["train"] if train_splits is None else train_splits
         self.test_splits = ["test"] if test_splits is None else test_splits
@@ -99,37 +78,30 @@ class CINIC10(ImageData):
                 f"Argument 'train_splits' must name at least one of {', '.join(_SPLITS)}."
             )
 
-    def _read(self) -> Content:
+    def read(self) -> Content:
         if not self.root.is_dir():
             raise DataError(
                 f"Argument 'root' must be CINIC-10's folder, that of {', '.join(_SPLITS)}, not "
                 f"'{self.root}'."
             )
         train = self._dataset(self.train_splits)
-        tests: dict[str, LabelledImages] = {
+        tests: dict[str, LabeledDataset] = {
             split: self._dataset([split]) for split in self.test_splits
         }
         if self.cifar10_root is not None:
             tests["cifar10"] = read_cifar10(self.cifar10_root, "cifar10_root")[1]
-        mean, std = _STATISTICS
-        content = Content(
-            class_names=list(CLASS_NAMES),
-            image_shape=(3, SIZE, SIZE),
-            train=train,
-            tests=tests,
-            mean=mean,
-            std=std,
-        )
+        content = Content(list(CLASS_NAMES), train, tests, _PREPROCESSING)
         return subset(content, self._num_classes, None)
 
-    def _dataset(self, splits: list[str]) -> FileDataset:
+    def _dataset(self, splits: list[str]) -> FileImages:
         parts = [self._list(split) for split in splits]
         files = Strings.of(
             f"{split}/{file}"
             for split, (files, _) in zip(splits, parts, strict=True)
             for file in files
         )
-        return FileDataset(self.root, files, torch.cat([labels for _, labels in parts]), 3, SIZE)
+        labels = torch.cat([labels for _, labels in parts])
+        return FileImages(self.root, files, labels, _PREPROCESSING)
 
     def _list(self, split: str) -> tuple[Strings, Tensor]:
         folder = self.root / split
@@ -150,10 +122,6 @@ class CINIC10(ImageData):
                     f"ImageNet, not {count:,}: copy it again, or set 'complete' to false."
                 )
         return files, labels
-
-    def load_image(self, path: str | Path) -> Tensor:
-        """A photograph as a test image: the shorter side to 32 pixels, then the centre."""
-        return crop_to_square(read_image(path, channels=3), SIZE)
 
 
 def _check_splits(argument: str, splits: list[str], taken: list[str]) -> None:

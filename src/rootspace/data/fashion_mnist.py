@@ -1,22 +1,22 @@
-"""Fashion-MNIST: 70,000 grey pictures of ten kinds of clothes."""
+"""Fashion-MNIST: 70,000 gray pictures of ten kinds of clothes."""
 
 from __future__ import annotations
 
+import gzip
+import math
 import os
+import struct
+import zlib
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
-from ._augment import Augmentation
-from ._base import Content, ImageData, channel_statistics
-from ._datasets import ArrayDataset
-from ._decode import crop_to_square, read_image
-from ._errors import DataError, check_at_least, check_labels
-from ._idx import read_idx
-from ._subset import subset
-from ._unique import UniqueLabels
+from .datasets import ArrayImages
+from .errors import DataError, check_at_least, check_labels
+from .preprocessing import ImagePreprocessing, channel_statistics, surrounded
+from .source import Content, DataSource
+from .subset import subset
 
 _CLASS_NAMES = [
     "T-shirt/top",
@@ -34,7 +34,7 @@ _PICTURE = 28  # pixels, before padding
 _HELP = "install Debian's package (apt install dataset-fashion-mnist) or give the folder as 'root'"
 
 
-class FashionMNIST(ImageData):
+class FashionMNIST(DataSource):
     """Fashion-MNIST (Xiao, Rasul and Vollgraf 2017), from its four IDX files, gzipped or not.
 
     The pictures of 28x28 pixels are surrounded by black, not scaled.
@@ -46,19 +46,11 @@ class FashionMNIST(ImageData):
         image_size: height and width in pixels, after padding.
         num_classes: the first so many classes, of the test set too. Default: all.
         images_per_class: the first so many training images of each class. Default: all.
-        batch_size: images a batch.
-        num_workers: processes that load images; 0 is fastest here, as the images are in memory.
-        seed: of the order of the training images.
-        augment: `light1` draws every training image anew in each epoch: random crop, flip and two
-            random operations; `none` takes it as it is.
-        unique_labels: make each training image a class of its own: `all`, or so many of them, drawn
-            by `seed`. They are the one test set too, "train", which is never augmented.
+
 
     Raises:
-        DataError: in `setup`, when files are missing or damaged.
+        DataError: in `read`, when files are missing or damaged.
     """
-
-    name = "fashion_mnist"
 
     def __init__(
         self,
@@ -66,42 +58,23 @@ class FashionMNIST(ImageData):
         image_size: int = 32,
         num_classes: int | None = None,
         images_per_class: int | None = None,
-        *,
-        batch_size: int = 256,
-        num_workers: int = 0,
-        seed: int = 0,
-        augment: Augmentation = "none",
-        unique_labels: UniqueLabels = None,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            num_workers=num_workers,
-            seed=seed,
-            augment=augment,
-            unique_labels=unique_labels,
-        )
         check_at_least("image_size", image_size, _PICTURE, "the pictures are padded, not scaled")
         self.root = None if root is None else Path(root).expanduser()
         self._size = image_size
         self._subset = (num_classes, images_per_class)
 
-    def _read(self) -> Content:
+    def read(self) -> Content:
         root = _default_root() if self.root is None else self.root
         if not root.is_dir():
             raise DataError(f"The Fashion-MNIST folder '{root}' does not exist: {_HELP}.")
         train, test = (self._dataset(root, part) for part in ("train", "t10k"))
         mean, std = channel_statistics(train.images)
-        content = Content(
-            class_names=list(_CLASS_NAMES),
-            image_shape=(1, self._size, self._size),
-            train=train,
-            tests={"test": test},
-            mean=mean,
-            std=std,
-        )
+        shape = ImagePreprocessing(1, self._size, mean, std, background=0, inner=_PICTURE)
+        content = Content(list(_CLASS_NAMES), train, {"test": test}, shape)
         return subset(content, *self._subset)
 
-    def _dataset(self, root: Path, part: str) -> ArrayDataset:
+    def _dataset(self, root: Path, part: str) -> ArrayImages:
         images_path = _find(root, f"{part}-images-idx3-ubyte")
         labels_path = _find(root, f"{part}-labels-idx1-ubyte")
         images = read_idx(images_path, num_axes=3)
@@ -112,19 +85,10 @@ class FashionMNIST(ImageData):
                 f"{images.shape[1]}x{images.shape[2]}."
             )
         check_labels(labels, len(images), len(_CLASS_NAMES), str(labels_path))
-        return ArrayDataset(
-            self._pad(torch.from_numpy(images.copy()).unsqueeze(1)),
+        return ArrayImages(
+            surrounded(torch.from_numpy(images.copy()).unsqueeze(1), self._size),
             torch.from_numpy(labels.astype("int64")),
         )
-
-    def _pad(self, images: Tensor) -> Tensor:
-        before = (self._size - _PICTURE) // 2
-        after = self._size - _PICTURE - before
-        return F.pad(images, (before, after, before, after))
-
-    def load_image(self, path: str | Path) -> Tensor:
-        """A picture of clothes on black as a test image: grey, scaled to 28x28, then padded."""
-        return self._pad(crop_to_square(read_image(path, channels=1, background=0), _PICTURE))
 
 
 def _default_root() -> Path:
@@ -143,3 +107,41 @@ def _find(root: Path, name: str) -> Path:
         if path.is_file():
             return path
     raise DataError(f"Fashion-MNIST's file '{root / name}' (or .gz) does not exist: {_HELP}.")
+
+
+_UNSIGNED_BYTE = 8
+
+
+def read_idx(path: Path, num_axes: int) -> np.ndarray:
+    """Read an IDX file of unsigned bytes, gzipped or not.
+
+    Args:
+        path: of the file.
+        num_axes: 3 for images, 1 for labels.
+
+    Raises:
+        DataError: it is not such a file, or cut off.
+    """
+    data = path.read_bytes()
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"'{path}' is a damaged gzip file ({error}): copy it again.") from error
+    magic = bytes((0, 0, _UNSIGNED_BYTE, num_axes))
+    if data[:4] != magic:
+        raise DataError(
+            f"'{path}' is not an IDX file of {num_axes} axes: its magic number must be "
+            f"0x{magic.hex()}, not 0x{data[:4].hex()}."
+        )
+    header = 4 + 4 * num_axes
+    if len(data) < header:
+        raise DataError(f"'{path}' is cut off within its header: copy it again.")
+    shape = struct.unpack(f">{num_axes}I", data[4:header])
+    expected = header + math.prod(shape)
+    if len(data) != expected:
+        raise DataError(
+            f"'{path}' must hold {expected} bytes for its shape {shape}, not {len(data)}: copy it "
+            "again."
+        )
+    return np.frombuffer(data, dtype=np.uint8, offset=header).reshape(shape)

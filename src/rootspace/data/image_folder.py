@@ -8,26 +8,23 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from ._augment import Augmentation
-from ._base import Content, ImageData
-from ._datasets import FileDataset, LabelledImages
-from ._decode import crop_to_square, read_image
-from ._errors import DataError, check_at_least, check_image_size
-from ._folders import class_folders, list_images
-from ._statistics import IMAGENET_GREY, IMAGENET_RGB
-from ._strings import Strings
-from ._unique import UniqueLabels
+from .datasets import FileImages, LabeledDataset
+from .errors import DataError, check_at_least, check_image_size
+from .folders import class_folders, list_images
+from .preprocessing import IMAGENET_GRAY, IMAGENET_RGB, ImagePreprocessing
+from .source import Content, DataSource
+from .strings import Strings
 
 _TEST_FOLDERS = ("val", "valid", "test")
 
 
-class ImageFolder(ImageData):
+class ImageFolder(DataSource):
     """Image files in one folder a class, such as ImageNet-1K.
 
     Either `root/train/<class>/*.png` with any of `root/val`, `root/valid` and `root/test`, each a
     test set of that name; or without these, a share of each class is set aside as test set "test".
     Classes are sorted by name; hidden folders are not classes. Files are decoded when they are
-    needed: the shorter side is scaled to `image_size`, then the centre is cut out.
+    needed: the shorter side is scaled to `image_size`, then the center is cut out.
 
     Args:
         root: the folder.
@@ -37,20 +34,15 @@ class ImageFolder(ImageData):
             image at least, unless the class has only one. 0 sets none aside.
         num_classes: draw so many classes at random (by `seed`), of the test folders too. Default:
             all. 84 of ImageNet-1K are about 108,000 training images, as i1kp of arXiv 2510.04090.
-        batch_size: images a batch.
-        num_workers: processes that load images beside the training process; 0 loads in it.
-        seed: of the order of the training images and of the choice of test images and classes.
-        augment: `light1` draws every training image anew in each epoch: random crop, flip and two
-            random operations; `none` takes it as it is.
-        unique_labels: make each training image a class of its own: `all`, or so many of them, drawn
-            by `seed`. They are the one test set too, "train", which is never augmented.
+        test_folders: test sets by name, each a folder of class folders, relative to `root`; in the
+            place of those above.
+        seed: of the choice of test images and classes.
+
 
     Raises:
-        DataError: in `setup`, when folders are missing, empty or do not fit; in loading, when an
+        DataError: in `read`, when folders are missing, empty or do not fit; in loading, when an
             image cannot be decoded.
     """
-
-    name = "image_folder"
 
     def __init__(
         self,
@@ -59,20 +51,10 @@ class ImageFolder(ImageData):
         grayscale: bool = False,
         test_fraction: float = 0.1,
         num_classes: int | None = None,
-        *,
-        batch_size: int = 256,
-        num_workers: int = 0,
+        test_folders: dict[str, str] | None = None,
         seed: int = 0,
-        augment: Augmentation = "none",
-        unique_labels: UniqueLabels = None,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            num_workers=num_workers,
-            seed=seed,
-            augment=augment,
-            unique_labels=unique_labels,
-        )
+        self.seed = seed
         check_image_size(image_size)
         if num_classes is not None:
             check_at_least("num_classes", num_classes, 2)
@@ -84,36 +66,60 @@ class ImageFolder(ImageData):
         self.test_fraction = test_fraction
         self._num_classes = num_classes
         self._size = image_size
-        self._channels = 1 if grayscale else 3
+        self._grayscale = grayscale
+        self.test_folders = test_folders
 
-    def _read(self) -> Content:
+    def read(self) -> Content:
         if not self.root.is_dir():
             raise DataError(f"Argument 'root' must be a folder of images, not '{self.root}'.")
+        mean, std = IMAGENET_GRAY if self._grayscale else IMAGENET_RGB
+        shape = ImagePreprocessing(len(mean), self._size, mean, std)
         train_root = self.root / "train" if (self.root / "train").is_dir() else self.root
-        found = class_folders(train_root)
+        test_roots = self._test_roots(train_root)
+        taken = {root.resolve() for root in test_roots.values()}
+        found = [n for n in class_folders(train_root) if (train_root / n).resolve() not in taken]
         class_names = self._draw_classes(found)
         train = list_images(train_root, class_names)
-        test_roots = [self.root / name for name in _TEST_FOLDERS if train_root != self.root]
-        tests: dict[str, LabelledImages] = {}
-        for folder in test_roots:
-            if folder.is_dir():
-                chosen = _tested_classes(folder, found, class_names, train_root)
-                tests[folder.name] = self._dataset(
-                    folder, *list_images(folder, class_names, chosen)
-                )
-        # With unique labels the test set is the training images: none are set aside.
-        if not tests and self.test_fraction > 0 and self.unique_labels is None:
+        tests: dict[str, LabeledDataset] = {}
+        for name, folder in test_roots.items():
+            chosen = _tested_classes(folder, found, class_names, train_root)
+            files, labels = list_images(folder, class_names, chosen)
+            tests[name] = FileImages(folder, files, labels, shape)
+        if not tests and self.test_fraction > 0:
             train, test = self._split(*train, class_names)
-            tests["test"] = self._dataset(train_root, *test)
-        mean, std = IMAGENET_GREY if self._channels == 1 else IMAGENET_RGB
+            tests["test"] = FileImages(train_root, *test, shape)
         return Content(
             class_names=class_names,
-            image_shape=(self._channels, self._size, self._size),
-            train=self._dataset(train_root, *train),
+            train=FileImages(train_root, *train, shape),
             tests=tests,
-            mean=mean,
-            std=std,
+            preprocessing=shape,
+            notes=self._left_out(train_root, taken),
         )
+
+    def _test_roots(self, train_root: Path) -> dict[str, Path]:
+        """Test set -> its folder."""
+        if self.test_folders is None:
+            if train_root == self.root:
+                return {}
+            folders = {name: self.root / name for name in _TEST_FOLDERS}
+            return {name: folder for name, folder in folders.items() if folder.is_dir()}
+        roots = {name: self.root / folder for name, folder in self.test_folders.items()}
+        for name, folder in roots.items():
+            if not folder.is_dir():
+                raise DataError(f"Argument 'test_folders': {name!r} must be a folder: {folder}.")
+        return roots
+
+    def _left_out(self, train_root: Path, taken: set[Path]) -> tuple[str, ...]:
+        """What lies beside the training folder and is not used."""
+        if train_root == self.root:
+            return ()
+        beside = sorted(
+            entry.name
+            for entry in self.root.iterdir()
+            if entry.is_dir() and entry.name[0] != "." and entry != train_root
+            if entry.resolve() not in taken
+        )
+        return (f"not used: {', '.join(beside)} in {self.root}",) if beside else ()
 
     def _draw_classes(self, names: list[str]) -> list[str]:
         if self._num_classes is None:
@@ -139,12 +145,6 @@ class ImageFolder(ImageData):
             is_test[start + generator.permutation(end - start)[:num_test]] = True
         train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
         return (files.take(train), labels[train]), (files.take(test), labels[test])
-
-    def _dataset(self, root: Path, files: Strings, labels: Tensor) -> FileDataset:
-        return FileDataset(root, files, labels, self._channels, self._size)
-
-    def load_image(self, path: str | Path) -> Tensor:
-        return crop_to_square(read_image(path, self._channels), self._size)
 
 
 def _tested_classes(

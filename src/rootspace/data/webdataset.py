@@ -10,15 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._augment import Augmentation
-from ._base import Content, ImageData
-from ._cache import default_cache_directory
-from ._datasets import EncodedDataset, LabelledImages
-from ._decode import crop_to_square, decode_image, read_image
-from ._errors import DataError, check_image_size
-from ._shards import ShardIndex, read_index
-from ._statistics import IMAGENET_GREY, IMAGENET_RGB
-from ._unique import UniqueLabels
+from .cache import default_cache_directory
+from .datasets import EncodedImages, LabeledDataset
+from .errors import DataError, check_image_size
+from .preprocessing import IMAGENET_GRAY, IMAGENET_RGB, ImagePreprocessing, decode_image
+from .shard_index import ShardIndex, read_index
+from .source import Content, DataSource
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,7 +24,7 @@ _TEST_FOLDERS = ("val", "valid", "test")
 _NAMES_FILE = "classnames.txt"
 
 
-class WebDataset(ImageData):
+class WebDataset(DataSource):
     """Samples in tar files ("shards") as the webdataset package writes and reads them.
 
     Members of a shard that follow one another and share their name up to the first dot are a
@@ -48,26 +45,18 @@ class WebDataset(ImageData):
         train_shards: glob of the training shards, relative to `root`.
         test_shards: test sets: name -> glob. Default: those of `val/*.tar`, `valid/*.tar` and
             `test/*.tar` that match anything.
-        image_size: height and width in pixels; the shorter side is scaled to it, then the centre is
+        image_size: height and width in pixels; the shorter side is scaled to it, then the center is
             cut out.
         grayscale: one channel instead of three.
         label_key: the field of `json` members that holds the label.
         cache_dir: where the index is kept. Default: $ROOTSPACE_CACHE, or rootspace in the user's
             cache directory.
-        batch_size: images a batch.
-        num_workers: processes that load images beside the training process; 0 loads in it.
-        seed: of the order of the training images.
-        augment: `light1` draws every training image anew in each epoch: random crop, flip and two
-            random operations; `none` takes it as it is.
-        unique_labels: make each training image a class of its own: `all`, or so many of them, drawn
-            by `seed`. They are the one test set too, "train", which is never augmented.
+
 
     Raises:
-        DataError: in `setup`, when shards are missing, damaged or compressed, or a sample lacks its
+        DataError: in `read`, when shards are missing, damaged or compressed, or a sample lacks its
             image or its label; in loading, when an image cannot be decoded.
     """
-
-    name = "webdataset"
 
     def __init__(
         self,
@@ -78,34 +67,17 @@ class WebDataset(ImageData):
         grayscale: bool = False,
         label_key: str = "label",
         cache_dir: str | None = None,
-        *,
-        batch_size: int = 256,
-        num_workers: int = 0,
-        seed: int = 0,
-        augment: Augmentation = "none",
-        unique_labels: UniqueLabels = None,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            num_workers=num_workers,
-            seed=seed,
-            augment=augment,
-            unique_labels=unique_labels,
-        )
         check_image_size(image_size)
         self.root = Path(root).expanduser()
         self.train_shards = train_shards
         self.test_shards = test_shards
         self.label_key = label_key
-        self._size = image_size
-        self._channels = 1 if grayscale else 3
+        mean, std = IMAGENET_GRAY if grayscale else IMAGENET_RGB
+        self._shape = ImagePreprocessing(len(mean), image_size, mean, std)
         self._cache = Path(cache_dir).expanduser() if cache_dir else default_cache_directory()
 
-    def prepare_data(self) -> None:
-        """Read the shards through; of several processes on a machine, the first alone does."""
-        self.setup()
-
-    def _read(self) -> Content:
+    def read(self) -> Content:
         if not self.root.is_dir():
             raise DataError(f"Argument 'root' must be a folder of shards, not '{self.root}'.")
         train_shards = self._find("train_shards", self.train_shards)
@@ -120,19 +92,12 @@ class WebDataset(ImageData):
         if not len(index.keys):
             raise DataError(f"The shards '{self.root / self.train_shards}' hold no samples.")
         class_names, label_of = self._classes(index)
-        tests: dict[str, LabelledImages] = {}
+        tests: dict[str, LabeledDataset] = {}
         for name, shards in test_shards.items():
             test_index = read_index(shards, self.label_key, self._cache)
             tests[name] = self._dataset(shards, test_index, label_of)
-        mean, std = IMAGENET_GREY if self._channels == 1 else IMAGENET_RGB
-        return Content(
-            class_names=class_names,
-            image_shape=(self._channels, self._size, self._size),
-            train=self._dataset(train_shards, index, label_of),
-            tests=tests,
-            mean=mean,
-            std=std,
-        )
+        train = self._dataset(train_shards, index, label_of)
+        return Content(class_names, train, tests, self._shape)
 
     def _find(self, argument: str, pattern: str) -> list[Path]:
         shards = sorted(path for path in self.root.glob(pattern) if path.is_file())
@@ -164,7 +129,7 @@ class WebDataset(ImageData):
 
     def _dataset(
         self, shards: list[Path], index: ShardIndex, label_of: dict[str, int]
-    ) -> ShardDataset:
+    ) -> ShardImages:
         for value in index.values:
             if value not in label_of:
                 raise DataError(
@@ -173,27 +138,27 @@ class WebDataset(ImageData):
                     "the training shards."
                 )
         labels = np.array([label_of[value] for value in index.values], dtype=np.int64)[index.label]
-        return ShardDataset(shards, index, torch.from_numpy(labels), self._channels, self._size)
-
-    def load_image(self, path: str | Path) -> Tensor:
-        return crop_to_square(read_image(path, self._channels), self._size)
+        return ShardImages(shards, index, torch.from_numpy(labels), self._shape)
 
 
-class ShardDataset(EncodedDataset):
+class ShardImages(EncodedImages):
     """Images that lie in tar files.
 
     Args:
         shards: the tar files.
         index: where the N images lie in them.
         labels: int64 [N].
-        channels: 1 (grey) or 3 (RGB).
-        size: height and width in pixels.
+        preprocessing: of the images.
     """
 
     def __init__(
-        self, shards: list[Path], index: ShardIndex, labels: Tensor, channels: int, size: int
+        self,
+        shards: list[Path],
+        index: ShardIndex,
+        labels: Tensor,
+        preprocessing: ImagePreprocessing,
     ) -> None:
-        super().__init__(labels, channels, size)
+        super().__init__(labels, preprocessing)
         self.shards = shards
         self.index = index
 
@@ -209,7 +174,9 @@ class ShardDataset(EncodedDataset):
             raise DataError(f"Shard '{path}' cannot be read: {error.strerror}.") from error
         if len(data) != size:
             raise DataError(f"Shard '{path}' has become shorter since training began.")
-        return decode_image(io.BytesIO(data), f"{path}/{self.index.keys[index]}", self.channels)
+        return decode_image(
+            io.BytesIO(data), f"{path}/{self.index.keys[index]}", self.preprocessing.channels
+        )
 
     def name(self, index: int) -> str:
         """The shard and the sample's key."""

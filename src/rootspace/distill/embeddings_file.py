@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rootspace._extras import require
-from rootspace.data import FileImages, LabeledImages, View
+from rootspace.data import FileImages, LabeledDataset, View
 from rootspace.vector_file import open_array
 
 SETTING = "Argument 'teacher.embeddings'"
@@ -40,7 +40,7 @@ class EmbeddingsFile(abc.ABC):
         count: int,
         dim: int,
         names: Sequence[str] | None,
-        images: LabeledImages,
+        images: LabeledDataset,
     ) -> None:
         self.path, self.dim = path, dim
         self.num_batches = -(-count // BATCH)
@@ -71,7 +71,7 @@ class EmbeddingsFile(abc.ABC):
 class NpyEmbeddings(EmbeddingsFile):
     """A .npy file `[images, dim]`, with the paths of the images in a .txt file beside it or not."""
 
-    def __init__(self, path: Path, images: LabeledImages) -> None:
+    def __init__(self, path: Path, images: LabeledDataset) -> None:
         array = open_array(path, SETTING, "images")
         self._array, beside, names = array, path.with_suffix(".txt"), None
         if beside.is_file():
@@ -91,7 +91,7 @@ class NpyEmbeddings(EmbeddingsFile):
 class ParquetEmbeddings(EmbeddingsFile):
     """A .parquet file with the columns `path` and `embedding`, as `rootspace embed` writes it."""
 
-    def __init__(self, path: Path, images: LabeledImages) -> None:
+    def __init__(self, path: Path, images: LabeledDataset) -> None:
         arrow = require("pyarrow", extra="train", purpose="Embeddings from Parquet")
         parquet = require("pyarrow.parquet", extra="train", purpose="Embeddings from Parquet")
         try:
@@ -112,7 +112,7 @@ class ParquetEmbeddings(EmbeddingsFile):
             yield values.to_numpy(zero_copy_only=False).reshape(-1, self.dim)
 
 
-def open_embeddings(path: Path, images: LabeledImages) -> EmbeddingsFile:
+def open_embeddings(path: Path, images: LabeledDataset) -> EmbeddingsFile:
     """A file of embeddings, by its ending.
 
     Raises:
@@ -129,7 +129,7 @@ def open_embeddings(path: Path, images: LabeledImages) -> EmbeddingsFile:
     return kinds[path.suffix](path, images)
 
 
-def rows_by_path(path: Path, names: Sequence[str], images: LabeledImages) -> Tensor:
+def rows_by_path(path: Path, names: Sequence[str], images: LabeledDataset) -> Tensor:
     """`[len(names)]` numbers of training images, -1 where a path is none.
 
     Paths may lie below any folder: what stands before the names of the images is found. Where
@@ -167,7 +167,7 @@ def rows_by_path(path: Path, names: Sequence[str], images: LabeledImages) -> Ten
     return fitting[own[0] if own else next(iter(fitting))]
 
 
-def _root(images: LabeledImages) -> Path | None:
+def _root(images: LabeledDataset) -> Path | None:
     """The folder that the names of images are relative to, where they are files."""
     while isinstance(images, View):
         images = images.images

@@ -7,7 +7,7 @@ import unicodedata
 
 import numpy as np
 
-from ._errors import DataError
+from ..errors import DataError
 
 Ranges = tuple[tuple[int, int], ...]
 """First and last code point of each range: sorted, disjoint, none next to another."""

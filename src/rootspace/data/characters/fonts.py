@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rootspace._extras import require
 
-from ._errors import DataError
+from ..errors import DataError
 
 FONT_EXTENSIONS = (".ttf", ".otf", ".ttc", ".otc", ".pfb")
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from rootspace._extras import require
 
-from ._errors import DataError
-from ._strings import Strings
+from .errors import DataError
+from .strings import Strings
 
 
 def class_folders(folder: Path) -> list[str]:

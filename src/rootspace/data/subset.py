@@ -2,38 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
-from ._base import Content
-from ._datasets import Batch, LabelledImages
-from ._errors import DataError
-
-
-class SomeImages(LabelledImages):
-    """Some images of another data set, under their labels.
-
-    Args:
-        images: the other data set.
-        rows: int64 [N], which of its images.
-    """
-
-    def __init__(self, images: LabelledImages, rows: Tensor) -> None:
-        super().__init__(images.labels[rows])
-        self.images = images
-        self.rows = rows
-
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
-        return self.images.__getitems__(self.rows[torch.as_tensor(indices)].tolist())
-
-    def original(self, index: int) -> Tensor:
-        return self.images.original(int(self.rows[index]))
-
-    def name(self, index: int) -> str | None:
-        return self.images.name(int(self.rows[index]))
+from .datasets import LabeledDataset, View
+from .errors import DataError
+from .source import Content
 
 
 def subset(content: Content, num_classes: int | None, images_per_class: int | None) -> Content:
@@ -69,10 +44,10 @@ def subset(content: Content, num_classes: int | None, images_per_class: int | No
             )
         labels = content.train.labels
         rows = [(labels == c).nonzero()[:images_per_class, 0] for c in range(len(counts))]
-        train = SomeImages(content.train, torch.cat(rows).sort().values)
+        train = View.some(content.train, torch.cat(rows).sort().values)
         content = replace(content, train=train)
     return content
 
 
-def _first_classes(images: LabelledImages, num_classes: int) -> LabelledImages:
-    return SomeImages(images, (images.labels < num_classes).nonzero()[:, 0])
+def _first_classes(images: LabeledDataset, num_classes: int) -> LabeledDataset:
+    return View.some(images, (images.labels < num_classes).nonzero()[:, 0])

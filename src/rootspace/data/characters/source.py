@@ -9,22 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._augment import Augmentation
-from ._base import Content, ImageData, channel_statistics
-from ._cache import cached_pictures, default_cache_directory
-from ._datasets import ArrayDataset
-from ._decode import pad_to_square, read_image
-from ._errors import DataError, check_at_least, check_image_size
-from ._fonts import choose_faces
-from ._pictures import Pictures
-from ._ranges import parse_ranges
-from ._unique import UniqueLabels
+from ..cache import default_cache_directory
+from ..datasets import ArrayImages
+from ..errors import DataError, check_at_least, check_image_size
+from ..preprocessing import ImagePreprocessing, channel_statistics
+from ..source import Content, DataSource
+from .cache import cached_pictures
+from .drawing import Pictures
+from .fonts import choose_faces
+from .ranges import parse_ranges
 
 _PAPER = 255
 
 
-class Characters(ImageData):
-    """Grey pictures of Unicode characters: a class is a character, a font gives one image of each.
+class Characters(DataSource):
+    """Gray pictures of Unicode characters: a class is a character, a font gives one image of each.
 
     Characters that every font holds are used; separators, controls, combining marks and private
     characters are not. Those whose pictures are the same in all training fonts (Latin A, Greek
@@ -46,25 +45,16 @@ class Characters(ImageData):
         image_size: height and width in pixels.
         cache_dir: where drawn pictures are kept. Default: $ROOTSPACE_CACHE, or rootspace in the
             user's cache directory.
-        batch_size: images a batch.
-        num_workers: processes that load images; 0 is fastest here, as the images are in memory.
-        seed: of the order of the training images and of the choice of classes.
-        augment: `light1` draws every training image anew in each epoch: random crop, flip and two
-            random operations; `none` takes it as it is.
-        unique_labels: make each training image a class of its own: `all`, or so many of them, drawn
-            by `seed`. They are the one test set too, "train", which is never augmented.
+        seed: of the choice of classes.
+
 
     Raises:
-        DataError: in `setup`, when fonts are missing or share no character.
+        DataError: in `read`, when fonts are missing or share no character.
 
     Example:
-        >>> data = Characters(ranges="U+0041-U+005A", num_classes=5)
-        >>> data.setup()
-        >>> data.class_names
+        >>> Characters(ranges="U+0041-U+005A", num_classes=5).read().class_names
         ['G', 'I', 'M', 'O', 'S']
     """
-
-    name = "characters"
 
     def __init__(
         self,
@@ -74,20 +64,9 @@ class Characters(ImageData):
         num_classes: int | None = None,
         image_size: int = 32,
         cache_dir: str | None = None,
-        *,
-        batch_size: int = 256,
-        num_workers: int = 0,
         seed: int = 0,
-        augment: Augmentation = "none",
-        unique_labels: UniqueLabels = None,
     ) -> None:
-        super().__init__(
-            batch_size=batch_size,
-            num_workers=num_workers,
-            seed=seed,
-            augment=augment,
-            unique_labels=unique_labels,
-        )
+        self.seed = seed
         check_image_size(image_size)
         if num_classes is not None:
             check_at_least("num_classes", num_classes, 2)
@@ -99,11 +78,7 @@ class Characters(ImageData):
         self._aliases: list[list[str]] = []
         self._font_rows: dict[str, Tensor] = {}
 
-    def prepare_data(self) -> None:
-        """Draw the pictures; of several processes on a machine, the first alone does."""
-        self.setup()
-
-    def _read(self) -> Content:
+    def read(self) -> Content:
         train_faces, test_faces = choose_faces(*self._fonts)
         faces = train_faces + test_faces
         pictures = cached_pictures(faces, self._ranges, self._size, self._cache)
@@ -116,11 +91,10 @@ class Characters(ImageData):
         mean, std = channel_statistics(train.images)
         return Content(
             class_names=[names[0] for names in self._aliases],
-            image_shape=(1, self._size, self._size),
             train=train,
             tests={face.name: _dataset(self._font_rows[face.name][None]) for face in test_faces},
-            mean=mean,
-            std=std,
+            # A scanned character: the longer side scaled, white all around.
+            preprocessing=ImagePreprocessing(1, self._size, mean, std, "pad", _PAPER),
         )
 
     def _draw_classes(self, groups: list[list[int]]) -> list[list[int]]:
@@ -135,30 +109,30 @@ class Characters(ImageData):
         chosen = generator.choice(len(groups), self._num_classes, replace=False)
         return [groups[index] for index in sorted(chosen)]
 
+    def _check_read(self) -> None:
+        if not self._font_rows:
+            raise RuntimeError("Call Characters.read() first.")
+
     @property
     def aliases(self) -> list[list[str]]:
         """Label -> all characters of the class; the first is its name."""
-        assert self.content
+        self._check_read()
         return self._aliases
 
     @property
     def fonts(self) -> list[str]:
         """Names of the training faces, then of the test faces."""
-        assert self.content
+        self._check_read()
         return list(self._font_rows)
 
     def image_of(self, label: int, font: str) -> Tensor:
         """The picture of a class in a training or test font: uint8 [1, H, W]."""
-        assert self.content
+        self._check_read()
         if font not in self._font_rows:
             raise DataError(
                 f"Argument 'font' must be one of {list(self._font_rows)}, not '{font}'."
             )
         return self._font_rows[font][label]
-
-    def load_image(self, path: str | Path) -> Tensor:
-        """A scanned character as a test image: grey, the longer side scaled, white all around."""
-        return pad_to_square(read_image(path, channels=1, background=_PAPER), self._size, _PAPER)
 
 
 def merge_identical(images: np.ndarray) -> list[list[int]]:
@@ -185,7 +159,7 @@ def _one_per_class(pictures: Pictures, groups: list[list[int]]) -> Tensor:
     return torch.from_numpy(images).unsqueeze(2)
 
 
-def _dataset(images: Tensor) -> ArrayDataset:
+def _dataset(images: Tensor) -> ArrayImages:
     """All images of [fonts, classes, 1, H, W], labelled with their classes."""
     fonts, classes = images.shape[:2]
-    return ArrayDataset(images.flatten(0, 1), torch.arange(classes).repeat(fonts))
+    return ArrayImages(images.flatten(0, 1), torch.arange(classes).repeat(fonts))

@@ -15,9 +15,9 @@ import numpy as np
 
 from rootspace._terminal import bar
 
-from ._cache import load_arrays, save_arrays
-from ._errors import DataError
-from ._strings import Strings
+from .cache import load_arrays, save_arrays
+from .errors import DataError
+from .strings import Strings
 
 # Part of the key: raise it whenever the same shards would give another index.
 _VERSION = 1

@@ -1,6 +1,6 @@
 """Pictures of the characters of one font face, drawn by FreeType.
 
-The flow of one glyph: outline in font units -> scaled and moved in 1/64 pixel -> grey coverage,
+The flow of one glyph: outline in font units -> scaled and moved in 1/64 pixel -> gray coverage,
 written by FreeType into the row of the result that belongs to it.
 """
 
@@ -15,8 +15,8 @@ import numpy as np
 
 from rootspace._extras import require
 
-from ._errors import DataError
-from ._fonts import FontFace
+from ..errors import DataError
+from .fonts import FontFace
 
 _GREY = 2  # FT_PIXEL_MODE_GRAY
 _OUTLINE = 1 | 2 | 8  # FT_LOAD_NO_SCALE | FT_LOAD_NO_HINTING | FT_LOAD_NO_BITMAP
@@ -100,7 +100,7 @@ class Typeface:
     def draw(self, codes: np.ndarray, out: np.ndarray, advance: Callable[[int], None]) -> None:
         """Draw characters, all at one scale and on one baseline, as coverage (ink 255 on 0).
 
-        The advance box of each is centred. A glyph that would leave the picture is moved inside;
+        The advance box of each is centerd. A glyph that would leave the picture is moved inside;
         only one that is larger than the picture is made smaller.
 
         Args:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from rootspace._files import appearing
 
-from ._datasets import Batch, LabelledImages
-from ._errors import DataError
+from .datasets import Batch, LabeledDataset
+from .errors import DataError
 
 FORMAT = 1
 """Version of the folder that `store_images` writes."""
@@ -21,7 +21,7 @@ FORMAT = 1
 IMAGES, LABELS, KEYS, ABOUT = "images.npy", "labels.npy", "keys.npy", "about.json"
 
 
-class StoredImages(LabelledImages):
+class StoredImages(LabeledDataset):
     """The images of a folder that `store_images` wrote.
 
     Takes 16 bytes of memory an image; the images are read from the disk when they are asked for.
@@ -50,7 +50,7 @@ class StoredImages(LabelledImages):
             )
         super().__init__(torch.from_numpy(labels))
 
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
+    def batch(self, indices: Sequence[int]) -> Batch:
         # Opened anew each time, 0.1 ms: a mapping that is kept would be copied, with all images,
         # into worker processes that are not forked.
         mapped = np.load(self.folder / IMAGES, mmap_mode="r", allow_pickle=False)
@@ -58,10 +58,7 @@ class StoredImages(LabelledImages):
         return torch.from_numpy(mapped[places]), self.labels[torch.from_numpy(places)]
 
     def original(self, index: int) -> Tensor:
-        return self.__getitems__([index])[0][0]
-
-    def name(self, index: int) -> None:
-        return None
+        return self.batch([index])[0][0]
 
 
 def store_images(

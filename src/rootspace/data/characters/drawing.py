@@ -11,10 +11,10 @@ import numpy as np
 
 from rootspace._terminal import bar
 
-from ._errors import DataError
-from ._fonts import FontFace
-from ._ranges import Ranges, select_drawn
-from ._typeface import Typeface
+from ..errors import DataError
+from .fonts import FontFace
+from .ranges import Ranges, select_drawn
+from .typeface import Typeface
 
 _LONG_WORK = 100_000  # characters, which take seconds
 

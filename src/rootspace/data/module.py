@@ -1,0 +1,239 @@
+"""Data for a run: a source, and how its data become batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from rootspace.config import ClassSpec, Config, LoaderConfig
+from rootspace.heads import Head
+from rootspace.sampling import BatchSampler, ClassBatchSampler, InOrder, ResumableLoader
+
+from .datasets import Batches, LabeledDataset, Transformed, View, WithTargets, as_is
+from .errors import DataError, check_names
+from .preprocessing import ImagePreprocessing
+from .source import Content, DataSource
+from .torch_dataset import TorchData
+from .transforms import ImageTransform
+from .unique import ImageNames, check_unique_labels, unique_images
+
+MakeTransform = Callable[[ImagePreprocessing | None], Callable[[Any], Any]]
+"""From the preprocessing of the images to a transform of training inputs."""
+
+
+class DataModule:
+    """Labeled data for a run. Everything but the arguments exists after `setup()`.
+
+    Args:
+        source: of the data.
+        loader: how they become batches.
+        transform: of training inputs, drawn anew in each epoch.
+    """
+
+    def __init__(
+        self,
+        source: DataSource,
+        loader: LoaderConfig | None = None,
+        transform: MakeTransform | None = None,
+    ) -> None:
+        self.source = source
+        self.loader = LoaderConfig() if loader is None else loader
+        check_unique_labels(self.loader.unique_labels)
+        self.make_transform = transform
+        self.targets: np.ndarray | None = None
+        """`[training inputs, dim]`, of which training batches bring their rows as a third part."""
+        self._content: Content | None = None
+
+    def setup(self, noise_seed: int = 0) -> None:
+        """Read the data; once.
+
+        Args:
+            noise_seed: of the choice of wrong labels, where `loader.label_noise` asks for some.
+        """
+        if self._content is not None:
+            return
+        content = self.source.read()
+        name = f"The {type(self.source).__name__} data"
+        if len(content.train) < 2:
+            raise DataError(f"{name} hold {len(content.train)} training input: at least 2 needed.")
+        unique = self.loader.unique_labels
+        if unique is not None:
+            views = unique_images(content.train, unique, self.loader.seed)
+            names = ImageNames(views, content.class_names)
+            content = replace(content, class_names=names, train=views, tests={"train": views})
+        check_names(content.class_names, name, repeated=unique is None)
+        for test in content.tests:
+            if not test or set("/\\\0") & set(test):
+                raise DataError(f"{name} have the test set {test!r}: name it without slashes.")
+        self._content = content
+        if self.loader.label_noise:
+            self._disturb_labels(self.loader.label_noise, noise_seed)
+
+    def _disturb_labels(self, share: float, seed: int) -> None:
+        """Give training inputs wrong labels, to see what they do to a method."""
+        generator = torch.Generator().manual_seed(seed)
+        train = self.content.train
+        labels = train.labels.clone()
+        wrong = torch.randperm(len(labels), generator=generator)[: round(share * len(labels))]
+        shift = torch.randint(1, self.num_classes, (len(wrong),), generator=generator)
+        labels[wrong] = (labels[wrong] + shift) % self.num_classes
+        self._content = replace(self.content, train=View(train, labels))
+
+    def number_as(self, names: Sequence[str]) -> None:
+        """Give the classes the numbers that they have among other names; after `setup`.
+
+        Args:
+            names: of all classes from now on, some of which may have no input.
+
+        Raises:
+            ValueError: a class of the data is not among them.
+        """
+        if list(names) == list(self.class_names):
+            return
+        number = {name: label for label, name in enumerate(names)}
+        unknown = [name for name in self.class_names if name not in number]
+        if unknown:
+            raise ValueError(
+                f"{len(unknown)} of the {self.num_classes} classes are not among these "
+                f"{len(names)}, such as {unknown[0]!r}."
+            )
+        new = torch.tensor([number[name] for name in self.class_names])
+        content = self.content
+        self._content = replace(
+            content,
+            class_names=list(names),
+            train=View(content.train, new[content.train.labels]),
+            tests={name: View(test, new[test.labels]) for name, test in content.tests.items()},
+        )
+
+    # ---------------------------------------------------------------- facts
+
+    @property
+    def content(self) -> Content:
+        if self._content is None:
+            raise RuntimeError("Call DataModule.setup() before using its data.")
+        return self._content
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Label -> name."""
+        return self.content.class_names
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.content.class_names)
+
+    @property
+    def train_dataset(self) -> LabeledDataset:
+        return self.content.train
+
+    @property
+    def test_datasets(self) -> dict[str, LabeledDataset]:
+        """Name -> test set, in the order of `test_loaders`."""
+        return self.content.tests
+
+    @property
+    def preprocessing(self) -> ImagePreprocessing | None:
+        """Of the images; None for inputs that are no images."""
+        return self.content.preprocessing
+
+    def needs_views(self) -> bool:
+        """Whether no class has two inputs, and none is drawn anew in each epoch."""
+        most = int(torch.bincount(self.train_dataset.labels).max())
+        return self.make_transform is None and most == 1
+
+    def describe(self) -> str:
+        """Classes, inputs and test sets in one line, and notes in lines of their own."""
+        shape = self.preprocessing
+        kind = "inputs" if shape is None else f"images {shape.channels}x{shape.size}x{shape.size}"
+        tests = ", ".join(f"{name} ({len(data):,})" for name, data in self.test_datasets.items())
+        line = (
+            f"{type(self.source).__name__}: {self.num_classes:,} classes, "
+            f"{len(self.train_dataset):,} training {kind}, test sets: {tests or 'none'}"
+        )
+        return "\n".join([line, *self.content.notes])
+
+    # ---------------------------------------------------------------- loaders
+
+    def train_loader(self, head: Head, seed: int) -> ResumableLoader:
+        """All training data, transformed, in an order that is a function of (seed, epoch).
+
+        Args:
+            head: whose similar classes come together, and which may need several of a class.
+            seed: of the run.
+        """
+        settings, seed = self.loader, self.loader.seed + seed
+        data = self.source.epoch(self.train_dataset, seed)
+        draws = self.make_transform is not None
+        if self.make_transform is not None:
+            data = Transformed(data, self.make_transform(self.preprocessing), seed)
+        if self.targets is not None:
+            data = WithTargets(data, self.targets)
+        per_class = settings.per_class or (2 if head.needs_pairs else 1)
+        sampler = ClassBatchSampler(
+            data.labels,
+            settings.batch_size,
+            per_class=per_class,
+            similar=head if head.class_map is not None or not head.ready else None,
+            neighbors=settings.neighbors,
+            seed=seed,
+            fill=draws,
+            numbered=draws,
+        )
+        return self._loader(data, sampler)
+
+    def test_loaders(self, *, sharded: bool = True) -> list[ResumableLoader]:
+        """One loader for each test set, in order.
+
+        Args:
+            sharded: False gives every process of a distributed run all inputs.
+        """
+        return [self.loader_of(data, sharded=sharded) for data in self.test_datasets.values()]
+
+    def in_order(self, *, sharded: bool = True) -> ResumableLoader:
+        """All training data in their own order and as they are, to take class means."""
+        return self.loader_of(self.train_dataset, sharded=sharded)
+
+    def loader_of(self, data: LabeledDataset, *, sharded: bool = True) -> ResumableLoader:
+        """Any labeled data in their own order, with the batch size and workers of the run."""
+        sampler = InOrder(len(data), self.loader.batch_size, sharded=sharded)
+        return self._loader(data, sampler)
+
+    def _loader(self, data: LabeledDataset, sampler: BatchSampler) -> ResumableLoader:
+        workers = self.loader.num_workers
+        return ResumableLoader(
+            Batches(data),
+            batch_sampler=sampler,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            collate_fn=as_is,
+            # Without its own generator a loader draws from the global one, and what the model then
+            # draws would depend on how often data were loaded.
+            generator=torch.Generator().manual_seed(self.loader.seed),
+        )
+
+
+def make_data(config: Config) -> DataModule:
+    """The data that settings describe; reads no files yet.
+
+    Raises:
+        ValueError: naming the setting that cannot be.
+    """
+    source = config.data.build((DataSource, Dataset), "data", run_dir=config.run.dir)
+    if not isinstance(source, DataSource):
+        source = TorchData(source)
+    transform = None if config.transform is None else partial(_transform, config.transform)
+    return DataModule(source, config.loader, transform)
+
+
+def _transform(spec: ClassSpec, shape: ImagePreprocessing | None) -> Callable[[Any], Any]:
+    filled = {} if shape is None else {"size": shape.size}
+    transform = spec.build_callable("transform", **filled)
+    return transform if shape is None else ImageTransform(transform, shape)

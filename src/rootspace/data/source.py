@@ -1,0 +1,54 @@
+"""What a data source is: files read into labeled training data and named test sets."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .datasets import LabeledDataset
+from .preprocessing import ImagePreprocessing
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a data source consists of, once its files are read.
+
+    Attributes:
+        class_names: label -> name.
+        train: the training data.
+        tests: name -> test set, in the order of the loaders.
+        preprocessing: of the images; None for inputs that are no images.
+        notes: what a user should know of what was read, such as folders that were left out.
+    """
+
+    class_names: Sequence[str]
+    train: LabeledDataset
+    tests: dict[str, LabeledDataset]
+    preprocessing: ImagePreprocessing | None
+    notes: tuple[str, ...] = ()
+
+
+class DataSource(abc.ABC):
+    """Labeled data for training, and any number of named test sets.
+
+    The constructor takes the source's own settings and checks them; `read` reads the files. How
+    data become batches is up to `DataModule`, or to a `DataLoader` of yours.
+    """
+
+    @abc.abstractmethod
+    def read(self) -> Content:
+        """Find and check the files.
+
+        Raises:
+            DataError: they are missing or cannot be used.
+        """
+
+    def epoch(self, train: LabeledDataset, seed: int) -> LabeledDataset:
+        """What an epoch of training goes over: every training input once.
+
+        Args:
+            train: the training data, perhaps under other labels.
+            seed: of the run.
+        """
+        return train

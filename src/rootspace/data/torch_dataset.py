@@ -1,0 +1,301 @@
+"""Any map-style data set of (x, y): torchvision's, Hugging Face's, your own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import ConcatDataset, Dataset, Subset, default_collate
+
+from rootspace._terminal import tracked
+
+from .datasets import LabeledDataset, View
+from .errors import DataError
+from .preprocessing import (
+    IMAGENET_GRAY,
+    IMAGENET_RGB,
+    ImagePreprocessing,
+    channel_statistics,
+    convert_image,
+    from_pixels,
+    to_tensor,
+)
+from .source import Content, DataSource
+
+LABELS = ("targets", "labels", "y")
+"""Attributes that data sets keep their labels in."""
+
+MOST_READ = 1_000
+"""Images whose pixels are looked at for mean and standard deviation."""
+
+_Items = Dataset[Any] | Sequence[Any]
+
+
+class TorchData(DataSource):
+    """Any map-style data set of `(x, y)`, such as those of torchvision and Hugging Face.
+
+    An item is a pair, or a dictionary such as `{"image": ..., "label": ...}`. Labels are taken from
+    the data set's `targets`, `labels` or `y`, from a column of a Hugging Face data set, and else by
+    reading every item once. They may be numbers or names.
+
+    An x that is a PIL image, or uint8 pixels, is an image: it is cut to a square of `image_size`,
+    and networks get it normalized. Anything else (float tensors, dictionaries or tuples of tensors)
+    goes to the network as it is, in batches as `torch.utils.data.default_collate` makes them.
+
+    Args:
+        train: the training data.
+        tests: test sets by name, or one of them; by default `test_fraction` of each class of the
+            training data is set aside as test set "test".
+        class_names: label -> name; by default `train.classes`, or the names that Hugging Face's
+            features have, or the labels themselves.
+        image_size: height and width of images in pixels; by default the shorter side of the first.
+        input_key: of items that are dictionaries; "image" by default where there is one, else all
+            but the label.
+        label_key: likewise.
+        test_fraction: of each class, where there are no `tests`; 0 for none.
+        seed: of that choice.
+
+    Raises:
+        DataError: in `read`, when items are no pairs, or labels do not fit.
+    """
+
+    def __init__(
+        self,
+        train: Dataset,
+        tests: dict[str, Dataset] | Dataset | None = None,
+        *,
+        class_names: list[str] | None = None,
+        image_size: int | None = None,
+        input_key: str | None = None,
+        label_key: str = "label",
+        test_fraction: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        if not 0 <= test_fraction < 1:
+            raise DataError(
+                f"Argument 'test_fraction' must be at least 0 and below 1, not {test_fraction}."
+            )
+        self.train = train
+        self.tests = {} if tests is None else tests if isinstance(tests, dict) else {"test": tests}
+        self.class_names = class_names
+        self.image_size = image_size
+        self.input_key = input_key
+        self.label_key = label_key
+        self.test_fraction = test_fraction
+        self.seed = seed
+
+    def read(self) -> Content:
+        size = _size(self.train, "train")
+        if not size:
+            raise DataError("Argument 'train' must hold items, not none.")
+        values = self._labels(self.train, "train")
+        names, number = self._classes(values)
+        first, _ = self._pair(self.train[0], "train")
+        shape = self._shape(first, size)
+        train = self._dataset(self.train, values, number, shape, "train")
+        tests = {
+            name: self._dataset(data, self._labels(data, name), number, shape, name)
+            for name, data in self.tests.items()
+        }
+        if not tests and self.test_fraction:
+            rows = set_aside(train.labels, self.test_fraction, self.seed)
+            tests["test"] = View.some(train, rows.nonzero()[:, 0])
+            train = View.some(train, (~rows).nonzero()[:, 0])
+        return Content(names, train, tests, shape)
+
+    def _pair(self, item: Any, name: str) -> tuple[Any, Any]:
+        if isinstance(item, Mapping) and self.label_key in item:
+            if self.input_key is not None or "image" in item:
+                return item[self.input_key or "image"], item[self.label_key]
+            return {k: v for k, v in item.items() if k != self.label_key}, item[self.label_key]
+        if isinstance(item, list | tuple) and len(item) >= 2:
+            return item[0], item[1]
+        raise DataError(
+            f"Argument '{name}' must hold pairs of input and label, or dictionaries with "
+            f"{self.label_key!r}, not {type(item).__name__}."
+        )
+
+    def _labels(self, data: _Items, name: str) -> list[Any]:
+        found = _known_labels(data, self.label_key)
+        if found is None:
+            size = _size(data, name)
+            items = (self._pair(data[i], name)[1] for i in range(size))
+            found = list(tracked(items, f"Labels of {name}", size))
+        labels = [
+            value.item() if isinstance(value, Tensor | np.generic) else value for value in found
+        ]
+        if len(labels) != _size(data, name):
+            raise DataError(
+                f"Argument '{name}' must have a label for each of its {_size(data, name)} items, "
+                f"not {len(labels)}."
+            )
+        return labels
+
+    def _classes(self, values: list[Any]) -> tuple[list[str], dict[Any, int]]:
+        """Label -> name, and from labels as the data have them to labels."""
+        present = set(values)
+        names = self.class_names or _known_names(self.train, self.label_key)
+        whole = all(isinstance(v, int) and not isinstance(v, bool) for v in present)
+        if names is not None and not whole:
+            number: dict[Any, int] = {name: label for label, name in enumerate(names)}
+        elif names is not None:
+            number = dict(enumerate(range(len(names))))
+        else:
+            try:
+                ordered = sorted(present)
+            except TypeError as error:
+                raise DataError(f"Labels of 'train' must be numbers or names: {error}.") from error
+            names = [str(value) for value in ordered]
+            number = {value: label for label, value in enumerate(ordered)}
+        unknown = [value for value in present if value not in number]
+        if unknown:
+            raise DataError(
+                f"Argument 'class_names' must name every class: {unknown[0]!r} is none of the "
+                f"{len(names)}."
+            )
+        return list(names), number
+
+    def _shape(self, first: Any, size: int) -> ImagePreprocessing | None:
+        """The preprocessing of images; None where the inputs are none."""
+        image = as_image(first)
+        if image is None:
+            return None
+        channels = 1 if image.mode in ("1", "L", "I", "I;16", "F") else 3
+        wanted = self.image_size or min(image.size)
+        mean, std = IMAGENET_GRAY if channels == 1 else IMAGENET_RGB
+        shape = ImagePreprocessing(channels, wanted, mean, std)
+        rows = torch.arange(min(size, MOST_READ)) * size // min(size, MOST_READ)
+        pixels = [shape(self._pair(self.train[i], "train")[0]) for i in rows.tolist()]
+        mean, std = channel_statistics(torch.stack(pixels))
+        return ImagePreprocessing(channels, wanted, mean, std)
+
+    def _dataset(
+        self,
+        data: _Items,
+        values: list[Any],
+        number: Mapping[Any, int],
+        shape: ImagePreprocessing | None,
+        name: str,
+    ) -> LabeledDataset:
+        unknown = [value for value in set(values) if value not in number]
+        if unknown:
+            raise DataError(f"Test set '{name}' has the class {unknown[0]!r}, which 'train' lacks.")
+        labels = torch.tensor([number[value] for value in values], dtype=torch.int64)
+        if shape is None:
+            return Items(self, data, labels, name)
+        return ItemImages(self, data, labels, name, shape)
+
+
+class Items(LabeledDataset):
+    """Items of a data set of (x, y) whose x goes to the network as it is.
+
+    Args:
+        source: which knows what an item is.
+        data: the data set.
+        labels: int64 [N].
+        title: of the data set, for messages.
+    """
+
+    def __init__(self, source: TorchData, data: _Items, labels: Tensor, title: str) -> None:
+        super().__init__(labels)
+        self.source = source
+        self.data = data
+        self.title = title
+
+    def batch(self, indices: Sequence[int]) -> tuple[Any, Tensor]:
+        x = default_collate([self.original(index) for index in indices])
+        return x, self.labels[torch.as_tensor(indices)]
+
+    def original(self, index: int) -> Any:
+        return self.source._pair(self.data[index], self.title)[0]
+
+
+class ItemImages(Items):
+    """Items of a data set of (x, y) whose x is an image.
+
+    Args:
+        source: which knows what an item is.
+        data: the data set.
+        labels: int64 [N].
+        title: of the data set, for messages.
+        preprocessing: of the images.
+    """
+
+    def __init__(
+        self,
+        source: TorchData,
+        data: _Items,
+        labels: Tensor,
+        title: str,
+        preprocessing: ImagePreprocessing,
+    ) -> None:
+        super().__init__(source, data, labels, title)
+        self.preprocessing = preprocessing
+
+    def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        x = torch.stack([self.preprocessing(super(ItemImages, self).original(i)) for i in indices])
+        return x, self.labels[torch.as_tensor(indices)]
+
+    def original(self, index: int) -> Tensor:
+        image = as_image(super().original(index))
+        return to_tensor(convert_image(image, self.preprocessing.channels))  # pyright: ignore[reportArgumentType]
+
+
+def as_image(x: Any) -> Any:
+    """A PIL image of what is one, or of uint8 pixels; None of anything else."""
+    if isinstance(x, Tensor | np.ndarray):
+        is_pixels = x.dtype in (torch.uint8, np.uint8) and x.ndim in (2, 3)
+        return from_pixels(x) if is_pixels else None
+    return x if type(x).__module__.partition(".")[0] == "PIL" else None
+
+
+def set_aside(labels: Tensor, fraction: float, seed: int) -> Tensor:
+    """`[N]` bool: a share of each class, one input at least unless it has only one."""
+    generator = np.random.default_rng(seed)
+    order = np.argsort(labels.numpy(), kind="stable")
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    for rows in np.split(order, np.cumsum(np.bincount(labels.numpy()))[:-1]):
+        count = min(max(1, round(fraction * len(rows))), len(rows) - 1)
+        if count > 0:
+            chosen[torch.from_numpy(generator.permutation(rows)[:count])] = True
+    return chosen
+
+
+def _known_labels(data: Any, key: str) -> Sequence[Any] | None:
+    """The labels that a data set keeps, without reading its items."""
+    if isinstance(data, Subset):
+        labels = _known_labels(data.dataset, key)
+        return None if labels is None else [labels[i] for i in data.indices]
+    if isinstance(data, ConcatDataset):
+        parts = [_known_labels(part, key) for part in data.datasets]
+        known = [part for part in parts if part is not None]
+        return [v for part in known for v in part] if len(known) == len(parts) else None
+    if key in (getattr(data, "column_names", None) or ()):
+        return list(data[key])
+    for name in LABELS:
+        labels = getattr(data, name, None)
+        if isinstance(labels, list | tuple | np.ndarray | Tensor) and len(labels):
+            return labels.tolist() if isinstance(labels, np.ndarray | Tensor) else list(labels)
+    return None
+
+
+def _known_names(data: Any, key: str) -> list[str] | None:
+    """The names of classes that a data set keeps."""
+    while isinstance(data, Subset):
+        data = data.dataset
+    features = getattr(data, "features", None)
+    names = getattr(features.get(key), "names", None) if isinstance(features, Mapping) else None
+    classes = names if names is not None else getattr(data, "classes", None)
+    return [str(name) for name in classes] if isinstance(classes, list | tuple) else None
+
+
+def _size(data: Any, name: str) -> int:
+    try:
+        return len(data)
+    except TypeError as error:
+        raise DataError(
+            f"Argument '{name}' must be a map-style data set with a length: {error}."
+        ) from error

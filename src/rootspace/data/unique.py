@@ -1,0 +1,70 @@
+"""Every image a class of its own (Sec. 5.3 of arXiv 2510.04090)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+
+from .datasets import LabeledDataset, View
+from .errors import DataError
+from .strings import LazyStrings
+
+UniqueLabels: TypeAlias = int | Literal["all"] | None
+"""How many images become classes of their own; None leaves the classes as they are."""
+
+
+class ImageNames(LazyStrings):
+    """Label -> name where each input is a class of its own, made when it is asked for.
+
+    Where the image comes from; for one without a name its class and its place in the data set, as
+    "Ankle boot #59999".
+
+    Args:
+        dataset: the images.
+        class_names: of their classes before.
+    """
+
+    def __init__(self, dataset: View, class_names: Sequence[str]) -> None:
+        self.dataset = dataset
+        self.class_names = class_names
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def _at(self, place: int) -> str:
+        rows = self.dataset.rows
+        row = place if rows is None else int(rows[place])
+        own = self.dataset.name(place)
+        return (
+            f"{self.class_names[int(self.dataset.data.labels[row])]} #{row}" if own is None else own
+        )
+
+
+def unique_images(images: LabeledDataset, wanted: int | Literal["all"], seed: int) -> View:
+    """All images, or `wanted` of them drawn by `seed`, in their own order.
+
+    Raises:
+        DataError: there are fewer.
+    """
+    if wanted != "all" and wanted > len(images):
+        raise DataError(
+            f"Argument 'unique_labels' must be at most {len(images)} (the training images), not "
+            f"{wanted}."
+        )
+    rows = np.arange(len(images))
+    if wanted != "all":
+        rows = np.sort(np.random.default_rng(seed).choice(len(images), wanted, replace=False))
+    return View(images, torch.arange(len(rows)), torch.from_numpy(rows))
+
+
+def check_unique_labels(wanted: UniqueLabels) -> None:
+    """Raise unless it is None, "all", or a number of at least two images."""
+    is_number = isinstance(wanted, int) and not isinstance(wanted, bool) and wanted >= 2
+    if not (wanted is None or wanted == "all" or is_number):
+        raise DataError(
+            "Argument 'unique_labels' must be 'all' or a number of at least 2 images, not "
+            f"{wanted!r}."
+        )
