@@ -6,16 +6,17 @@ Run: python examples/plain_pytorch.py
 import torch
 
 from rootspace import ClassMap, plan
-from rootspace.data import FashionMNIST
+from rootspace.data import FashionMNIST, ImageData
 from rootspace.losses import SystemSoftmaxLoss
 from rootspace.models import Encoder
 
 
-def main(data=None, epochs: int = 1) -> float:
+def main(data: ImageData | None = None, epochs: int = 1) -> float:
     torch.manual_seed(0)
     data = data or FashionMNIST()
     data.setup()
     system = plan(data.num_classes).row("A_n").system  # the smallest A_n that holds the classes
+    assert system is not None
     classes = ClassMap(system, data.num_classes, names=data.class_names)
     model = Encoder(dim=classes.dim, in_channels=data.in_channels, width=8)
     loss_function = SystemSoftmaxLoss(classes)
