@@ -40,6 +40,7 @@ class Schedule(SupervisedPlugin):
 
     def before_training_iteration(self, strategy: Any, **kwargs: Any) -> None:
         steps = self.config.epochs * len(strategy.dataloader)
+        assert self.config.lr is not None
         peak = self.config.lr * (self.rate if strategy.experience.current_experience else 1.0)
         for group in strategy.optimizer.param_groups:
             group["lr"] = peak * learning_rate_factor(self.step, steps, self.config)

@@ -421,7 +421,8 @@ def plot(path: Path, title: str, panels: Sequence[Panel]) -> None:
     import matplotlib.pyplot as plt  # noqa: PLC0415
 
     names = list(dict.fromkeys(name for panel in panels for name in panel.lines))
-    colors = dict(zip(names, plt.get_cmap("tab20").colors, strict=False))
+    palette = plt.get_cmap("tab20")
+    colors = {name: palette(number) for number, name in enumerate(names)}
     figure, axes = plt.subplots(1, len(panels), figsize=(11, 5), layout="constrained")
     for axis, panel in zip(axes, panels, strict=True):
         for name, points in panel.lines.items():

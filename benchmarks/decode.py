@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import _common
@@ -268,7 +268,7 @@ def best_scores(
 
 def measure_search(
     search: Search,
-    queries: dict[str, tuple[Tensor, Tensor | None]],
+    queries: Mapping[str, tuple[Tensor, Tensor | None]],
     table: Tensor | None,
     best: dict[str, Tensor],
     settings: Settings,

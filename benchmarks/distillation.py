@@ -285,7 +285,8 @@ def report(rows: Sequence[Row], step_ms: dict[str, float]) -> str:
         scores = [100 * np.array([row["accuracy"][test] for row in own]) for test in tests]
         early = [
             max(
-                (np.mean(tests) for seconds, *tests in row["curve"] if seconds <= budget), default=0
+                (float(np.mean(tests)) for seconds, *tests in row["curve"] if seconds <= budget),
+                default=0.0,
             )
             for row in own
         ]

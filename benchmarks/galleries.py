@@ -65,6 +65,8 @@ class BCTObjective(NormalizedSoftmax):
         lr_factor: learning rate of the class vectors relative to the network's.
     """
 
+    old: Tensor
+
     def __init__(self, old: NormalizedSoftmax, lr_factor: float = 10.0) -> None:
         num_classes, dim = old.weight.shape
         scale = old.scale

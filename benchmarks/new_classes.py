@@ -34,7 +34,7 @@ def class_means(trained: TrainedRun, data: Characters, labels: Tensor, fonts: li
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--new", type=int, default=50, help="characters to add")
     parser.add_argument("--support", type=int, default=5, help="training fonts that show them")
@@ -54,7 +54,7 @@ def main() -> None:
 
     support = train_fonts[: options.support]
     new_means = class_means(trained, data, new, support)
-    names = [data.class_names[label] for label in new]
+    names = [data.class_names[int(label)] for label in new]
     classes = trained.objective.classes.extend_assigned(new_means, names)
     every_mean = torch.cat([class_means(trained, data, old, train_fonts), new_means])
     groups = {"other training fonts": train_fonts[options.support :]}

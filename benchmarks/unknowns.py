@@ -63,7 +63,7 @@ def scores(trained: TrainedRun, fitting: Tensor, z: Tensor) -> Iterator[tuple[st
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--unknown", type=int, default=1000, help="unseen characters, at most")
     parser.add_argument("--seed", type=int, default=0, help="of their choice")

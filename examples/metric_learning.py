@@ -15,7 +15,7 @@ from pytorch_metric_learning.utils.inference import CustomKNN
 from torch.utils.data import DataLoader
 
 from rootspace import ClassMap
-from rootspace.data import Characters
+from rootspace.data import Characters, LabelledImages
 from rootspace.losses import SystemSoftmaxLoss
 from rootspace.models import Encoder
 from rootspace.systems import RootA
@@ -47,8 +47,7 @@ def main(num_classes: int = 100, epochs: int = 4) -> dict[str, float]:
     model.eval()
     with torch.no_grad():
         test = next(iter(data.test_datasets.values()))
-        query = model(test.images / 255)
-        reference = model(data.train_dataset.images / 255)
+        query, reference = embed(model, test), embed(model, data.train_dataset)
     calculator = AccuracyCalculator(
         include=("precision_at_1",), k=1, knn_func=CustomKNN(CosineSimilarity())
     )
@@ -57,6 +56,11 @@ def main(num_classes: int = 100, epochs: int = 4) -> dict[str, float]:
     )
     print(f"{num_classes} characters, nearest training image: {accuracy}")
     return accuracy
+
+
+def embed(model: Encoder, images: LabelledImages) -> torch.Tensor:
+    batches = DataLoader(images, batch_size=256, collate_fn=lambda b: b)
+    return torch.cat([model(pixels / 255) for pixels, _ in batches])
 
 
 if __name__ == "__main__":

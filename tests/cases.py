@@ -3,6 +3,8 @@
 A new system needs one entry here; a guard in systems/test_systems_contract.py asks for it.
 """
 
+from typing import Literal
+
 import torch
 
 from rootspace.systems import (
@@ -132,30 +134,31 @@ CIRCLES = [
     ),
 ]
 
+ROOT_A: list[tuple[int, Literal["drop", "isometric"], bool, int]] = [
+    (1, "isometric", False, 0),
+    (1, "drop", True, 0),
+    (1, "drop", False, 1),
+    (2, "isometric", False, 0),
+    (2, "drop", True, 0),
+    (2, "drop", False, 1),
+    (2, "isometric", True, 1),
+    (3, "isometric", False, 1),
+    (3, "drop", True, 1),
+    (3, "drop", False, 2),
+    (6, "isometric", False, 0),
+    (6, "drop", True, 0),
+    (5, "drop", False, 1),
+    (5, "drop", True, 1),
+    (4, "isometric", True, 2),
+    (5, "isometric", False, 2),
+]
 ROOTS = [SystemCase(RootA(n), permutations=True) for n in (1, 2, 3, 6)] + [
     SystemCase(
         RootA(n, projection, positive, interpolations),
         exact_ties=projection == "drop" and not positive,
         permutations=projection == "drop" and not positive,
     )
-    for n, projection, positive, interpolations in (
-        (1, "isometric", False, 0),
-        (1, "drop", True, 0),
-        (1, "drop", False, 1),
-        (2, "isometric", False, 0),
-        (2, "drop", True, 0),
-        (2, "drop", False, 1),
-        (2, "isometric", True, 1),
-        (3, "isometric", False, 1),
-        (3, "drop", True, 1),
-        (3, "drop", False, 2),
-        (6, "isometric", False, 0),
-        (6, "drop", True, 0),
-        (5, "drop", False, 1),
-        (5, "drop", True, 1),
-        (4, "isometric", True, 2),
-        (5, "isometric", False, 2),
-    )
+    for n, projection, positive, interpolations in ROOT_A
 ]
 
 NAMED = [

@@ -1,10 +1,22 @@
-"""Commands as a user calls them."""
+"""Commands as a user calls them, and processes that begin at once."""
 
 from __future__ import annotations
+
+import multiprocessing
 
 import pytest
 
 from rootspace.cli import main
+
+# A server that has imported everything forks the processes: a start takes milliseconds. It is one
+# for all tests, with the modules that were named last.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(
+    [
+        *("commands", "hypothesis", "rootspace.cli.extend", "rootspace.continual"),
+        *("jsonargparse", "plotly.graph_objects"),
+    ]
+)
 
 
 def output(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:

@@ -36,7 +36,9 @@ def rows_of(run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
     return json.loads(capsys.readouterr().out)
 
 
-def test_scores_of_a_run_and_its_baseline(trained_code: Path, monkeypatch, capsys):
+def test_scores_of_a_run_and_its_baseline(
+    trained_code: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     rows = rows_of(trained_code, monkeypatch, capsys)
     assert len(rows) == 2 * (2 + 4)
     for method, names in (("cosine", BOTH), ("normalized_softmax", BOTH | LEARNED)):
@@ -47,12 +49,16 @@ def test_scores_of_a_run_and_its_baseline(trained_code: Path, monkeypatch, capsy
     assert min(ours) > 0.6
 
 
-def test_scores_of_a_numbered_system(trained_formula: Path, monkeypatch, capsys):
+def test_scores_of_a_numbered_system(
+    trained_formula: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     rows = rows_of(trained_formula, monkeypatch, capsys)
     assert {row["score"] for row in rows} == BOTH | NUMBERED
 
 
-def test_growing_in_steps(tmp_path: Path, monkeypatch, capsys):
+def test_growing_in_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
     methods = ["lsc", "learned_imprinted"]
     arguments = ["--quick", f"--out={tmp_path}", "--only", *methods]
     script("growing", monkeypatch).main(arguments)

@@ -135,7 +135,9 @@ def test_memory_holds_its_bound(extended: Path):
     assert kept.class_names == read_run(extended).names
 
 
-def test_it_is_a_run_for_every_command(extended: Path, tmp_path: Path, capsys):
+def test_it_is_a_run_for_every_command(
+    extended: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     metrics = json.loads((extended / "metrics.json").read_text())
     assert metrics["num_classes"] == 60 and metrics["old_classes"] == 40
     assert (metrics["replayed_images"], metrics["remembered_images"]) == (150, 150)
@@ -191,7 +193,9 @@ def test_formula_by_a_config_file(trained_formula: Path, tmp_path: Path):
     assert len(StoredImages(folder / "replay")) == 90
 
 
-def test_a_second_extension_needs_the_memory_only(extended: Path, tmp_path: Path, capsys):
+def test_a_second_extension_needs_the_memory_only(
+    extended: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     run = shutil.copytree(extended, tmp_path / "run")
     config = yaml.safe_load((run / "config.yaml").read_text())
     config["data"]["old"][0]["test_fonts"] = ["NoSuchFont"]
@@ -218,7 +222,9 @@ def test_a_second_extension_needs_the_memory_only(extended: Path, tmp_path: Path
     assert sorted(Counter(kept.labels.tolist()).values()) == [2] * 60 + [3] * 10
 
 
-def test_without_memory_when_the_data_are_gone(code_run: Path, tmp_path: Path, capsys):
+def test_without_memory_when_the_data_are_gone(
+    code_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     config = (code_run / "config.yaml").read_text()
     (code_run / "config.yaml").write_text(config.replace("test_fonts: null", "test_fonts: [None]"))
     arguments = [
@@ -237,7 +243,9 @@ def test_without_memory_when_the_data_are_gone(code_run: Path, tmp_path: Path, c
     assert json.loads((tmp_path / "new/metrics.json").read_text())["replayed_images"] == 0
 
 
-def test_classes_that_exist_get_more_images(code_run: Path, tmp_path: Path, capsys):
+def test_classes_that_exist_get_more_images(
+    code_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     names = read_run(code_run).names
     output(capsys, "classes", code_run, "rename", names[3], "third")
     output(capsys, "classes", code_run, "alias", names[5], "fifth")
@@ -275,7 +283,9 @@ def test_classes_that_exist_get_more_images(code_run: Path, tmp_path: Path, caps
     assert "new" in answers and "third" in answers and f",{names[7]}," not in answers
 
 
-def test_a_new_class_needs_an_image(trained_code: Path, tmp_path: Path, monkeypatch):
+def test_a_new_class_needs_an_image(
+    trained_code: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     config = base_config(trained_code)
     config["data"] |= {"num_classes": 20, "seed": 1}
     config["run"]["dir"] = str(tmp_path / "new")
@@ -295,7 +305,9 @@ def test_a_new_class_needs_an_image(trained_code: Path, tmp_path: Path, monkeypa
     assert not (tmp_path / "new").exists()
 
 
-def test_a_registry_with_more_classes(formula_run: Path, tmp_path: Path, capsys):
+def test_a_registry_with_more_classes(
+    formula_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     output(capsys, "classes", formula_run, "list")
     with ClassRegistry(formula_run / REGISTRY) as registry:
         registry.add(["one more"], [41])
@@ -325,14 +337,22 @@ def test_a_registry_with_more_classes(formula_run: Path, tmp_path: Path, capsys)
         (["--resume", "--train.epochs=3"], "'--resume' takes no other settings"),
     ],
 )
-def test_bad_settings(trained_code: Path, tmp_path: Path, capsys, settings, message: str):
+def test_bad_settings(
+    trained_code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], settings, message: str
+):
     folder = tmp_path / "new"
     given = [f"--run.dir={folder}", *([] if "--resume" in settings else NEW), *settings]
     assert message in error(capsys, "extend", trained_code, *given)
     assert not folder.exists()
 
 
-def test_bad_folders(trained_code: Path, trained_formula: Path, extended: Path, tmp_path, capsys):
+def test_bad_folders(
+    trained_code: Path,
+    trained_formula: Path,
+    extended: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+):
     new = f"--run.dir={tmp_path / 'new'}"
     assert "--run.dir" in error(capsys, "extend", trained_code, *NEW)
     assert "is not a run folder" in error(capsys, "extend", tmp_path, new)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given
@@ -28,9 +30,10 @@ def same_partition(one: Tensor, other: Tensor) -> bool:
 def test_agglomeration_as_scikit_learn(number: int, dim: int, min_cosine: float, seed: int):
     z = torch.randn(number, dim, generator=torch.Generator().manual_seed(seed))
     found = group_by_cosine(7 * z, min_cosine)
-    oracle = AgglomerativeClustering(
-        n_clusters=None, metric="cosine", linkage="average", distance_threshold=1 - min_cosine
-    ).fit_predict(z.double().numpy())
+    settings: dict[str, Any] = {"n_clusters": None, "distance_threshold": 1 - min_cosine}
+    oracle = AgglomerativeClustering(metric="cosine", linkage="average", **settings).fit_predict(
+        z.double().numpy()
+    )
     assert same_partition(found, torch.from_numpy(oracle))
     # Numbers in the order of the first members.
     first = [int((found == g).nonzero()[0, 0]) for g in range(int(found.max()) + 1)]

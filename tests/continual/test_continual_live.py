@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import threading
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import PROCESSES
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -19,10 +19,6 @@ from rootspace.classes import ClassMap, Prediction
 from rootspace.continual import ClassRegistry, KnownScore, LiveClasses
 from rootspace.continual.live import REGISTRY, create_registry, open_registry
 from rootspace.systems import PermutationCode, RootA, RootE8
-
-# A server that has imported the library forks the processes: a start takes milliseconds.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["rootspace.continual"])
 
 THREADS = 4
 MAPS = {

@@ -26,7 +26,9 @@ def predicted(capsys: pytest.CaptureFixture[str], folder: Path, *more: str) -> l
 
 
 @pytest.mark.parametrize("kind", ["code_run", "formula_run", "baseline"])
-def test_made_from_a_run(kind: str, request: pytest.FixtureRequest, capsys):
+def test_made_from_a_run(
+    kind: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+):
     baseline = kind == "baseline"
     folder: Path = request.getfixturevalue("code_run" if baseline else kind)
     folder = folder / "baselines/normalized_softmax" if baseline else folder
@@ -48,7 +50,7 @@ def test_made_from_a_run(kind: str, request: pytest.FixtureRequest, capsys):
             assert isinstance(ids[0], bytes if isinstance(classes.system, Orbit) else int)
 
 
-def test_list_and_show(formula_run: Path, capsys):
+def test_list_and_show(formula_run: Path, capsys: pytest.CaptureFixture[str]):
     text = output(capsys, "classes", formula_run, "list", "--start=3", "--limit=2")
     assert [line.split()[0] for line in text.splitlines()[2:]] == ["3", "4"]
     name = read_run(formula_run).names[3]
@@ -64,7 +66,7 @@ def test_list_and_show(formula_run: Path, capsys):
 
 @pytest.mark.parametrize("kind", ["code_run", "formula_run"])
 def test_predictions_heed_the_registry(
-    kind: str, request: pytest.FixtureRequest, tmp_path: Path, capsys
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     folder: Path = request.getfixturevalue(kind)
     before = predicted(capsys, folder, "--top=3")
@@ -87,7 +89,7 @@ def test_predictions_heed_the_registry(
     assert restored == [[names.get(n, n) for n in answers] for answers in before]
 
 
-def test_baselines_heed_it_too(code_run: Path, capsys):
+def test_baselines_heed_it_too(code_run: Path, capsys: pytest.CaptureFixture[str]):
     folder = code_run / "baselines/normalized_softmax"
     before = predicted(capsys, folder, "--top=3")
     gone = before[0][0]
@@ -96,7 +98,7 @@ def test_baselines_heed_it_too(code_run: Path, capsys):
     assert predicted(capsys, folder, "--top=2") == expected
 
 
-def test_export(formula_run: Path, tmp_path: Path, capsys):
+def test_export(formula_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     names = read_run(formula_run).names
     output(capsys, "classes", formula_run, "retire", names[0], names[1])
     output(capsys, "classes", formula_run, "alias", names[2], "x, y")
@@ -111,7 +113,7 @@ def test_export(formula_run: Path, tmp_path: Path, capsys):
     assert content["classes"][2]["aliases"] == ["x, y"]
 
 
-def test_what_is_refused(formula_run: Path, tmp_path: Path, capsys):
+def test_what_is_refused(formula_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     names = read_run(formula_run).names
     for arguments, message in (
         (["rename", names[0], names[1]], f"{names[1]!r} is the name of class 1"),
@@ -131,7 +133,9 @@ def test_what_is_refused(formula_run: Path, tmp_path: Path, capsys):
         assert registry.generation == 1  # nothing of it was done, not even in part
 
 
-def test_counts_begin_at_zero_without_the_data(formula_run: Path, capsys):
+def test_counts_begin_at_zero_without_the_data(
+    formula_run: Path, capsys: pytest.CaptureFixture[str]
+):
     config = formula_run / "config.yaml"
     config.write_text(config.read_text().replace("test_fonts: null", "test_fonts: [NoSuchFont]"))
     assert main(["classes", str(formula_run), "list"]) == 0
@@ -156,7 +160,7 @@ def test_a_registry_catches_up_with_its_class_map(formula_run: Path):
     open_registry(formula_run, first, trained.names[:30]).close()  # longer than the map: as it is
 
 
-def test_a_creation_that_was_cut_off(formula_run: Path, capsys):
+def test_a_creation_that_was_cut_off(formula_run: Path, capsys: pytest.CaptureFixture[str]):
     before = predicted(capsys, formula_run)
     (formula_run / REGISTRY).touch()
     assert predicted(capsys, formula_run) == before
@@ -165,7 +169,9 @@ def test_a_creation_that_was_cut_off(formula_run: Path, capsys):
         assert len(registry) == 40
 
 
-def test_a_registry_of_another_run(formula_run: Path, code_run: Path, capsys):
+def test_a_registry_of_another_run(
+    formula_run: Path, code_run: Path, capsys: pytest.CaptureFixture[str]
+):
     output(capsys, "classes", code_run, "list")
     shutil.copy(code_run / REGISTRY, formula_run / REGISTRY)
     message = error(capsys, "predict", formula_run, formula_run / "samples")

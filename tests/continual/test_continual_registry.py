@@ -134,7 +134,8 @@ def test_packed_codes_and_learned_heads(tmp_path: Path):
         assert len(registry) == 0 and not list(registry.entries())
 
 
-BAD: dict[str, tuple[Callable[[ClassRegistry], Any], type[Exception], str]] = {
+# Of any type, since some of the arguments are of a wrong one.
+BAD: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "no such name": (lambda r: r.label("cow"), ValueError, "'which' must be the name .* 'cow'"),
     "no such label": (lambda r: r.entry(3), ValueError, r"'which' .* \[0, 3\), not 3"),
     "negative label": (lambda r: r.retire(-1), ValueError, r"'which' .* \[0, 3\), not -1"),

@@ -91,8 +91,9 @@ class Machine(RuleBasedStateMachine):
     def rename(self, which, name) -> None:
         label = self.model.resolve(which)
         owner = self.model.names.get(name)
-        own_alias = owner == label is not None and self.model.classes[label]["name"] != name
-        allowed = label is not None and (owner is None or own_alias)
+        allowed = label is not None and (
+            owner is None or (owner == label and self.model.classes[label]["name"] != name)
+        )
         if self._expect(allowed, lambda: self.registry.rename(which, name)):
             assert label is not None
             del self.model.names[self.model.classes[label]["name"]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 import sqlite3
 import time
@@ -12,11 +11,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from rootspace.continual import ClassRegistry, StaleRegistryError
+from commands import PROCESSES
 
-# A server that has imported the library forks the processes: a start takes milliseconds.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["rootspace.continual"])
+from rootspace.continual import ClassRegistry, StaleRegistryError
 
 MANY = 20_000
 

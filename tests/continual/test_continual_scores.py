@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from scipy.optimize import minimize_scalar
@@ -37,7 +39,7 @@ def test_scale_is_where_the_likelihood_is_largest():
     def loss(scale: float) -> float:
         return float(torch.nn.functional.cross_entropy(scale * cosines, target))
 
-    best = minimize_scalar(loss, bounds=(0.1, 200), method="bounded", options={"xatol": 1e-6})
+    best: Any = minimize_scalar(loss, bounds=(0.1, 200), method="bounded", options={"xatol": 1e-6})
     assert scale == pytest.approx(best.x, rel=1e-4)
 
 
@@ -80,7 +82,7 @@ def test_the_true_class_counts_though_it_is_not_among_the_best():
     def loss(scale: float) -> float:
         return float((torch.logsumexp(scale * six, -1) - scale * target).mean())
 
-    best = minimize_scalar(loss, bounds=(0.1, 200), method="bounded", options={"xatol": 1e-6})
+    best: Any = minimize_scalar(loss, bounds=(0.1, 200), method="bounded", options={"xatol": 1e-6})
     assert fit_scale(found.cosine, own, is_own) == pytest.approx(best.x, rel=1e-4) and best.x > 1
 
 
@@ -116,13 +118,14 @@ def test_vectors_without_a_class(system: VectorSystem):
 
 
 def test_bad_input():
-    for arguments, message in (
+    cases: list[tuple[tuple[Any, ...], str]] = [
         (("softmax",), "'kind' must be one of .*, not 'softmax'"),
         (("cosine", 3.0), "'scale' must be None for cosine: 3.0"),
         (("probability",), "'scale' must be a positive number for probability: None"),
         (("probability", -1.0), "'scale' must be positive, not -1.0"),
         (("probability", 1.0, 1), "'k' must be at least 2, not 1"),
-    ):
+    ]
+    for arguments, message in cases:
         with pytest.raises(ValueError, match=message):
             KnownScore(*arguments)
     z, prediction = torch.ones(1, 3), Prediction(torch.zeros(1, 2).long(), torch.ones(1, 2))

@@ -33,7 +33,7 @@ def strangers(trained_code: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder
 
 
-def test_calibration_on_known_inputs(code_run: Path, capsys):
+def test_calibration_on_known_inputs(code_run: Path, capsys: pytest.CaptureFixture[str]):
     text = output(capsys, "calibrate", code_run, "--false_reject=0.1")
     assert "at most 10.00% false rejects, calibrated on known inputs only" in text
     rejector = Rejector.load(code_run / REJECTOR)
@@ -65,7 +65,11 @@ def test_calibration_on_known_inputs(code_run: Path, capsys):
     ],
 )
 def test_calibration_on_unknown_inputs(
-    kind: str, options: list[str], strangers: Path, request: pytest.FixtureRequest, capsys
+    kind: str,
+    options: list[str],
+    strangers: Path,
+    request: pytest.FixtureRequest,
+    capsys: pytest.CaptureFixture[str],
 ):
     folder: Path = request.getfixturevalue("code_run" if kind == "baseline" else kind)
     folder = folder / "baselines/normalized_softmax" if kind == "baseline" else folder
@@ -81,7 +85,9 @@ def test_calibration_on_unknown_inputs(
     assert text.count("unknown") == sum(row["unknown"] for row in rows)
 
 
-def test_inputs_of_retired_classes_become_unknown(code_run: Path, capsys):
+def test_inputs_of_retired_classes_become_unknown(
+    code_run: Path, capsys: pytest.CaptureFixture[str]
+):
     output(capsys, "calibrate", code_run)
     samples = sorted((code_run / "samples").glob("*.png"))
     rows = json.loads(output(capsys, "predict", code_run, *samples, "--unknown", "--format=json"))
@@ -98,7 +104,11 @@ def test_inputs_of_retired_classes_become_unknown(code_run: Path, capsys):
 
 @pytest.mark.parametrize("kind", ["code_run", "formula_run", "baseline"])
 def test_proposals(
-    kind: str, strangers: Path, request: pytest.FixtureRequest, tmp_path: Path, capsys
+    kind: str,
+    strangers: Path,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ):
     folder: Path = request.getfixturevalue("code_run" if kind == "baseline" else kind)
     folder = folder / "baselines/normalized_softmax" if kind == "baseline" else folder
@@ -133,7 +143,9 @@ def test_proposals(
         assert sum(g["size"] for g in groups) == content["unknown"]
 
 
-def test_what_is_refused(code_run: Path, strangers: Path, tmp_path: Path, capsys):
+def test_what_is_refused(
+    code_run: Path, strangers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     learned = code_run / "baselines/normalized_softmax"
     out = f"--out={tmp_path / 'x.json'}"
     for arguments, message in (

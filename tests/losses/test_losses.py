@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
@@ -202,6 +204,7 @@ def test_far_embeddings_have_finite_distance_loss():
     z = torch.full((2, 12), 1e4, requires_grad=True)
     loss = DistanceLoss(CLASSES)(z, torch.tensor([0, 1]))
     loss.backward()
+    assert z.grad is not None
     assert bool(torch.isfinite(loss)) and bool(torch.isfinite(z.grad).all())
 
 
@@ -254,6 +257,7 @@ def test_bad_batches(loss: ClassLoss, z, labels, error, message: str):
 def test_bad_settings():
     with pytest.raises(ValueError, match="'indices_tuple' must be None"):
         CosineLoss(CLASSES)(torch.ones(1, 12), torch.tensor([0]), (1, 2, 3))
+    unknown: Any = "mean"
     for make, message in (
         (lambda: DistanceLoss(CLASSES, radius=0), "'radius' must be positive"),
         (lambda: DistanceLoss(CLASSES, norm=-1), "'norm' must be positive"),
@@ -262,7 +266,7 @@ def test_bad_settings():
         (lambda: InBatchSoftmaxLoss(CLASSES, scale=-3), "'scale' must be positive"),
         (lambda: InBatchSoftmaxLoss(CLASSES, margin=-1), "'margin' must not be negative"),
         (lambda: GaussianLoss(CLASSES, std=0), "'std' must be positive"),
-        (lambda: GaussianLoss(CLASSES, match="mean"), "'match' must be one of moments, kld"),
+        (lambda: GaussianLoss(CLASSES, match=unknown), "'match' must be one of moments, kld"),
     ):
         with pytest.raises(ValueError, match=message):
             make()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from typing import Any
 
 import pytest
 import torch
@@ -52,9 +53,13 @@ def test_no_parameter_depends_on_the_number_of_classes():
 
 
 def test_encoder_errors():
-    for arguments, message in (((0,), "'dim' must be"), ((4, 0), "'in_channels'")):
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"dim": 0}, "'dim' must be"),
+        ({"dim": 4, "in_channels": 0}, "'in_channels'"),
+    ]
+    for arguments, message in cases:
         with pytest.raises(ValueError, match=message):
-            Encoder(*arguments)
+            Encoder(**arguments)
     with pytest.raises(ValueError, match="H and W at least 8"):
         Encoder(4, 1, 4)(torch.randn(2, 1, 7, 9))
 
