@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from rootspace.classes import ClassMap, code_for, smallest_dim
+from rootspace.classes import ClassMap
 from rootspace.losses import ClassLoss
 from rootspace.models import Encoder, TimmBackbone
+from rootspace.planning import code_for, smallest_dim
 from rootspace.systems import RootA, VectorSystem, system_from
 
 from .class_vectors import open_array, read_table
