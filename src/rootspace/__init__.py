@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from .choosing import choose_prototypes as choose_prototypes
 from .classes import ClassMap as ClassMap
-from .classes import plan as plan
 from .heads import PrototypeHead as PrototypeHead
+from .planning import plan as plan
 from .sampling import ClassBatchSampler as ClassBatchSampler
 
 if TYPE_CHECKING:
     from .callbacks import ChoosePrototypes as ChoosePrototypes
+    from .run import load as load
 
 __version__ = "0.1.0"
 
@@ -25,4 +26,8 @@ def __getattr__(name: str) -> Any:
         from .callbacks import ChoosePrototypes  # noqa: PLC0415
 
         return ChoosePrototypes
+    if name == "load":
+        from .run import load  # noqa: PLC0415
+
+        return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

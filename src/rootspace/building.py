@@ -16,7 +16,7 @@ from .data.preprocessing import ImagePreprocessing
 from .heads import Head, PrototypeHead
 from .losses import ClassLoss
 from .models import Embedder
-from .classes import smallest_dim
+from .planning import smallest_dim
 from .systems import RootA, VectorSystem, system_from
 from .vector_file import open_array, read_table
 

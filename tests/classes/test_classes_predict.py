@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rootspace import ClassMap
-from rootspace.classes import _class_map as module
-from rootspace.classes import _search as search
+from rootspace.classes import class_map as module
+from rootspace.classes import search
 from rootspace.systems import (
     Circle,
     Orbit,

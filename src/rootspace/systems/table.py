@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,7 +43,7 @@ class Table(Enumerated):
         rows = (table / torch.where(unit, 1, norm)).to(dtype)
         with torch.inference_mode(False):  # what is kept must do for training as well
             self._table = rows.clone() if rows.is_inference() else rows
-        self._copies = {self._table.device: self._table}
+        self._copies: dict[torch.device, Tensor] = {}
         self._digest = hashlib.sha256(self._table.numpy().tobytes()).hexdigest()[:16]
         directions = (table / norm).float() + 0.0  # no negative zeros
         if len(torch.unique(directions, dim=0)) < len(table):
@@ -64,7 +65,12 @@ class Table(Enumerated):
     def __repr__(self) -> str:
         return f"Table(<{self.size} x {self.dim}, sha256 {self._digest}>)"
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_copies": {}}
+
     def _rows_like(self, z: Tensor) -> Tensor:
+        if z.device == self._table.device:
+            return self._table
         if z.device not in self._copies:
             with torch.inference_mode(False):  # what is kept must do for training as well
                 self._copies[z.device] = self._table.to(z.device)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ._means import BLOCK, ClassMeans, add_up, blocks, zeros
-from ._neighborhoods import regions
+from .means import BLOCK, ClassMeans, add_up, blocks, zeros
+from .neighborhoods import regions
 
 ALL_PAIRS = 2**15
 """Classes up to which the nearest of each are looked for among all others."""
@@ -55,8 +55,13 @@ class RefinedMeans(ClassMeans):
         self._kept = 0
 
     def add(self, embeddings: Tensor, labels: Tensor) -> None:
-        super().add(embeddings, labels)
         rows = slice(self._kept, self._kept + len(labels))
+        if rows.stop > len(self._labels):
+            raise ValueError(
+                f"Argument 'embeddings' must bring at most num_images = {len(self._labels)} in "
+                f"all, not {rows.stop}."
+            )
+        super().add(embeddings, labels)
         self._unit[rows] = normalize(embeddings.detach().float(), dim=-1).cpu().half()
         self._labels[rows] = labels.cpu()
         self._kept = rows.stop
