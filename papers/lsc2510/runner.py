@@ -285,7 +285,7 @@ def reproduce(
     store.check(tasks)
     reasons: dict[Task, str] = {}
     try:
-        run_tasks(tasks, store, Console(stderr=True), reasons)
+        run_tasks(tasks, store, reasons)
     finally:
         results = _write(experiments, store, reasons)
     return results
@@ -323,7 +323,7 @@ def describe_plan(
             rows.append([f"{name}/{part}", str(len(own)), f"{_minutes(own, store):.1f}", state])
     total = f"{_minutes(tasks, store):.0f}"
     rows.append(["all", str(len(tasks)), total, ""])
-    return text_table(["part", "seeds", "minutes at a desk", "finished"], rows)
+    return table(["part", "seeds", "minutes at a desk", "finished"], rows)
 
 
 def _minutes(tasks: Sequence[Task], store: Store) -> float:
@@ -336,7 +336,7 @@ def _minutes(tasks: Sequence[Task], store: Store) -> float:
 
 def describe_results(results: Sequence[Result]) -> str:
     """A table of the rows with their verdicts."""
-    return text_table(
+    return table(
         ["where", "setting", "figure", "the paper", "ours", "verdict"],
         [
             [cells[3], cells[0], cells[1], cells[2], cells[4], cells[7]]

@@ -65,11 +65,14 @@ def write_model(path: Path, model: Model) -> None:
         ),
     }
     with replacing(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # as the umask has it; safetensors lets nobody else read
         torch_file.save_file(
             {k: v.detach().cpu().contiguous() for k, v in state.items()},
             temporary,
             metadata=metadata,
         )
+        temporary.chmod(mode)
 
 
 def read_model(path: Path, config: Config, device: torch.device | str = "cpu") -> Model:

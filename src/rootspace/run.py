@@ -69,7 +69,8 @@ class Run:
 
     def classes(self) -> LiveClasses:
         """The classes as the registry has them now."""
-        return LiveClasses(self.folder, self.names, self.model.head)
+        head = self.model.head
+        return LiveClasses(self.folder, self.names, head.search, head.class_map)
 
     @torch.no_grad()
     def embed(self, inputs: Any) -> Tensor:

@@ -53,8 +53,8 @@ def run(arguments: list[str]) -> int:
         names=trained.names,
     )
     print(
-        f"{options.out}: uint8 images [batch, {shape.channels}, {shape.size}, {shape.size}], {len(trained.names)} classes, "
-        f"{options.out.stat().st_size / 1e6:.1f} MB\n"
+        f"{options.out}: uint8 images [batch, {shape.channels}, {shape.size}, {shape.size}], "
+        f"{len(trained.names)} classes, {options.out.stat().st_size / 1e6:.1f} MB\n"
         f"onnxruntime against torch on {check.inputs} images: largest difference of an embedding "
         f"{check.embedding:.1e} of its length, of a cosine {check.cosine:.1e}; "
         f"{check.other_labels} other labels"

@@ -20,7 +20,7 @@ from rootspace.building import TABLE, make_embedder, make_head, make_loss
 from rootspace.classes import ClassMap
 from rootspace.config import Config, TeacherConfig
 from rootspace.data import DataModule, make_data
-from rootspace.heads import PrototypeHead
+from rootspace.heads import Head, PrototypeHead
 from rootspace.model_file import Model, read_head
 from rootspace.run import read_config
 from rootspace.runs import RunRecord, TeacherRecord
@@ -211,7 +211,7 @@ def _check_settings(config: Config, teaching: TeacherConfig) -> None:
             f"Argument 'run.baselines' must be left out to distill, not {config.run.baselines!r}: "
             "a baseline has no teacher."
         )
-    if config.head.class_path != Config().head.class_path:
+    if not issubclass(config.head.resolve(Head, "head"), PrototypeHead):  # pyright: ignore[reportAbstractUsage]
         raise ValueError(
             f"Argument 'head' must be a PrototypeHead to distill, not {config.head.class_path}: "
             "the teacher gives the prototypes."

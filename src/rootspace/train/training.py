@@ -237,10 +237,8 @@ def fit(
         if not resumes:
             choose_before(config, model, data)
         head = model.head
-        loader = data.train_loader(
-            head, config.train.seed, per_class=config.loader.per_class,
-            neighbors=config.loader.neighbors,
-        )  # fmt: skip
+        model.embedder.train()  # one that was read is in evaluation mode
+        loader = data.train_loader(head, config.train.seed)
         module = RunModule(model.embedder, head, config, len(loader), list(data.test_datasets))
         choosing = _choosing(config, head, data)
         history = History(folder, config.train.eval_every, choosing)
