@@ -96,7 +96,9 @@ def test_a_failure_says_why(stand_in: Path):
     (stand_in / "code").write_text("2")
     with pytest.raises(ValueError, match="training failed: error: no luck"):
         train_in_process(settings(stand_in), log=stand_in / "run.log")
-    with pytest.raises(ValueError, match="training failed: `.* --resume .*` ended with exit code 2"):
+    with pytest.raises(
+        ValueError, match=r"training failed: `.* --resume .*` ended with exit code 2"
+    ):
         train_in_process(settings(stand_in))
 
 
