@@ -182,7 +182,8 @@ class History(L.Callback):
         self.rows.append(row)
         if trainer.is_global_zero:
             EpochRow.write(self.folder, self.rows)
-        numbers = {k: v for k, v in row.columns().items() if not math.isnan(v)}
+        known = {name: value for name, value in row.columns().items() if not math.isnan(value)}
+        numbers = {name: value for name, value in known.items() if name not in ("epoch", "step")}
         for logger in trainer.loggers:
             logger.log_metrics(numbers, step=row.step)
 
