@@ -98,7 +98,10 @@ def choose_prototypes(
     if refine:
         refined = RefinedMeans(head.num_classes, head.dim, _most_inputs(loader))
         _add_up(refined, network, loader, transform, place)
-        return _choose(head, refined.refined(refine, device=place), center, rotation, place)
+        # Half precision is for the network: rounded cosines would not tell look-alikes apart.
+        with torch.autocast("cpu", enabled=False):
+            directions = refined.refined(refine, device=place)
+        return _choose(head, directions, center, rotation, place)
     means = ClassMeans(head.num_classes, head.dim)
     _add_up(means, network, loader, transform, place)
     return _choose(head, means.means(), None, None, place)
@@ -115,7 +118,8 @@ def _choose(
 
     Their means are the same, but processors of two kinds may round them to other vectors.
     """
-    found = head.choose(means, center, rotation)
+    with torch.autocast("cpu", enabled=False):
+        found = head.choose(means, center, rotation)
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return found
     state = found.classes.state()
