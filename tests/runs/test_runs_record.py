@@ -25,7 +25,7 @@ from rootspace.runs import (
 RECORD = RunRecord(
     version="0.1.0",
     finished="2026-01-31 12:00:00",
-    method="lsc",
+    method="prototypes",
     loss="cosine",
     system="RootA(5)",
     capacity=2**70,

@@ -22,7 +22,7 @@ from rootspace.report.run import ShownRun, test_sets
 
 T = TypeVar("T")
 
-METHODS = {"lsc": "LSC", "learned": "learned head"}
+METHODS = {"prototypes": "prototypes", "learned": "learned head"}
 
 BYTES_PER_WEIGHT = 16
 """In training, float32: the weight, its gradient and the two moments of AdamW."""
