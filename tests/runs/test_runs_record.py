@@ -75,7 +75,7 @@ def evaluation(**changes: Any) -> Evaluation:
 def test_a_record_comes_back(tmp_path: Path):
     RECORD.write(tmp_path)
     assert RunRecord.read(tmp_path) == RECORD
-    assert RECORD.is_lsc and RECORD.parameters.total == 12
+    assert RECORD.has_prototypes and RECORD.parameters.total == 12
     content = json.loads((tmp_path / "metrics.json").read_text())
     assert content["test"] == {
         "a/b": {"accuracy": 0.5, "images": 4},

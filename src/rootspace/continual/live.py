@@ -305,7 +305,6 @@ def carry_registry(
     if not is_registry(source / REGISTRY) or (folder / REGISTRY).exists():
         return
     with replacing(folder / REGISTRY) as copy:
-        copy.unlink(missing_ok=True)  # of a process that was killed here
         ClassRegistry(source / REGISTRY).backup(copy)
         with ClassRegistry(copy) as registry:
             _check_vectors(registry, classes, len(names))

@@ -175,7 +175,7 @@ class RunRecord:
     teacher: TeacherRecord | None = None
 
     @property
-    def is_lsc(self) -> bool:
+    def has_prototypes(self) -> bool:
         return self.method == "prototypes"
 
     @classmethod

@@ -88,7 +88,7 @@ def _finished(out: Path, planned: Sequence[PlannedRun]) -> list[Path]:
 def _rows(folder: Path) -> list[dict[str, Any]]:
     """One row for each test set of a finished run."""
     record = RunRecord.read(folder)
-    learned = not record.is_lsc
+    learned = not record.has_prototypes
     common = {
         "method": folder.parent.name,
         "loss": record.loss,
@@ -101,7 +101,7 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
         "seconds": record.seconds,
         "seconds_per_epoch": record.seconds_per_epoch,
         "bytes_per_class": record.bytes_per_class,
-        # With gradient and the two moments of AdamW; prototypes have none of them.
+        # With gradient and the two moments of AdamW; class vectors of LSC have none of them.
         "bytes_per_class_in_training": record.bytes_per_class * (4 if learned else 1),
         "peak_memory_mb": record.peak_memory_mb,
         "choice": None if record.choice is None else as_json(record.choice),
