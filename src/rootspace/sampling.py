@@ -250,7 +250,8 @@ class ResumableLoader(DataLoader[Any]):
     """A data loader that continues in the middle of an epoch, without loading what it skips.
 
     Its state is the epoch and the number of batches handed out; Lightning stores it in checkpoints.
-    The state belongs to that epoch: a pass of another one begins at its first batch.
+    The state belongs to that epoch: a pass of another one begins at its first batch. An
+    exception that comes in the place of a batch, from a worker process, is raised.
 
     Args:
         dataset: map-style, of the samples.
@@ -276,6 +277,8 @@ class ResumableLoader(DataLoader[Any]):
         self._resume_at = (0, 0)
         self.batches.start = self._handed_out
         for batch in super().__iter__():
+            if isinstance(batch, Exception):
+                raise batch
             self._handed_out += 1
             yield batch
 
