@@ -24,9 +24,9 @@ from rootspace.continual import ClassRegistry
 from rootspace.continual.extend import LOWER_RATE, base_config, parts_of
 from rootspace.continual.extend import extend as extend_run
 from rootspace.continual.live import REGISTRY
-from rootspace.data import Characters, RelabelledImages, StoredImages
+from rootspace.data import Characters, View, StoredImages
 from rootspace.data._base import Content
-from rootspace.train import AssignedObjective, WarmupObjective, read_run
+from rootspace.train import AssignedObjective, WarmupObjective, load
 from rootspace.train.run_folder import make_data, read_config
 
 NEW = ["--data.num_classes=20", "--data.seed=1", "--train.epochs=2"]
@@ -50,7 +50,7 @@ def history(folder: Path) -> list[dict[str, str]]:
 
 def check_grown(run: Path, folder: Path, count: int) -> None:
     """Old names and vectors to the bit, the network's shape, `count` classes in all."""
-    before, after = read_run(run), read_run(folder)
+    before, after = load(run), load(folder)
     number = len(before.names)
     assert after.names[:number] == before.names and len(set(after.names)) == count
     old, new = before.class_map, after.class_map
@@ -79,21 +79,21 @@ def test_old_classes_keep_names_vectors_and_the_network_its_shape(
     trained_code: Path, extended: Path
 ):
     check_grown(trained_code, extended, 60)
-    start = read_run(extended / "start")
+    start = load(extended / "start")
     before = load_file(trained_code / "model.safetensors")
     after = load_file(extended / "start/model.safetensors")
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    classes, final = start.class_map, read_run(extended).class_map
+    classes, final = start.class_map, load(extended).class_map
     assert classes is not None and final is not None
     labels = torch.arange(60)
     assert torch.equal(classes.vectors(labels), final.vectors(labels)), "none moved in training"
 
 
 def test_new_vectors_are_near_the_means_of_their_images(extended: Path):
-    trained, data = read_run(extended / "start"), make_data(read_config(extended)["data"])
+    trained, data = load(extended / "start"), make_data(read_config(extended)["data"])
     data.setup()
-    images, labels = data.train_dataset.__getitems__(range(150, len(data.train_dataset)))
+    images, labels = data.train_dataset.batch(range(150, len(data.train_dataset)))
     z = trained.embed(images)
     means = torch.stack([z[labels == label].mean(dim=0) for label in range(40, 60)])
     classes = trained.class_map
@@ -125,14 +125,14 @@ def test_memory_holds_its_bound(extended: Path):
     # What is kept of old classes was in the memory, and labels are right: as RUN's data have them.
     data = make_data(read_config(extended)["data"]["old"][0])
     data.setup()
-    images, labels = data.train_dataset.__getitems__(range(len(data.train_dataset)))
+    images, labels = data.train_dataset.batch(range(len(data.train_dataset)))
     there = {(int(c), x.numpy().tobytes()) for x, c in zip(images, labels, strict=True)}
     for memory in (used, kept):
-        images, labels = memory.__getitems__(range(150))
+        images, labels = memory.batch(range(150))
         old = {(int(c), x.numpy().tobytes()) for x, c in zip(images, labels, strict=True) if c < 40}
         assert old <= there
         there = old
-    assert kept.class_names == read_run(extended).names
+    assert kept.class_names == load(extended).names
 
 
 def test_it_is_a_run_for_every_command(
@@ -172,12 +172,12 @@ def test_its_config_is_one_of_train_too(extended: Path):
 
 def test_training_goes_on_as_it_was(extended: Path):
     config = read_config(extended)
-    parts = parts_of(read_run(extended / "start"), config)
+    parts = parts_of(load(extended / "start"), config)
     assert isinstance(parts.objective, WarmupObjective) and parts.objective.ready
     assert parts.objective.config.weight and not parts.objective.due(2, 2)
     assert parts.embedder.training and parts.objective.training
     config["classes"]["assignment"] = "file"
-    parts = parts_of(read_run(extended / "start"), config)
+    parts = parts_of(load(extended / "start"), config)
     assert type(parts.objective) is AssignedObjective and not parts.objective.due(2, 2)
 
 
@@ -246,7 +246,7 @@ def test_without_memory_when_the_data_are_gone(
 def test_classes_that_exist_get_more_images(
     code_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    names = read_run(code_run).names
+    names = load(code_run).names
     output(capsys, "classes", code_run, "rename", names[3], "third")
     output(capsys, "classes", code_run, "alias", names[5], "fifth")
     output(capsys, "classes", code_run, "retire", names[7])
@@ -296,7 +296,7 @@ def test_a_new_class_needs_an_image(
         if len(content.class_names) != 20:
             return content
         rows = (content.train.labels < 19).nonzero()[:, 0]
-        some = RelabelledImages(content.train, content.train.labels[rows], rows)
+        some = View(content.train, content.train.labels[rows], rows)
         return replace(content, train=some)
 
     monkeypatch.setattr(Characters, "_read", without_the_last)
@@ -362,7 +362,7 @@ def test_bad_folders(
     assert "must be new or empty" in error(
         capsys, "extend", trained_code, *NEW, f"--run.dir={extended}"
     )
-    learned = trained_code / "baselines/normalized_softmax"
+    learned = trained_code / "baselines/NormalizedHead"
     assert "has a learned head (normalized_softmax)" in error(capsys, "extend", learned, *NEW, new)
     message = error(capsys, "extend", trained_formula, *NEW, new)
     assert "at most 2 new classes, not 20" in message and "RootA(6)" in message
