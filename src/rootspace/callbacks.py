@@ -100,7 +100,7 @@ class ChoosePrototypes(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage != "fit":
             return
-        head = getattr(pl_module, self.head, None)
+        head: PrototypeHead = getattr(pl_module, self.head, None)  # pyright: ignore[reportAssignmentType]
         if not callable(getattr(head, "choose", None)):
             raise ValueError(
                 f"Argument 'head' must name a PrototypeHead of the LightningModule: "

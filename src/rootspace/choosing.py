@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.distributed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from .classes import Assignment, ClassMeans, RefinedMeans
+from .classes import Assignment, ClassMap, ClassMeans, RefinedMeans
 from .heads import PrototypeHead
 from .sampling import BatchSampler
 
@@ -78,7 +80,8 @@ def choose_prototypes(
     if teacher:
         means = class_means(network, loader, head.num_classes, device=place)
         center = means.center()
-        return head.choose(means.means(center, random_isometry(head.dim, len(center), seed)))
+        turned = means.means(center, random_isometry(head.dim, len(center), seed))
+        return _choose(head, turned, None, None, place)
     center = rotation = None
     transform: Callable[[Tensor], Tensor] = head.transform
     if not head.framed:
@@ -90,15 +93,39 @@ def choose_prototypes(
                 f"has, not {len(center)}."
             )
         if not refine:
-            return head.choose(means.means(center, rotation), center, rotation)
+            return _choose(head, means.means(center, rotation), center, rotation, place)
         transform = _Frame(center.to(place), rotation.to(place))
     if refine:
         refined = RefinedMeans(head.num_classes, head.dim, _most_inputs(loader))
         _add_up(refined, network, loader, transform, place)
-        return head.choose(refined.refined(refine, device=place), center, rotation)
+        return _choose(head, refined.refined(refine, device=place), center, rotation, place)
     means = ClassMeans(head.num_classes, head.dim)
     _add_up(means, network, loader, transform, place)
-    return head.choose(means.means())
+    return _choose(head, means.means(), None, None, place)
+
+
+def _choose(
+    head: PrototypeHead,
+    means: Tensor,
+    center: Tensor | None,
+    rotation: Tensor | None,
+    device: torch.device,
+) -> Assignment:
+    """`head.choose`; all processes of a distributed run take what the first has chosen.
+
+    Their means are the same, but processors of two kinds may round them to other vectors.
+    """
+    found = head.choose(means, center, rotation)
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return found
+    state = found.classes.state()
+    for tensor in (state["codes"], head.center, head.rotation):
+        if isinstance(tensor, Tensor):
+            sent = tensor.to(device, copy=True)
+            torch.distributed.broadcast(sent, 0)
+            tensor.copy_(sent)
+    head.set_prototypes(ClassMap.from_state(state))
+    return replace(found, classes=ClassMap.from_state(state))
 
 
 def class_means(

@@ -93,8 +93,8 @@ class ImagePreprocessing:
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> ImagePreprocessing:
         """From what `as_dict` gave."""
-        parts = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
-        return cls(**parts)
+        mean, std = tuple(content["mean"]), tuple(content["std"])
+        return cls(**{**content, "mean": mean, "std": std})
 
 
 def from_pixels(pixels: Tensor | np.ndarray) -> Image:

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import lightning as L
 import torch
@@ -23,7 +24,7 @@ from rootspace.callbacks import ChoosePrototypes
 from rootspace.choosing import choose_prototypes
 from rootspace.config import Config, TrainConfig
 from rootspace.data import DataModule, make_data
-from rootspace.heads import Head
+from rootspace.heads import Head, PrototypeHead
 from rootspace.model_file import Model, read_network, write_model
 from rootspace.models import Embedder, num_parameters
 from rootspace.report import write_report
@@ -163,7 +164,7 @@ def choose_before(config: Config, model: Model, data: DataModule) -> None:
     Raises:
         ValueError: what they name does not fit the data.
     """
-    head, settings = model.head, config.prototypes
+    settings, head = config.prototypes, cast(PrototypeHead, model.head)
     if head.ready or settings.source not in ("teacher", "file"):
         return
     device = device_of(config.train)
