@@ -66,7 +66,7 @@ def train(config: Config, *, resume: bool = False) -> RunRecord | None:
                 )
     check_devices(config.train)
     data = make_data(config)
-    data.setup()
+    data.setup(config.train.seed)
     say(data.describe())
     model = build(config, data)  # before anything is written: settings may not fit the data
     baselines = {
@@ -334,6 +334,8 @@ def _silence_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # Lightning's own use of what torch has deprecated.
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+    # Before the classes have prototypes there is no accuracy to choose the best checkpoint by.
+    warnings.filterwarnings("ignore", message=".*could not find the monitored key.*")
     # A resumed run finds its own checkpoints there.
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
 
