@@ -25,7 +25,8 @@ from rootspace.continual.live import REGISTRY
 from rootspace.data import StoredImages
 from rootspace.run import load
 
-SETTINGS = ["--data.num_classes=20", "--data.seed=1", "--memory.size=100", "--train.epochs=2"]
+SETTINGS = ["--data=Characters", "--data.image_size=16", "--data.num_classes=20", "--data.seed=1"]
+SETTINGS += ["--memory.size=100", "--train.epochs=2"]
 SETTINGS += ["--memory.policy=herding", "--train.checkpoint_minutes=0.0005"]
 KILLS = 20
 """At random moments, beside those below."""
@@ -101,7 +102,7 @@ def entries(folder: Path) -> list[ClassEntry]:
 def check_unfinished(folder: Path) -> str:
     """It is no run yet, but what is there is whole; how far it has come."""
     with pytest.raises(ValueError, match=r"is not a (finished run|run folder)"):
-        base_config(folder)
+        base_config(load(folder))
     if (folder / "replay").exists():
         assert len(StoredImages(folder / "replay")) == 100
     if not (folder / "start").exists():

@@ -16,8 +16,8 @@ from rootspace.classes import ClassMap
 from rootspace.cli import main
 from rootspace.continual import ClassRegistry
 from rootspace.continual.live import REGISTRY, create_registry, open_registry
-from rootspace.systems import Orbit
 from rootspace.run import load
+from rootspace.systems import Orbit
 
 
 def predicted(capsys: pytest.CaptureFixture[str], folder: Path, *more: str) -> list[list[str]]:

@@ -16,6 +16,7 @@ result is there, so a process may be killed at any moment.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -382,12 +383,13 @@ def _noiseless(loader: LoaderConfig) -> LoaderConfig:
 
 def _check_sections(run: Path, base: Config, config: Config) -> None:
     for section in FIXED:
-        mine, its = getattr(config, section), getattr(base, section)
-        if mine != its:
-            raise ValueError(
-                f"Argument '{section}' must stay {its} as in {run}, not {mine}: extending keeps "
-                "the network and the prototypes."
-            )
+        mine, its = _settings(section, config), _settings(section, base)
+        for key in its | mine:
+            if mine.get(key) != its.get(key):
+                raise ValueError(
+                    f"Argument '{key}' must stay {its.get(key)!r} as in {run}, not "
+                    f"{mine.get(key)!r}: extending keeps the network and the prototypes."
+                )
     for key in ("baselines", "class_means"):
         if getattr(config.run, key):
             raise ValueError(
@@ -399,6 +401,21 @@ def _check_sections(run: Path, base: Config, config: Config) -> None:
             "Argument 'loader.unique_labels' must be left out to extend a run, not "
             f"{config.loader.unique_labels!r}: classes are told apart by their names."
         )
+
+
+def _settings(section: str, config: Config) -> dict[str, object]:
+    """All settings of a section by their names, whether they are given or defaults."""
+    settings = getattr(config, section)
+    if settings is None:
+        return {}
+    if not isinstance(settings, ClassSpec):
+        return {f"{section}.{key}": value for key, value in asdict(settings).items()}
+    cls = settings.resolve(object, section)
+    found: dict[str, object] = {section: cls.__name__}
+    for name, parameter in inspect.signature(cls).parameters.items():
+        if parameter.default is not parameter.empty:
+            found[f"{section}.{name}"] = parameter.default
+    return found | {f"{section}.{key}": value for key, value in settings.init_args.items()}
 
 
 def _check_parent(run: Path, folder: Path, config: Config) -> None:
