@@ -162,7 +162,9 @@ def test_killed_at_any_moment(code_run: Path, tmp_path: Path):
         kill(process, moments[-1] if isinstance(moments[-1], float) else folder / moments[-1])
         assert bytes_of(code_run) == before and answers(code_run) == expected
         if (folder / "metrics.json").exists():  # it was faster: try that moment again
+            finish(code_run, folder)  # it may have been writing its report
             check_same(folder, unbroken)
+            assert (folder / "report.html").exists()
             number, folder = number + 1, tmp_path / f"{number + 1}"
             continue
         assert process.exitcode == -signal.SIGKILL

@@ -96,9 +96,10 @@ class Checkpoints(Checkpoint):
             accuracies = [a for _, a in [pl_module.train_tally.total_means()] if a >= 0]
         quality = sum(accuracies) / len(accuracies) if accuracies else -1.0
         better, self.best = quality > self.best, max(quality, self.best)
-        self._save(trainer, "last.ckpt")
+        # In this order: a run that is killed in between repeats the epoch, and saves both again.
         if better:
             self._save(trainer, "best.ckpt")
+        self._save(trainer, "last.ckpt")
         if trainer.current_epoch + 1 < (trainer.max_epochs or 0):
             self._raise_if_asked(trainer)
 
