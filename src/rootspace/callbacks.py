@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal, get_args
 
 import lightning as L
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, IterableDataset
 
 from .choosing import Network, choose_prototypes
 from .classes import Assignment
@@ -52,7 +52,7 @@ class ChoosePrototypes(L.Callback):
         loader: Callable[[L.Trainer], Iterable[Any]] | None = None,
     ) -> None:
         whole = isinstance(after, int) and not isinstance(after, bool)
-        if after < 0 or (not whole and after > 1):
+        if not after >= 0 or (not whole and after > 1):
             raise ValueError(
                 "Argument 'after' must be a share of the epochs in [0, 1] or a number of epochs, "
                 f"not {after!r}."
@@ -97,6 +97,8 @@ class ChoosePrototypes(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage != "fit":
             return
+        # Of another training; that of this one, if it is resumed, is loaded after this.
+        self.chosen_after = None
         head = getattr(pl_module, self.head, None)
         if not callable(getattr(head, "choose", None)):
             raise ValueError(
@@ -129,8 +131,12 @@ class ChoosePrototypes(L.Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # Of a run that ended before its last epoch; else there is nothing left to do.
+        head: PrototypeHead = getattr(pl_module, self.head)
         early = trainer.current_epoch < (trainer.max_epochs or 0)
-        if early and self.again != "never" and self.chosen_after != trainer.current_epoch:
+        due = not head.ready or (
+            self.again != "never" and self.chosen_after != trainer.current_epoch
+        )
+        if early and due:
             self.choose(trainer, pl_module, trainer.current_epoch)
 
     def choose_if_due(self, trainer: L.Trainer, pl_module: L.LightningModule, done: int) -> None:
@@ -158,10 +164,11 @@ class ChoosePrototypes(L.Callback):
 def _all_inputs(trainer: L.Trainer) -> Iterable[Any]:
     """The training data in order, as the training loader collates them."""
     training = trainer.train_dataloader
-    if not isinstance(training, DataLoader):
+    if not isinstance(training, DataLoader) or isinstance(training.dataset, IterableDataset):
+        found = training.dataset if isinstance(training, DataLoader) else training
         raise ValueError(
             "Argument 'loader' of ChoosePrototypes must be given: the Trainer's training data are "
-            f"no DataLoader, but {type(training).__name__}."
+            f"no DataLoader of a map-style data set, but {type(found).__name__}."
         )
     size = training.batch_size or getattr(training.batch_sampler, "batch_size", 256)
     return ResumableLoader(

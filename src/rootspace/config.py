@@ -10,8 +10,8 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from enum import Enum
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from enum import Enum
 from functools import partial
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -104,7 +104,14 @@ class ClassSpec:
         """
         found = _imported(self.class_path, setting)
         if callable(found) and not isinstance(found, type):
-            return partial(found, **self.init_args) if self.init_args else found
+            if not self.init_args:
+                return found
+            arguments = {key: _built(value, setting) for key, value in self.init_args.items()}
+            try:
+                inspect.signature(found).bind_partial(**arguments)
+            except TypeError as error:
+                raise ValueError(f"Argument '{setting}': {self.class_path}: {error}.") from error
+            return partial(found, **arguments)
         made = self.build(object, setting)
         if not callable(made):
             raise ValueError(
@@ -116,7 +123,7 @@ class ClassSpec:
 
 def _imported(path: str, setting: str) -> Any:
     module, _, name = path.rpartition(".")
-    if not module:
+    if not module or path.startswith("."):
         raise ValueError(f"Argument '{setting}' must be an import path, not {path!r}.")
     try:
         return getattr(importlib.import_module(module), name)
@@ -126,6 +133,8 @@ def _imported(path: str, setting: str) -> Any:
 
 def _built(value: Any, setting: str) -> Any:
     """A value of `init_args`, with objects in the place of specs."""
+    if isinstance(value, ClassSpec):
+        return value.build(object, setting)
     if isinstance(value, Mapping) and "class_path" in value:
         return spec_from(value, setting).build(object, setting)
     if isinstance(value, Mapping):
@@ -452,7 +461,10 @@ def check_trusted(config: Config, source: str) -> None:
 
 
 def _inner_specs(value: Any) -> Iterator[ClassSpec]:
-    if isinstance(value, Mapping):
+    if isinstance(value, ClassSpec):
+        yield value
+        yield from _inner_specs(value.init_args)
+    elif isinstance(value, Mapping):
         if isinstance(value.get("class_path"), str):
             yield spec_from(value, "class_path")
             value = value.get("init_args") or {}
