@@ -3,7 +3,7 @@
     python benchmarks/loss.py [--quick] [--only PATTERN ...] [--batch 1024 256]
 
 Forward and backward of a loss on a batch of embeddings of dimension 384, float32, and for methods
-with parameters the step of their optimiser. See docs/benchmarks.md for the methods and what the
+with parameters the step of their optimizer. See docs/benchmarks.md for the methods and what the
 figures mean.
 """
 
@@ -31,7 +31,7 @@ COUNTS = (*COUNTS, 100_000_000)  # the identities of Partial FC's tables, and fe
 NEGATIVES = 8192
 """Classes that the sampled softmax draws."""
 SHARE = 0.1
-"""Share of the class centres that Partial FC takes into a step."""
+"""Share of the class centers that Partial FC takes into a step."""
 CUTOFFS = (2_000, 20_000, 200_000, 2_000_000)
 """Of the adaptive softmax: where its clusters of ever rarer classes begin."""
 COLUMNS = ("part", "method", "system", "classes", "batch", "status")
@@ -172,7 +172,7 @@ PEERS = {
 
 
 def make_update(loss: nn.Module) -> Callable[[], None] | None:
-    """The step of the optimiser; None for a loss that has nothing to learn."""
+    """The step of the optimizer; None for a loss that has nothing to learn."""
     if isinstance(loss, PartialFC):
         return loss.update
     parameters = list(loss.parameters())
@@ -322,9 +322,9 @@ def report(results: Results, batch: int) -> str:
         f"Forward and backward, ms (and as a multiple of {REFERENCE} in the same process, "
         f"over {A1} up to its {system_from(A1).size:,} vectors, then {A2}):",
         _common.table(header, times),
-        "Peak memory, MB (weights, gradients, state of the optimiser, all of a step):",
+        "Peak memory, MB (weights, gradients, state of the optimizer, all of a step):",
         _common.table(header, memory),
-        "Update by the optimiser, ms (none for ours, which have no parameters):",
+        "Update by the optimizer, ms (none for ours, which have no parameters):",
         _common.table(header, updates),
     ]
     return "\n\n".join(parts)

@@ -16,9 +16,10 @@ import torch
 from _common import Cell, Results, Row, Settings
 from torch import nn
 
-from rootspace.classes import ClassMap, code_for
+from rootspace.classes import ClassMap
 from rootspace.losses import InBatchSoftmaxLoss
 from rootspace.models import Encoder
+from rootspace.planning import code_for
 from rootspace.train import LinearCE, NormalizedSoftmax, Objective, WarmupConfig, WarmupObjective
 
 COUNTS = (5_000, 20_902, 100_000, 1_000_000)

@@ -1,7 +1,7 @@
 """rootspace's losses in a pytorch-metric-learning training loop: same call, no proxies to own.
 
 The loss replaces, say, `losses.ArcFaceLoss(num_classes, embedding_size)`, which holds a parameter
-with a row for each class and needs an optimiser of its own. Samplers, testers and accuracy
+with a row for each class and needs an optimizer of its own. Samplers, testers and accuracy
 calculators of the library stay as they are.
 
 Run: python examples/metric_learning.py

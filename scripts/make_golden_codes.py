@@ -55,7 +55,7 @@ def linear(rows: list[list[int]]) -> np.ndarray:
 
 
 def simplex(dim: int) -> np.ndarray:
-    """Corners less their centre, in the basis (1, ..., 1, -k, 0, ..., 0)."""
+    """Corners less their center, in the basis (1, ..., 1, -k, 0, ..., 0)."""
     corners = np.eye(dim + 1) - 1 / (dim + 1)
     basis = np.zeros((dim, dim + 1))
     for k in range(1, dim + 1):

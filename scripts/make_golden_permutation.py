@@ -7,7 +7,7 @@ Written from the definition, without the library:
 - an element is the pair of its digits, left * low + right, with low = ceil(sqrt(size)) and left in
   [0, high), high = ceil(size / low);
 - even rounds add hash(right) to left modulo high, odd rounds add hash(left) to right modulo low,
-  where hash(x) = splitmix64's finaliser of (x * golden gamma + key), halved, modulo the radix;
+  where hash(x) = splitmix64's finalizer of (x * golden gamma + key), halved, modulo the radix;
 - a result outside [0, size) goes through the rounds again (cycle walking, Black and Rogaway 2002).
 
 Run: python scripts/make_golden_permutation.py
@@ -24,7 +24,7 @@ WORD = 2**64
 GAMMA = 0x9E3779B97F4A7C15
 
 
-def finalise(x: int) -> int:
+def finalize(x: int) -> int:
     x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 % WORD
     x = (x ^ x >> 27) * 0x94D049BB133111EB % WORD
     return x ^ x >> 31
@@ -37,10 +37,10 @@ class Permutation:
         self.low += self.low**2 < size
         self.high = (size + self.low - 1) // self.low
         assert self.low * self.high >= size
-        self.keys = [finalise((seed + (i + 1) * GAMMA) % WORD) for i in range(6)]
+        self.keys = [finalize((seed + (i + 1) * GAMMA) % WORD) for i in range(6)]
 
     def hash(self, x: int, key: int, radix: int) -> int:
-        return finalise((x * GAMMA + key) % WORD) // 2 % radix
+        return finalize((x * GAMMA + key) % WORD) // 2 % radix
 
     def step(self, element: int) -> int:
         left, right = divmod(element, self.low)

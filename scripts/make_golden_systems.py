@@ -194,7 +194,7 @@ for n, size in ((67, 305_252), (85, 621_350), (109, 1_306_910), (384, 56_770_560
 # ---------------------------------------------------------------------------- scales
 
 
-def neighbours(dim: int, plus: int, minus: int) -> Counter[Fraction]:
+def neighbors(dim: int, plus: int, minus: int) -> Counter[Fraction]:
     """How many vectors with so many 1 and -1 have which cosine with one of them."""
     counts: Counter[Fraction] = Counter()
     zeros, norm = dim - plus - minus, plus + minus
@@ -211,7 +211,7 @@ def neighbours(dim: int, plus: int, minus: int) -> Counter[Fraction]:
     return counts
 
 
-def signed_neighbours(dim: int, hot: int) -> Counter[Fraction]:
+def signed_neighbors(dim: int, hot: int) -> Counter[Fraction]:
     """How many signed k-hot vectors have which cosine with one of them."""
     counts: Counter[Fraction] = Counter()
     for common in range(hot + 1):
@@ -237,12 +237,12 @@ def scale_for(p: float, counts: Counter[Fraction]) -> float:
 
 
 SCALES = {
-    "Orbit(384, {1: 1, -1: 1})": neighbours(384, 1, 1),
-    "Orbit(384, {1: 2}, signed=True)": signed_neighbours(384, 2),
-    "Orbit(384, {1: 2, -1: 1})": neighbours(384, 2, 1),
-    "Orbit(384, {1: 3}, signed=True)": signed_neighbours(384, 3),
-    "Orbit(384, {1: 2, -1: 2})": neighbours(384, 2, 2),
-    "Orbit(384, {1: 4}, signed=True)": signed_neighbours(384, 4),
+    "Orbit(384, {1: 1, -1: 1})": neighbors(384, 1, 1),
+    "Orbit(384, {1: 2}, signed=True)": signed_neighbors(384, 2),
+    "Orbit(384, {1: 2, -1: 1})": neighbors(384, 2, 1),
+    "Orbit(384, {1: 3}, signed=True)": signed_neighbors(384, 3),
+    "Orbit(384, {1: 2, -1: 2})": neighbors(384, 2, 2),
+    "Orbit(384, {1: 4}, signed=True)": signed_neighbors(384, 4),
 }
 
 

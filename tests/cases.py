@@ -3,10 +3,6 @@
 A new system needs one entry here; a guard in systems/test_systems_contract.py asks for it.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
-import pytest
 import torch
 
 from rootspace.systems import (
@@ -239,31 +235,6 @@ CASES = [
     *LARGE,
     *HUGE,
 ]
-
-
-@dataclass(frozen=True)
-class KnownBug:
-    """A property that does not hold for some of the cases; its test is a strict xfail."""
-
-    property: str
-    reason: str
-    where: Callable[[SystemCase], bool]
-
-
-def _named(*names: str) -> Callable[[SystemCase], bool]:
-    return lambda case: repr(case.system) in names
-
-
-KNOWN_BUGS: list[KnownBug] = []
-
-
-def marks_for(case: SystemCase, name: str) -> list[pytest.MarkDecorator]:
-    """An xfail mark where a known bug lets this property of the case fail."""
-    return [
-        pytest.mark.xfail(reason=bug.reason, strict=True, raises=AssertionError)
-        for bug in KNOWN_BUGS
-        if bug.property == name and bug.where(case)
-    ]
 
 
 LONGEST_NAME = 120

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from .choosing import choose_prototypes as choose_prototypes
 from .classes import ClassMap as ClassMap
-from .classes import plan as plan
 from .heads import PrototypeHead as PrototypeHead
+from .planning import plan as plan
 from .sampling import ClassBatchSampler as ClassBatchSampler
 
 if TYPE_CHECKING:

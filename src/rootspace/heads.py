@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from .classes import CODE_DIM, Assignment, ClassMap, Prediction, assign, code_for
+from .classes import Assignment, ClassMap, Prediction, assign
 from .losses import ClassLoss, InBatchSoftmaxLoss, SystemSoftmaxLoss, functional
+from .planning import CODE_DIM, code_for
 from .systems import Table, VectorSystem, directed_rows, system_from
 
 FORMAT = 1

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from itertools import permutations
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch.nn.functional import cosine_similarity, normalize
 
 from rootspace import ClassMap
 from rootspace._extras import MissingExtraError
-from rootspace.classes import ClassMeans, _matching, _means, assign
-from rootspace.classes._codes import encode, keys
-from rootspace.classes._packing import bits_for, pack, unpack
+from rootspace.classes import ClassMeans, RefinedMeans, _matching, assign
+from rootspace.classes import means as means_module
+from rootspace.classes.codes import bits_for, encode, keys, pack, unpack
 from rootspace.systems import (
     Circle,
     Hypercube,
@@ -64,7 +66,7 @@ def test_bytes_per_class(system: VectorSystem, expected: float):
 
 
 @pytest.mark.parametrize("system", SYSTEMS, ids=repr)
-def test_assignment(system: VectorSystem, tmp_path: Path):
+def test_assignment(system: VectorSystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     means = torch.randn(300, system.dim)
     means[:20] = means[20:40]  # certain collisions
     found = assign(system, means, names=[str(i) for i in range(300)])
@@ -77,8 +79,10 @@ def test_assignment(system: VectorSystem, tmp_path: Path):
     assert found.mean_cosine == pytest.approx(float(cosine.mean()), abs=1e-6)
     nearest = system.quantize(means)
     assert found.collisions == 300 - len(torch.unique(nearest, dim=0))
-    # The nearest class keeps its vector, the others move once.
-    greedy = assign(system, means, method="greedy")
+    # One after another: the nearest class keeps its vector, the others move once.
+    monkeypatch.setattr(_matching, "MATCHED", 0)
+    greedy = assign(system, means)
+    assert greedy.method == "greedy"
     moved = (greedy.classes.vectors(labels) - nearest).abs().amax(-1) > 1e-6
     assert int(moved.sum()) == greedy.collisions == found.collisions
     assert found.mean_cosine >= greedy.mean_cosine - 1e-3
@@ -108,7 +112,7 @@ def test_from_numbers(system: VectorSystem):
     assert classes.vectors(labels.reshape(4, 25)).shape == (4, 25, system.dim)
 
 
-def test_exact_assignment_against_brute_force():
+def test_matching_against_brute_force():
     system = RootA(2)
     vectors = system.vectors(torch.arange(6), dtype=torch.float64)
     for _ in range(20):
@@ -116,36 +120,68 @@ def test_exact_assignment_against_brute_force():
         cosine = normalize(means) @ vectors.T
         best = max(float(cosine[range(4), list(p)].mean()) for p in permutations(range(6), 4))
         found = assign(system, means)
-        assert found.method == "exact" or not found.collisions
+        assert found.method == ("matching" if found.collisions else "nearest")
         assert found.mean_cosine == pytest.approx(best)
-        assert best - 1e-3 <= assign(system, means, method="auction").mean_cosine <= best + 1e-9
 
 
+def best_cosine(system: VectorSystem, means: torch.Tensor, free: torch.Tensor) -> float:
+    """Largest mean cosine that different vectors among the free ones can have."""
+    cosine = normalize(means.double()) @ system.vectors(free, dtype=torch.float64).T
+    rows, columns = linear_sum_assignment(cosine.numpy(), maximize=True)
+    return float(cosine[rows, columns].mean())
+
+
+@pytest.mark.parametrize("neighbors", [None, 64, 2], ids=["all", "64", "2"])
 @pytest.mark.parametrize(
     ("system", "num_classes"),
     [(RootD(12), 264), (RootA(20), 400), (PermutationSystem(12, 2, 1), 300), (Circle(6), 256)],
     ids=repr,
 )
-def test_methods_in_order_of_their_cosine(system: VectorSystem, num_classes: int):
+def test_matching_against_the_hungarian_method(
+    system: VectorSystem,
+    num_classes: int,
+    neighbors: int | None,
+    monkeypatch: pytest.MonkeyPatch,
+):
     """Also where every vector is wanted, and where many classes have one mean."""
     means = torch.randn(num_classes, system.dim)
     means[:30] = means[0]
-    found = {m: assign(system, means, method=m) for m in ("exact", "auction", "greedy")}
-    for name, one in found.items():
-        assert one.method == name
-        assert len(torch.unique(one.classes.indices(torch.arange(num_classes)))) == num_classes
-    cosine = {name: one.mean_cosine for name, one in found.items()}
-    assert cosine["exact"] > cosine["auction"] - 1e-6
-    assert cosine["auction"] > cosine["greedy"] - 1e-3
+    if neighbors is not None:
+        monkeypatch.setattr(_matching, "ALL", 0)
+        monkeypatch.setattr(_matching, "NEIGHBORS", neighbors)
+        monkeypatch.setattr(_matching, "ROOMY", neighbors)
+    found = assign(system, means)
+    assert found.method == "matching"
+    assert len(torch.unique(found.classes.indices(torch.arange(num_classes)))) == num_classes
+    best = best_cosine(system, means, torch.arange(system.size))
+    below = {None: 1e-6, 64: 0.03, 2: 0.2}[neighbors]
+    assert best - below < found.mean_cosine < best + 1e-6
 
 
-def test_auction_lists_a_bounded_number_of_neighbours(monkeypatch: pytest.MonkeyPatch):
-    """What the lists and the bids leave over takes the nearest free vectors."""
-    system, means = RootD(12), torch.randn(1, 12).expand(264, 12)
-    monkeypatch.setattr(_matching, "NEIGHBOURS", 2)
-    assert assign(system, means, method="auction").collisions == 263
-    monkeypatch.setattr(_matching, "ROUNDS", 1)
-    assert assign(system, torch.randn(264, 12), method="auction").classes.num_classes == 264
+def test_neighbors_that_nobody_else_lists_end_a_list(monkeypatch: pytest.MonkeyPatch):
+    """What a class may need is cut off, and the best stays the best."""
+    monkeypatch.setattr(_matching, "ALL", 0)
+    system, means = PermutationSystem(20, 2, 1), torch.randn(400, 20)
+    found = assign(system, means)
+    best = best_cosine(system, means, torch.arange(system.size))
+    assert found.mean_cosine == pytest.approx(best, abs=1e-6)
+    near = system.nearest(means, 16)
+    place = np.unique(near.index.numpy(), return_inverse=True)[1].reshape(400, 16)
+    wanted, sure = _matching._wanted(place, np.ones((400, 16), dtype=bool))
+    assert wanted.sum() < 1000 and sure.all()
+
+
+def test_matching_leaves_taken_vectors(monkeypatch: pytest.MonkeyPatch):
+    system, means = RootD(12), torch.randn(60, 12)
+    taken = torch.randperm(264)[:150]
+    free = torch.from_numpy(np.setdiff1d(np.arange(264), taken))
+    for limit in (_matching.ALL, 0):
+        monkeypatch.setattr(_matching, "ALL", limit)
+        grown = ClassMap.assigned(system, taken).extend_assigned(means)
+        new = grown.vectors(torch.arange(150, 210))
+        assert len(torch.unique(grown.indices(torch.arange(210)))) == 210
+        mean = float(cosine_similarity(new, means).mean())
+        assert mean == pytest.approx(best_cosine(system, means, free), abs=1e-3)
 
 
 def test_without_scipy(monkeypatch: pytest.MonkeyPatch):
@@ -153,29 +189,12 @@ def test_without_scipy(monkeypatch: pytest.MonkeyPatch):
         raise MissingExtraError(f"{purpose} needs scipy")
 
     monkeypatch.setattr(_matching, "require", absent)
-    means = torch.randn(1, 5).expand(8, 5)
-    assert assign(RootA(5), means).method == "auction"
-    with pytest.raises(MissingExtraError, match="'method' = 'exact' needs scipy"):
-        assign(RootA(5), means, method="exact")
-
-
-@pytest.mark.parametrize("system", [PermutationCode(64), PermutationCode(12)], ids=repr)
-def test_min_angle(system: VectorSystem):
-    means = torch.randn(200, system.dim)
-    means[50:100] = means[:50] + 0.01 * torch.randn(50, system.dim)
-    near, apart = assign(system, means), assign(system, means, min_angle=20.0)
-    assert near.smallest_angle < 20 <= apart.smallest_angle
-    same = near.classes.vectors(torch.arange(200)) == apart.classes.vectors(torch.arange(200))
-    assert int((~same.all(-1)).sum()) <= 110, "one of each pair moves"
-    assert apart.mean_cosine > near.mean_cosine - 0.05
-    # More than there is room for: reported, not raised.
-    crowded = assign(system, means, min_angle=170.0)
-    assert crowded.smallest_angle < 170 and crowded.classes.num_classes == 200
-    assert len(np.unique(keys(crowded.classes._codes.array))) == 200
+    found = assign(RootA(5), torch.randn(1, 5).expand(8, 5))
+    assert found.method == "greedy" and found.collisions == 7
 
 
 def test_one_class():
-    found = assign(PermutationCode(64), torch.randn(1, 64), min_angle=30.0)
+    found = assign(PermutationCode(64), torch.randn(1, 64))
     assert found.smallest_angle == 180 and found.classes.num_classes == 1
 
 
@@ -233,8 +252,8 @@ def test_class_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     turned = (expected - z.mean(0)) @ rotation.T
     torch.testing.assert_close(means.means(means.center(), rotation), turned)
     # The same in a file, and in several blocks.
-    monkeypatch.setattr(_means, "IN_MEMORY", 0)
-    monkeypatch.setattr(_means, "BLOCK", 10)
+    monkeypatch.setattr(means_module, "IN_MEMORY", 0)
+    monkeypatch.setattr(means_module, "BLOCK", 10)
     files, original = [], tempfile.TemporaryFile
     monkeypatch.setattr(
         tempfile, "TemporaryFile", lambda dir: files.append(dir) or original(dir=dir)
@@ -258,6 +277,30 @@ def test_class_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         empty.means()
 
 
+@pytest.mark.parametrize("make", [lambda: ClassMeans(5, 4), lambda: RefinedMeans(5, 4, 10)])
+def test_embeddings_and_labels_are_checked(make: Callable[[], ClassMeans]):
+    means, z = make(), torch.randn(6, 4)
+    for label in (5, -1):
+        with pytest.raises(IndexError, match=rf"'labels' must lie in \[0, 5\), not {label}"):
+            means.add(z[:2], torch.tensor([0, label]))
+    with pytest.raises(ValueError, match=r"'embeddings' must be of shape \[B, 4\], not \(6, 3\)"):
+        means.add(z[:, :3], torch.arange(6) % 5)
+    with pytest.raises(ValueError, match=r"'labels' must be of shape \[6\].*not \(5,\)"):
+        means.add(z, torch.arange(5))
+    z[3, 2] = torch.nan
+    with pytest.raises(ValueError, match="'embeddings' must be finite; row 3, of class 3, holds"):
+        means.add(z, torch.arange(6) % 5)
+    z[3, 2] = 0.0
+    means.add(z, torch.arange(6) % 5)
+    assert bool(torch.isfinite(means.means()).all()), "what was refused has left nothing"
+
+
+def test_more_embeddings_than_announced():
+    means = RefinedMeans(2, 4, 3)
+    with pytest.raises(ValueError, match="at most num_images = 3 in all, not 4"):
+        means.add(torch.randn(4, 4), torch.arange(4) % 2)
+
+
 def test_errors():
     system = RootA(5)
     with pytest.raises(ValueError, match="row 1 is not one of them"):
@@ -270,15 +313,10 @@ def test_errors():
         ClassMap.assigned(system, torch.tensor([4, 30]))
     with pytest.raises(ValueError, match="at most 30 rows"):
         assign(system, torch.randn(31, 5))
-    for method, message in (("exact", "must be 'greedy'"), ("best", "'auction' or 'greedy'")):
-        with pytest.raises(ValueError, match=message):
-            assign(PermutationCode(128), torch.randn(3, 128), method=method)
     with pytest.raises(ValueError, match="row 1 holds NaN"):
         assign(system, torch.tensor([[1.0], [torch.nan]]).expand(2, 5))
     with pytest.raises(ValueError, match=r"shape \[C, 5\], not \(5,\)"):
         assign(system, torch.randn(5))
-    with pytest.raises(ValueError, match="'min_angle' must lie in"):
-        assign(system, torch.randn(3, 5), min_angle=0.0)
     with pytest.raises(ValueError, match="'names' must hold 3 names"):
         assign(system, torch.randn(3, 5), names=["a"])
     with pytest.raises(ValueError, match="grows by vectors"):

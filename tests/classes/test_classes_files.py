@@ -77,14 +77,17 @@ def _file(tmp_path: Path, **changes: Any) -> Path:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "has format 2, this version of rootspace reads 1: upgrade it"),
-        ({"format": None}, "is not a class map of rootspace: KeyError"),
-        ({"seed": None}, "is not a class map of rootspace: KeyError"),
-        ({"system": None}, "is not a class map of rootspace: KeyError"),
+        (
+            {"format": 2},
+            "'format' must be 1, which this version .* reads, not 2: upgrade",
+        ),
+        ({"format": None}, "A class map needs 'format', which is missing"),
+        ({"seed": None}, "A class map needs 'seed', which is missing"),
+        ({"system": None}, "A class map needs 'system', which is missing"),
         ({"system": "RootZ(4)"}, "Unknown vector system 'RootZ'"),
         ({"system": "RootA(4) or exit()"}, "Expected a vector system"),
         ({"num_classes": 21}, "must be at most 20"),
-        ({"num_classes": "5"}, "'num_classes' must be a positive integer, not '5'"),
+        ({"num_classes": "5"}, "'num_classes' must be of type int, not '5'"),
         ({"order": "random"}, "'order' must be 'shuffled' or 'natural'"),
         ({"names": ["a"]}, "'names' must hold 5 names"),
     ],
@@ -127,7 +130,7 @@ def test_another_table(tmp_path: Path) -> None:
     MAPS["table in float64"].save(tmp_path / "other.json")
     (tmp_path / "other.json.table.npy").replace(tmp_path / "classes.json.table.npy")
     with pytest.raises(
-        ValueError, match=r"classes\.json\.table\.npy is not the table that .* names"
+        ValueError, match=r"classes\.json\.table\.npy is not the array that it names"
     ):
         ClassMap.load(path)
 
@@ -163,3 +166,21 @@ def test_two_maps_of_one_stem_do_not_mix(tmp_path: Path) -> None:
     a.save(tmp_path / "classes.json")
     b.save(tmp_path / "classes.map")
     assert same(ClassMap.load(tmp_path / "classes.json"), a)
+
+
+def test_codes_of_another_map(tmp_path: Path) -> None:
+    """As an interrupted `save` over an older map leaves them."""
+    path = tmp_path / "classes.json"
+    MAPS["assigned"].save(path)
+    for numbers in ([5, 700], [6, 701, 4]):
+        ClassMap.assigned(RootA(30), torch.tensor(numbers)).save(tmp_path / "other.json")
+        (tmp_path / "other.json.codes.npy").replace(tmp_path / "classes.json.codes.npy")
+        with pytest.raises(ValueError, match=r"codes\.npy is not the array that it names"):
+            ClassMap.load(path)
+    (tmp_path / "classes.json.codes.npy").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"codes\.npy is empty"):
+        ClassMap.load(path)
+    content = json.loads(path.read_text()) | {"codes": "classes.json.codes.npy"}
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="'codes' must name a 'file' and its 'sha256', not 'cl"):
+        ClassMap.load(path)

@@ -148,7 +148,7 @@ def test_files_that_are_no_class_maps(tmp_path: Path):
     for text, message in (
         ("{", "is not a class map"),
         ("[]", "is not a class map"),
-        (json.dumps(content | {"format": 2}), "format 2"),
+        (json.dumps(content | {"format": 2}), "'format' must be 1"),
         (json.dumps(content | {"system": "os.system('true')"}), "Unknown vector system"),
         (json.dumps({k: v for k, v in content.items() if k != "order"}), "is not a class map"),
         (json.dumps(content | {"num_classes": 91}), "at most 90"),

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from rootspace import ClassMap, plan
-from rootspace.classes import FAMILIES, classifier_cost, smallest_dim
-from rootspace.classes._plan import FIXED
+from rootspace.planning import FAMILIES, FIXED, classifier_cost, smallest_dim
 
 COUNTS = (1, 2, 3, 10, 20, 21, 97, 1000, 5000)
 

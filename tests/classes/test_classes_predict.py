@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rootspace import ClassMap
-from rootspace.classes import _class_map as module
-from rootspace.classes import _search as search
+from rootspace.classes import class_map as module
+from rootspace.classes import search
 from rootspace.systems import (
     Circle,
     Orbit,
@@ -64,7 +64,7 @@ class TestExact:
         for k in {1, min(3, classes.num_classes), min(20, classes.num_classes)}:
             assert_exact(classes, z, k)
 
-    def test_class_vectors_are_recognised(self, system: VectorSystem, order: Any) -> None:
+    def test_class_vectors_are_recognized(self, system: VectorSystem, order: Any) -> None:
         for num_classes in (1, system.size // 2, system.size):
             classes = ClassMap(system, num_classes, order)
             labels = torch.arange(num_classes)
@@ -89,7 +89,7 @@ class TestPaths:
 
     @staticmethod
     def calls(classes: ClassMap, z: torch.Tensor, k: int = 1) -> tuple[list[int], list[int]]:
-        """Numbers of neighbours asked of the system, and of rows scored with all classes."""
+        """Numbers of neighbors asked of the system, and of rows scored with all classes."""
         system, scored = classes.system, classes._search
         with (
             mock.patch.object(system, "nearest", wraps=system.nearest) as nearest,
@@ -104,7 +104,7 @@ class TestPaths:
     def test_all_assigned_needs_one_search(self) -> None:
         assert self.calls(ClassMap(RootA(20), 420), torch.randn(50, 20), 3) == ([3], [])
 
-    def test_embeddings_near_their_vectors_need_one_neighbour(self) -> None:
+    def test_embeddings_near_their_vectors_need_one_neighbor(self) -> None:
         classes = ClassMap(RootA(20), 40)
         assert self.calls(classes, classes.vectors(torch.arange(40))) == ([1], [])
 
@@ -288,7 +288,7 @@ def test_vectors_without_a_class_are_rejected_among_fifty_million() -> None:
 
 
 @pytest.mark.parametrize("count", [100_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
-def test_classes_among_fifty_million_are_recognised(count: int) -> None:
+def test_classes_among_fifty_million_are_recognized(count: int) -> None:
     classes = ClassMap(RootA(384, interpolations=1), 50_000_000)
     labels = torch.randint(50_000_000, (count,))
     labels[:3] = torch.tensor([0, 1, 49_999_999])

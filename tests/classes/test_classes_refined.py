@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
-from rootspace.classes import ClassMeans, RefinedMeans, _means, _refined_means
+from rootspace.classes import ClassMeans, RefinedMeans, refine
+from rootspace.classes import means as means_module
 
 
 def overlapping(num_classes: int = 40, dim: int = 12, each: int = 15) -> tuple[Tensor, Tensor]:
@@ -48,7 +49,7 @@ def test_a_round_is_a_step_of_gradient_descent():
     torch.testing.assert_close(means.refined(1, neighbors=1000, scale=20.0), expected)
 
 
-def test_refined_means_tell_classes_apart():
+def testrefine_tell_classes_apart():
     z, labels = overlapping()
     plain, means = ClassMeans(40, 12), filled(z, labels)
     plain.add(z, labels)
@@ -81,8 +82,8 @@ def test_large_tables(limit: str, monkeypatch: pytest.MonkeyPatch):
     """In files, in small parts, or in regions: the same, or as good."""
     z, labels = overlapping()
     expected = filled(z, labels).refined(6, neighbors=6)
-    monkeypatch.setattr(_means if limit == "IN_MEMORY" else _refined_means, limit, 7)
-    monkeypatch.setattr(_refined_means, "REGION", 20)
+    monkeypatch.setattr(means_module if limit == "IN_MEMORY" else refine, limit, 7)
+    monkeypatch.setattr(refine, "REGION", 20)
     found = filled(z, labels).refined(6, neighbors=6)
     if limit == "ALL_PAIRS":
         assert accuracy(found, z, labels) > accuracy(expected, z, labels) - 0.03

@@ -79,7 +79,7 @@ class TestShuffle:
         for element in (0, 1, size // 2, size - 1):
             assert self.excess(images[:, element], size) < 5
 
-    def test_neighbours_part(self) -> None:
+    def test_neighbors_part(self) -> None:
         size = 10**6
         images = KeyedPermutation(size, 7)(torch.arange(size))
         assert self.excess((images[1:] - images[:-1]) % size * 50 // size, 50) < 5

@@ -106,7 +106,7 @@ def test_constructor(make: Callable[[], VectorSystem], message: str) -> None:
         ("Table(3)", "Unknown vector system 'Table'"),
         ("__import__('os')", "Unknown vector system '__import__'"),
         ("RootA(3).size", "Expected a vector system"),
-        ("RootA(3, colour=1)", "Wrong arguments in 'RootA(3, colour=1)'"),
+        ("RootA(3, color=1)", "Wrong arguments in 'RootA(3, color=1)'"),
         ("RootA(**{'n': 3})", "Expected plain arguments"),
         ("RootA(3 * 3)", "Expected a literal, not '3 * 3'"),
         ("Hyperplane(RootZ(3))", "Unknown vector system 'RootZ'"),

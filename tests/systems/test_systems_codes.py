@@ -18,12 +18,12 @@ from rootspace.systems import (
     RootE8,
     Simplex,
     Table,
-    _leech,
-    _linear_code,
+    binary_codes,
+    leech,
     system_from,
 )
-from rootspace.systems._leech import MOST, golay
-from rootspace.systems._linear_code import generator_polynomial
+from rootspace.systems.binary_codes import generator_polynomial
+from rootspace.systems.leech import MOST, golay
 
 GOLDEN: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "golden" / "codes.json").read_text(encoding="utf-8")
@@ -176,7 +176,7 @@ class TestScan:
     def test_blocks_do_not_change_the_result(self, k: int) -> None:
         code, z = ReedMuller(2, 4), torch.randn(7, 16, dtype=torch.float64)
         twin = Table(code.vectors(torch.arange(code.size), dtype=torch.float64))
-        with mock.patch("rootspace.systems._scan.SMALL_BLOCK", 16 * 13):
+        with mock.patch("rootspace.systems.enumerated.SMALL_BLOCK", 16 * 13):
             found = code.nearest(z, k)
             assert code.log_partition(z, 9.0).sub(twin.log_partition(z, 9.0)).abs().max() < 1e-13
         expected = twin.nearest(z, k)
@@ -186,7 +186,7 @@ class TestScan:
     def test_largest_cosine_over_blocks(self) -> None:
         table = Table(torch.randn(300, 4))
         whole = table.min_angle
-        with mock.patch("rootspace.systems._scan.CHUNK", 37**2):
+        with mock.patch("rootspace.systems.enumerated.CHUNK", 37**2):
             assert Table(table.table).min_angle == pytest.approx(whole, rel=1e-12)
 
     def test_gradients_of_many_blocks_are_computed_in_bounded_memory(self) -> None:
@@ -199,7 +199,7 @@ class TestScan:
             kept.append(tensor.numel())
             return tensor
 
-        with mock.patch("rootspace.systems._scan.CHUNK", 40 * 13):
+        with mock.patch("rootspace.systems.enumerated.CHUNK", 40 * 13):
             with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
                 found = table.log_partition(z, 5.0)
             (gradient,) = torch.autograd.grad(found.sum(), z)
@@ -208,8 +208,8 @@ class TestScan:
 
     @pytest.mark.parametrize("system", [Leech(), BCH(4, 5)], ids=repr)
     def test_what_was_kept_in_inference_mode_does_for_training(self, system) -> None:
-        _leech._KEPT.clear()
-        _linear_code._KEPT.clear()
+        leech._KEPT.clear()
+        binary_codes._KEPT.clear()
         with torch.inference_mode():
             system.log_partition(torch.randn(2, system.dim), 3.0)
         z = torch.randn(2, system.dim, requires_grad=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import rootspace.systems
-from cases import CASES, HUGE, LARGE, marks_for, name_of
+from cases import CASES, HUGE, LARGE, name_of
 from rootspace.systems import (
     MAX_INDEX,
     Circle,
@@ -24,7 +24,7 @@ from rootspace.testing import PROPERTIES, SystemCase, check_property, properties
 @pytest.mark.parametrize(
     ("name", "case"),
     [
-        pytest.param(name, case, id=f"{name}-{name_of(case)}", marks=marks_for(case, name))
+        pytest.param(name, case, id=f"{name}-{name_of(case)}")
         for case in CASES
         for name in properties_of(case)
     ],

@@ -68,5 +68,5 @@ def test_mean_and_smallest_angle_between_dropped_roots() -> None:
     assert system.min_angle == pytest.approx(45)
     table = system.vectors(torch.arange(system.size), dtype=torch.float64)
     cosines = table @ table.T
-    neighbours = cosines[(cosines > 1e-9) & (cosines < 1 - 1e-9)]
-    assert float(torch.rad2deg(torch.acos(neighbours)).mean()) == pytest.approx(60, abs=1)
+    neighbors = cosines[(cosines > 1e-9) & (cosines < 1 - 1e-9)]
+    assert float(torch.rad2deg(torch.acos(neighbors)).mean()) == pytest.approx(60, abs=1)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rootspace.systems import Circle, Hyperplane, Orbit, Ordered, RootA, Table, Union
-from rootspace.systems import _orbit as orbit_module
+from rootspace.systems import orbit as orbit_module
 
 
 def softmax_share(system, scale: float) -> float:
@@ -187,7 +187,7 @@ class TestTable:
     def test_chunks_do_not_change_the_result(self) -> None:
         table, z = Table(torch.randn(301, 5)), torch.randn(40, 5)
         whole = table.nearest(z, 9), table.log_partition(z, 5.0)
-        with mock.patch("rootspace.systems._scan.CHUNK", 40 * 13):
+        with mock.patch("rootspace.systems.enumerated.CHUNK", 40 * 13):
             parts = table.nearest(z, 9), table.log_partition(z, 5.0)
         assert torch.equal(whole[0].index, parts[0].index)
         assert torch.allclose(whole[1], parts[1])
@@ -209,10 +209,3 @@ class TestUnion:
         parts = [Orbit(4, {1: 1}), Orbit(4, {-1: 1}), Orbit(4, {1: 2})]
         assert Union([Union(parts[:2]), parts[2]]) == Union(parts)
         assert Union(parts).parts == tuple(parts)
-
-    def test_part_of(self) -> None:
-        system = Union([Orbit(4, {1: 1}), Orbit(4, {1: 2})])
-        assert system.part_of(3) == Orbit(4, {1: 1})
-        assert system.part_of(4) == Orbit(4, {1: 2})
-        with pytest.raises(IndexError, match=r"lie in \[0, 10\), not 10"):
-            system.part_of(10)

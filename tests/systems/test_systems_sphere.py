@@ -8,7 +8,7 @@ import torch
 
 from rootspace import ClassMap
 from rootspace.systems import Orthoplex, Simplex, Sphere, Table, VectorSystem, system_from
-from rootspace.systems import _sphere as sphere_module
+from rootspace.systems import sphere as sphere_module
 
 
 def energy(system: VectorSystem) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rootspace.classes import plan
+from rootspace.planning import plan
 
 from ._arguments import Parser
 

@@ -16,7 +16,7 @@ class DistanceLoss(ClassLoss):
 
     Args:
         classes: which class owns which vector.
-        radius: r_c, the distance from its centre within which an embedding costs nothing.
+        radius: r_c, the distance from its center within which an embedding costs nothing.
         norm: length of the class vectors, r in Sec. 5.1 (5 there).
     """
 

@@ -46,7 +46,7 @@ def distance_loss(z: Tensor, centers: Tensor, radius: float = 1.0) -> Tensor:
 
     Args:
         z: `[B, dim]` embeddings.
-        centers: `[B, dim]` cluster centres C, of any length.
+        centers: `[B, dim]` cluster centers C, of any length.
         radius: r_c, inside which a cluster costs nothing.
 
     Returns:

@@ -6,35 +6,35 @@ these; `Enumerated` is the base of those whose vectors are computed and all look
 only.
 """
 
-from ._base import MAX_INDEX as MAX_INDEX
-from ._base import Neighbours as Neighbours
-from ._base import VectorSystem as VectorSystem
-from ._base import check_range as check_range
-from ._base import directed_rows as directed_rows
-from ._base import rows_of_length as rows_of_length
-from ._circle import Circle as Circle
-from ._codes import PermutationCode as PermutationCode
-from ._codes import PermutationSystem as PermutationSystem
-from ._codes import SignedKHot as SignedKHot
-from ._hyperplane import Hyperplane as Hyperplane
-from ._leech import Leech as Leech
-from ._linear_code import BCH as BCH
-from ._linear_code import LinearCode as LinearCode
-from ._linear_code import ReedMuller as ReedMuller
-from ._orbit import Orbit as Orbit
-from ._ordered import Ordered as Ordered
 from ._parse import parse_expression
-from ._root_a import RootA as RootA
-from ._root_e8 import RootE8 as RootE8
-from ._roots import Hypercube as Hypercube
-from ._roots import Orthoplex as Orthoplex
-from ._roots import RootB as RootB
-from ._roots import RootD as RootD
-from ._scan import Enumerated as Enumerated
-from ._simplex import Simplex as Simplex
-from ._sphere import Sphere as Sphere
-from ._table import Table as Table
-from ._union import Union as Union
+from .base import MAX_INDEX as MAX_INDEX
+from .base import Neighbors as Neighbors
+from .base import VectorSystem as VectorSystem
+from .base import check_range as check_range
+from .base import directed_rows as directed_rows
+from .base import rows_of_length as rows_of_length
+from .binary_codes import BCH as BCH
+from .binary_codes import LinearCode as LinearCode
+from .binary_codes import ReedMuller as ReedMuller
+from .circle import Circle as Circle
+from .codes import PermutationCode as PermutationCode
+from .codes import PermutationSystem as PermutationSystem
+from .codes import SignedKHot as SignedKHot
+from .enumerated import Enumerated as Enumerated
+from .hyperplane import Hyperplane as Hyperplane
+from .leech import Leech as Leech
+from .orbit import Orbit as Orbit
+from .ordered import Ordered as Ordered
+from .roots import Hypercube as Hypercube
+from .roots import Orthoplex as Orthoplex
+from .roots import RootA as RootA
+from .roots import RootB as RootB
+from .roots import RootD as RootD
+from .roots import RootE8 as RootE8
+from .simplex import Simplex as Simplex
+from .sphere import Sphere as Sphere
+from .table import Table as Table
+from .union import Union as Union
 
 IMPLICIT_SYSTEMS: dict[str, type[VectorSystem]] = {
     system.__name__: system

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ._base import VectorSystem
+from .base import VectorSystem
 
 
 def parse_expression(text: str, names: Mapping[str, Callable[..., VectorSystem]]) -> VectorSystem:

@@ -30,7 +30,7 @@ class SystemCase:
         exhaustive: systems up to this size are compared with all of their vectors, larger ones
             with samples.
         samples: how many embeddings of each kind, and how many indices of a large system.
-        max_k: largest number of neighbours asked for.
+        max_k: largest number of neighbors asked for.
     """
 
     system: VectorSystem

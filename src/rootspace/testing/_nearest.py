@@ -16,7 +16,7 @@ def nearest_dense(probe: Probe) -> None:
     for dtype in (*FLOATS, *HALVES):
         z = probe.embeddings(dtype)
         cosines = probe.cosines(z)
-        for k in probe.numbers_of_neighbours:
+        for k in probe.numbers_of_neighbors:
             _compare(probe, z, cosines, k, f"k={k}, {dtype}")
 
 
@@ -35,7 +35,7 @@ def _compare(probe: Probe, z: Tensor, cosines: Tensor, k: int, where: str) -> No
     tolerance = probe.tolerance(torch.float32 if z.itemsize < 4 else z.dtype)
     score = cosines.gather(-1, found.index)
     worse = (cosines.topk(k, dim=-1).values - score).max()
-    ensure(worse <= tolerance, f"a neighbour is {worse:.2g} worse than the best ({where})")
+    ensure(worse <= tolerance, f"a neighbor is {worse:.2g} worse than the best ({where})")
     off = (found.cosine.double() - score).abs().max()
     ensure(
         off <= max(tolerance, torch.finfo(z.dtype).eps),
@@ -48,13 +48,13 @@ def nearest_sampled(probe: Probe) -> None:
     for dtype in FLOATS:
         z, tolerance = probe.embeddings(dtype), probe.tolerance(dtype)
         sampled = probe.cosines(z).max(dim=-1).values
-        for k in probe.numbers_of_neighbours:
+        for k in probe.numbers_of_neighbors:
             found = probe.system.nearest(z, k)
             vectors = probe.system.vectors(found.index, dtype=torch.float64)
             score = torch.einsum("nkd,nd->nk", vectors, unit(z.double()))
             where = f"k={k}, {dtype}"
             worse = (sampled - score[:, 0]).max()
-            ensure(worse <= tolerance, f"a neighbour is {worse:.2g} worse than the best ({where})")
+            ensure(worse <= tolerance, f"a neighbor is {worse:.2g} worse than the best ({where})")
             off = (found.cosine.double() - score).abs().max()
             ensure(off <= tolerance, f"a cosine is off by {off:.2g} ({where})")
             ensure(
@@ -110,7 +110,7 @@ def lengths(probe: Probe) -> None:
             worse = (cosines.max(dim=-1).values - cosines.gather(-1, found)[:, 0]).max()
             ensure(
                 worse <= probe.tolerance(dtype),
-                f"at {factor:.2g} times the length a neighbour is {worse:.2g} worse ({dtype})",
+                f"at {factor:.2g} times the length a neighbor is {worse:.2g} worse ({dtype})",
             )
 
 

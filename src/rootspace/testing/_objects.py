@@ -98,7 +98,7 @@ def shapes(probe: Probe) -> None:
 
 
 def arguments(probe: Probe) -> None:
-    """Wrong embeddings and numbers of neighbours raise ValueError, other dtypes TypeError."""
+    """Wrong embeddings and numbers of neighbors raise ValueError, other dtypes TypeError."""
     system, z = probe.system, probe.random(2)
     broken = z.clone()
     broken[1, 0] = torch.nan

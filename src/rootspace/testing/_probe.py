@@ -49,7 +49,7 @@ class Probe:
         return self.system.vectors(self.indices, dtype=torch.float64)
 
     @property
-    def numbers_of_neighbours(self) -> list[int]:
+    def numbers_of_neighbors(self) -> list[int]:
         largest = min(self.case.max_k, self.system.size)
         return sorted({min(k, largest) for k in (1, 3, largest)})
 

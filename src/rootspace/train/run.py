@@ -19,9 +19,10 @@ from rich.console import Console
 
 import rootspace
 from rootspace._text_table import text_table
-from rootspace.classes import CODE_DIM, ClassMap
+from rootspace.classes import ClassMap
 from rootspace.data import ImageData
 from rootspace.models import num_parameters
+from rootspace.planning import CODE_DIM
 from rootspace.report import write_report
 
 from . import run_folder as files

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import statistics
 
-from rootspace.classes import smallest_dim
+from rootspace.planning import smallest_dim
 from rootspace.systems import RootA
 
 from .._experiment import Chart, Criterion, Experiment, Part, Row, Scale, Settings

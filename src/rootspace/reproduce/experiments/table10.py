@@ -23,7 +23,7 @@ does not depend on the classes, the classifier's falls to nothing.
 
 from __future__ import annotations
 
-from rootspace.classes import classifier_cost
+from rootspace.planning import classifier_cost
 
 from .._experiment import Criterion, Experiment, Job, NotRun, Outcome, Part, Row, Scale, Settings
 from .._memory import largest_batch

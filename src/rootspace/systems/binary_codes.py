@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from ._scan import Enumerated
+from .enumerated import Enumerated
 
 MOST_BITS = 24
 """Every word is looked at, so there should not be more than 2**24 = 16,777,216."""

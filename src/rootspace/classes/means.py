@@ -12,6 +12,8 @@ import torch
 import torch.distributed
 from torch import Tensor
 
+from rootspace.systems import check_range
+
 IN_MEMORY = 2**28
 """Bytes of a table of class means that is kept in memory; larger ones are mapped from a file."""
 
@@ -40,10 +42,43 @@ class ClassMeans:
         self._counts = torch.zeros(num_classes, dtype=torch.int64)
 
     def add(self, embeddings: Tensor, labels: Tensor) -> None:
-        """`[B, dim]` embeddings of any length, `[B]` labels."""
-        labels = labels.cpu().long()
-        self._sums.index_add_(0, labels, embeddings.detach().float().cpu())
+        """Take embeddings into the means.
+
+        Args:
+            embeddings: `[B, dim]` of any length.
+            labels: `[B]` integers in [0, num_classes).
+
+        Raises:
+            ValueError: another shape, or embeddings that are not finite.
+            IndexError: a label out of range.
+        """
+        z, labels = self._checked(embeddings, labels)
+        self._sums.index_add_(0, labels, z)
         self._counts.index_add_(0, labels, torch.ones_like(labels))
+
+    def _checked(self, embeddings: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """In float32 and int64 on the CPU."""
+        num_classes, dim = self._sums.shape
+        if embeddings.ndim != 2 or embeddings.shape[1] != dim:
+            raise ValueError(
+                f"Argument 'embeddings' must be of shape [B, {dim}], not {tuple(embeddings.shape)}."
+            )
+        if labels.shape != embeddings.shape[:1]:
+            raise ValueError(
+                f"Argument 'labels' must be of shape [{len(embeddings)}], one for each embedding, "
+                f"not {tuple(labels.shape)}."
+            )
+        labels = labels.cpu().long()
+        check_range(labels, num_classes, "'labels' must lie in")
+        z = embeddings.detach().float().cpu()
+        finite = torch.isfinite(z).all(dim=1)
+        if not bool(finite.all()):
+            row = int((~finite).nonzero()[0, 0])
+            raise ValueError(
+                f"Argument 'embeddings' must be finite; row {row}, of class {int(labels[row])}, "
+                "holds NaN or infinity."
+            )
+        return z, labels
 
     def reduce(self, device: torch.device) -> None:
         """Add up the sums of all processes of a distributed run, over `device` in blocks."""

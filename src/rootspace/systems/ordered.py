@@ -8,10 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ._base import MAX_INDEX, VectorSystem
-from ._combinatorics import binomials, rank_subset, unrank_subset
-from ._levels import check_values, snap
-from ._tree import NEVER, best_tree_sums, log_tree_sum
+from ._partition import NEVER, best_tree_sums, log_tree_sum
+from ._ranking import binomials, check_values, rank_subset, snap, unrank_subset
+from .base import MAX_INDEX, VectorSystem
 
 
 class Ordered(VectorSystem):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ._means import BLOCK, ClassMeans, add_up, blocks, zeros
-from ._neighborhoods import regions
+from .means import BLOCK, ClassMeans, add_up, blocks, zeros
+from .neighborhoods import regions
 
 ALL_PAIRS = 2**15
 """Classes up to which the nearest of each are looked for among all others."""
@@ -26,7 +26,7 @@ ROWS = 2**12
 class RefinedMeans(ClassMeans):
     """Class means that keep the embeddings, to move a class's direction by what it is taken for.
 
-    The mean of a class says nothing of its neighbours. `refined` takes the means for the weights of
+    The mean of a class says nothing of its neighbors. `refined` takes the means for the weights of
     a softmax over similar classes and follows its gradient for some rounds: a direction moves
     towards images of its class that are mistaken, and away from those of others that are taken for
     it. The network stays as it is, and directions stay near the means, so that a vector system is
@@ -55,8 +55,13 @@ class RefinedMeans(ClassMeans):
         self._kept = 0
 
     def add(self, embeddings: Tensor, labels: Tensor) -> None:
-        super().add(embeddings, labels)
         rows = slice(self._kept, self._kept + len(labels))
+        if rows.stop > len(self._labels):
+            raise ValueError(
+                f"Argument 'embeddings' must bring at most num_images = {len(self._labels)} in "
+                f"all, not {rows.stop}."
+            )
+        super().add(embeddings, labels)
         self._unit[rows] = normalize(embeddings.detach().float(), dim=-1).cpu().half()
         self._labels[rows] = labels.cpu()
         self._kept = rows.stop

@@ -24,10 +24,10 @@ MAX_INDEX = 2**63 - 1
 
 
 LONGEST = 1e15
-"""Longer rows are rescaled, so that `NEVER` in `_tree` stays below every score."""
+"""Longer rows are rescaled, so that `NEVER` in `_partition` stays below every score."""
 
 
-class Neighbours(NamedTuple):
+class Neighbors(NamedTuple):
     """The vectors nearest to each embedding, best first.
 
     Attributes:
@@ -181,15 +181,15 @@ class VectorSystem(abc.ABC):
             )
         return index.reshape(vectors.shape[:-1])
 
-    def nearest(self, z: Tensor, k: int = 1) -> Neighbours:
+    def nearest(self, z: Tensor, k: int = 1) -> Neighbors:
         """The k vectors nearest to each embedding, by cosine; exact, without a table.
 
         Args:
             z: `[..., dim]` embeddings of any length; zero ones have cosine 0 with every vector.
-            k: number of neighbours, at most `size`.
+            k: number of neighbors, at most `size`.
 
         Returns:
-            `Neighbours` of shape `[..., k]`, best first, equal cosines by smaller index. Where
+            `Neighbors` of shape `[..., k]`, best first, equal cosines by smaller index. Where
             more vectors tie than fit, k = 1 keeps the smallest index; for larger k the choice
             among those tied for the last places is deterministic but not specified.
 
@@ -204,7 +204,7 @@ class VectorSystem(abc.ABC):
             score, index = self._nearest(flat, k)
         cosine = (score / norm.clamp_min(torch.finfo(norm.dtype).tiny)[:, None]).to(z.dtype)
         shape = (*z.shape[:-1], k)
-        return Neighbours(cosine.reshape(shape), index.reshape(shape))
+        return Neighbors(cosine.reshape(shape), index.reshape(shape))
 
     def quantize(self, z: Tensor) -> Tensor:
         """The nearest vector itself, for a system of any size.

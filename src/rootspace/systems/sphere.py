@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ._scan import CHUNK
-from ._table import Table
+from .enumerated import CHUNK
+from .table import Table
 
 STEPS = 400
 """Of the descent; it stops earlier where the energy no longer falls."""

@@ -16,7 +16,7 @@ def neighborhoods(vectors: Tensor, size: int, generator: torch.Generator) -> lis
 
     A vector drawn at random takes the nearest of those that are left, and so on. Each call gives
     other groups, so that in time a vector meets all that resemble it. More than 4,096 vectors are
-    halved first, and their halves, between two centres. Costs O(N dim) time for each of 4,096, and
+    halved first, and their halves, between two centers. Costs O(N dim) time for each of 4,096, and
     memory for their similarities.
 
     Args:
@@ -36,7 +36,7 @@ def neighborhoods(vectors: Tensor, size: int, generator: torch.Generator) -> lis
 
 
 def regions(vectors: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Halve vectors, and their halves, between two centres drawn at random.
+    """Halve vectors, and their halves, between two centers drawn at random.
 
     Args:
         vectors: `[N, dim]`, all of one length.
@@ -56,7 +56,7 @@ def regions(vectors: Tensor, size: int, generator: torch.Generator) -> Iterator[
 
 
 def _halves(part: Tensor, vectors: Tensor) -> tuple[Tensor, ...]:
-    """Two equal parts around two centres: 2-means, balanced, begun at two members."""
+    """Two equal parts around two centers: 2-means, balanced, begun at two members."""
     own = vectors[part]
     direction = own[0] - own[1]
     for _ in range(3):

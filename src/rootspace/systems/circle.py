@@ -7,18 +7,18 @@ import math
 import torch
 from torch import Tensor
 
-from ._base import VectorSystem
-from ._tree import best_first
+from ._topk import best_first
+from .base import VectorSystem
 
 MOST = 20
-"""With more doublings float64 could not tell the cosines of neighbours apart."""
+"""With more doublings float64 could not tell the cosines of neighbors apart."""
 
 
 class Circle(VectorSystem):
     """4 * 2**doublings equally spaced vectors in 2 dimensions, in the order of their making.
 
     The first four are at right angles; each doubling appends all vectors so far, rotated by half
-    the angle between neighbours. The paper halves the cluster radius with each doubling:
+    the angle between neighbors. The paper halves the cluster radius with each doubling:
     `cluster_radius`.
 
     Args:

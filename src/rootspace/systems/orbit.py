@@ -12,15 +12,25 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ._base import VectorSystem
-from ._combinatorics import rank_subset, skip_positions, unrank_subset, without_positions
-from ._cumulative import WIDEST, log_cumulative_sum
-from ._ends import Ends
-from ._levels import check_values, snap
-from ._log_sums import log_pair_sum, log_sums
-from ._patterns import best_placements
-from ._sequential import log_sequential_sum
-from ._tree import NEVER, best_first, log_tree_sum
+from ._partition import (
+    NEVER,
+    WIDEST,
+    log_cumulative_sum,
+    log_pair_sum,
+    log_sequential_sum,
+    log_sums,
+    log_tree_sum,
+)
+from ._ranking import (
+    check_values,
+    rank_subset,
+    skip_positions,
+    snap,
+    unrank_subset,
+    without_positions,
+)
+from ._topk import Ends, best_first, best_placements
+from .base import VectorSystem
 
 FEW = 8
 """Up to this many largest coordinates are found one by one, more of them by sorting."""
@@ -49,7 +59,7 @@ class Orbit(VectorSystem):
     the next value among the positions left, ..., and the signs last, a set bit for a minus.
 
     Complexity, with m = sum m_c: `nearest` for k = 1 takes O(N * dim * m) time (O(N * dim * log
-    dim) for large m), for larger k the candidates of `_patterns` in addition; `log_partition`
+    dim) for large m), for larger k the candidates of `_topk` in addition; `log_partition`
     takes O(N * dim) for one value or two of opposite sign, else O(N * dim * prod(m_c + 1)), at
     scales so large that it must stay in the log domain in steps of one coordinate.
 
@@ -376,7 +386,7 @@ class Orbit(VectorSystem):
         return (torch.tensor(self._placed, dtype=torch.float64) / self._norm).to(like)
 
     def _largest_cosine(self) -> float:
-        # The shortest step exchanges two neighbouring levels, or flips the smallest value.
+        # The shortest step exchanges two neighboring levels, or flips the smallest value.
         levels = {abs(v) if self._signed else v for v in self._placed}
         if len(self._placed) < self._dim:
             levels.add(0)

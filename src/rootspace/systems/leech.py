@@ -14,10 +14,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ._orbit import Orbit
-from ._root_e8 import even_signs
-from ._scan import Enumerated
-from ._tree import best_first
+from ._topk import best_first
+from .enumerated import Enumerated
+from .orbit import Orbit
+from .roots import even_signs
 
 CIRCULANT = "11011100010"
 """First row of the circulant part of the generator matrix, (I | B) with a border of ones on B."""
@@ -29,7 +29,7 @@ TWOS, THREES = OCTADS * 2**7, WORDS * 24
 NORM = math.sqrt(32)
 
 MOST = 64
-"""Up to so many neighbours are found by structure, more by looking at all vectors."""
+"""Up to so many neighbors are found by structure, more by looking at all vectors."""
 
 ROWS = 64
 """Embeddings decoded together, to bound memory and to stay in the cache of a processor."""

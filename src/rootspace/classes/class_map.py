@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -23,16 +24,20 @@ from rootspace.systems import (
     system_from,
 )
 
-from ._codes import Codes, LevelCodes, NumberCodes, make_codes, read_codes
 from ._matching import choose
-from ._permutation import KeyedPermutation
-from ._search import search_placements, search_vectors
+from .codes import Codes, LevelCodes, NumberCodes, check_codes, make_codes, read_codes
+from .search import search_placements, search_vectors
+from .shuffle import KeyedPermutation
+
+T = TypeVar("T")
+Formula = Literal["shuffled", "natural"]
+State = dict[str, Tensor | str | int | list[str] | None]
 
 FORMAT = 1
-"""Version of the file that `ClassMap.save` writes."""
+"""Version of what `ClassMap.state` gives and `ClassMap.save` writes."""
 
 LONGEST_WALK = 256
-"""How many neighbours a search for an assigned vector looks at, at most."""
+"""How many neighbors a search for an assigned vector looks at, at most."""
 
 FEW_COORDINATES = 32
 """Vectors with fewer than dim / 32 non-zero coordinates are scored through these."""
@@ -77,7 +82,7 @@ class ClassMap:
         self,
         system: VectorSystem,
         num_classes: int,
-        order: Literal["shuffled", "natural"] = "shuffled",
+        order: Formula = "shuffled",
         seed: int = 0,
         names: Sequence[str] | None = None,
     ) -> None:
@@ -271,7 +276,7 @@ class ClassMap:
         """The k nearest class vectors, exact: eq. (12).
 
         Where every vector of the system has a class this is its closed-form `nearest`. Else the
-        neighbours are walked from the best until k of them have a class, or, where too few have
+        neighbors are walked from the best until k of them have a class, or, where too few have
         one for that to pay, all class vectors are scored in chunks; the result is the same. An
         embedding near its class vector, as training makes them, needs no walk. Vectors stored by
         their levels are searched in int8, with one byte a coordinate, made at the first call.
@@ -313,14 +318,14 @@ class ClassMap:
     def _predict(self, z: Tensor, norm: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """`[N, dim]` -> cosines and labels `[N, k]`."""
         whole = self._codes is None and self.num_classes == self.capacity
-        # A system that looks at all its vectors has no cheap neighbours, a compiled graph no walk.
+        # A system that looks at all its vectors has no cheap neighbors, a compiled graph no walk.
         no_walk = isinstance(self.system, Enumerated) or torch.compiler.is_compiling()
         if isinstance(self._codes, LevelCodes) or (no_walk and not whole):
             return self._search(z / norm[:, None], k)
         if whole:
-            return self._neighbours(z, k)
+            return self._neighbors(z, k)
         width = k
-        cosine, label = self._neighbours(z, k)
+        cosine, label = self._neighbors(z, k)
         open_rows = (label < 0).any(dim=-1).nonzero()[:, 0]
         while len(open_rows):
             width = self._next_width(width, k)
@@ -328,8 +333,8 @@ class ClassMap:
                 unit = z[open_rows] / norm[open_rows, None]
                 cosine[open_rows], label[open_rows] = self._search(unit, k)
                 break
-            scores, classes = self._neighbours(z[open_rows], width)
-            # Assigned neighbours first, in their order.
+            scores, classes = self._neighbors(z[open_rows], width)
+            # Assigned neighbors first, in their order.
             found = classes >= 0
             first = (~found).to(torch.uint8).sort(dim=-1, stable=True).indices[:, :k]
             cosine[open_rows], label[open_rows] = (
@@ -339,15 +344,15 @@ class ClassMap:
             open_rows = open_rows[found.sum(-1) < k]
         return cosine, label
 
-    def _neighbours(self, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    def _neighbors(self, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Cosines of the k nearest vectors of the system, and their classes, -1 for none."""
         nearest = self.system.nearest(z, k)
         return nearest.cosine, self.labels(nearest.index)
 
     def _next_width(self, width: int, k: int) -> int:
-        """How many neighbours to look at for k assigned ones after `width` did not do; 0: none.
+        """How many neighbors to look at for k assigned ones after `width` did not do; 0: none.
 
-        An embedding's search among all class vectors costs as much as some thousand neighbours, so
+        An embedding's search among all class vectors costs as much as some thousand neighbors, so
         the walk goes on while it is likely to end.
         """
         likely = math.ceil(2 * k * self.capacity / self.num_classes)
@@ -360,10 +365,11 @@ class ClassMap:
         if isinstance(self._codes, LevelCodes):
             return self._codes.search(z, k)
 
-        def vectors(labels: Tensor) -> Tensor:
-            return self.vectors(labels, dtype=z.dtype)
+        def vectors(start: int, stop: int) -> Tensor:
+            return self.vectors(torch.arange(start, stop, device=z.device), dtype=z.dtype)
 
-        def placements(labels: Tensor) -> tuple[Tensor, Tensor]:
+        def placements(start: int, stop: int) -> tuple[Tensor, Tensor]:
+            labels = torch.arange(start, stop, device=z.device)
             placed = self.system.placements(self.indices(labels), z.dtype)
             assert placed is not None
             return placed
@@ -454,79 +460,145 @@ class ClassMap:
             )
         return None if new is None else [*(self.names or []), *new]
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the map as JSON, under 1 kB without names; arrays go beside it as .npy."""
-        path = Path(path)
-        arrays = self._arrays()
-        if "table" not in arrays:
+    def state(self) -> State:
+        """What the map is made of, for a checkpoint that `weights_only=True` reads.
+
+        Returns:
+            `format`, `system` (its `repr`), `num_classes`, `order`, `seed`, `names`, and what a
+            formula cannot give: `codes` of an assigned map, `table` of a `Table`, else None.
+
+        Raises:
+            ValueError: the system's `repr` does not describe it: a `Union` with a `Table`.
+        """
+        table = self.system.table if isinstance(self.system, Table) else None
+        if table is None:
             try:
                 system_from(repr(self.system))
             except ValueError as error:
                 raise ValueError(f"{self.system!r} cannot be saved: {error}") from error
-        content = {
+        return {
             "format": FORMAT,
             # A table goes by its vectors: those of a `Sphere` may differ where it is made again.
-            "system": repr(Table(arrays["table"]) if "table" in arrays else self.system),
+            "system": repr(self.system if table is None else Table(table)),
             "num_classes": self.num_classes,
             "order": self.order,
             "seed": self.seed,
+            "names": self.names,
+            "codes": None if self._codes is None else self._codes.array,
+            "table": table,
         }
-        for key, array in arrays.items():
-            content[key] = f"{path.name}.{key}.npy"
-            np.save(path.with_name(content[key]), array.numpy())
-        if self.names is not None:
-            content["names"] = self.names
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor | str | int | list[str] | None]) -> ClassMap:
+        """The map that `state` described.
+
+        Raises:
+            ValueError: an entry is missing, of another type, or does not fit the others; codes that
+                are no vectors of the system or not all different; a table that is not finite.
+        """
+        found = _entry(state, "format", int)
+        if found != FORMAT:
+            raise ValueError(
+                f"A class map's 'format' must be {FORMAT}, which this version of rootspace reads, "
+                f"not {found}: upgrade rootspace."
+            )
+        text, table = _entry(state, "system", str), _entry_or_none(state, "table", Tensor)
+        system: VectorSystem = system_from(text) if table is None else Table(table)
+        if table is not None and repr(system) != text:
+            raise ValueError(
+                f"A class map's 'table' must be the {text} that it names, not {system!r}."
+            )
+        num_classes, seed = _entry(state, "num_classes", int), _entry(state, "seed", int)
+        order, names = _entry(state, "order", str), _entry_or_none(state, "names", list)
+        if names is not None and not all(isinstance(name, str) for name in names):
+            raise ValueError(f"A class map's 'names' must be strings, not {names!r}.")
+        codes = _entry_or_none(state, "codes", Tensor)
+        if (order == "assigned") != (codes is not None):
+            raise ValueError(
+                f"A class map has 'codes' if its 'order' is 'assigned', and only then: {order!r}."
+            )
+        if codes is None:
+            # Another order than these is refused there.
+            return cls(system, num_classes, cast(Formula, order), seed, names)
+        if codes.ndim == 0 or len(codes) != num_classes or not num_classes:
+            raise ValueError(
+                f"A class map's 'codes' must hold one for each of the {num_classes} "
+                f"classes, not be of shape {tuple(codes.shape)}."
+            )
+        check_codes(system, codes)
+        return cls._with_codes(system, read_codes(system, codes), names)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the map as JSON, under 1 kB without names; arrays go beside it as .npy.
+
+        The file of that name is replaced at once and last, and names the arrays by their SHA-256:
+        what an interrupted `save` leaves beside an older map is not taken for its own.
+        """
+        path = Path(path)
+        content: dict[str, object] = {}
+        for key, value in self.state().items():
+            if isinstance(value, Tensor):
+                array = value.numpy()
+                name = f"{path.name}.{key}.npy"
+                temporary = path.with_name(name + ".tmp")
+                with temporary.open("wb") as file:
+                    np.save(file, array)
+                temporary.replace(path.with_name(name))
+                content[key] = {"file": name, "sha256": _digest(array)}
+            elif value is not None:
+                content[key] = value
         temporary = path.with_name(path.name + ".tmp")
         temporary.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-
-    def _arrays(self) -> dict[str, Tensor]:
-        """What a formula cannot give and goes beside the JSON file."""
-        arrays = {} if self._codes is None else {"codes": self._codes.array}
-        if isinstance(self.system, Table):
-            arrays["table"] = self.system.table
-        return arrays
+        temporary.replace(path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ClassMap:
         """Read a map that `save` wrote.
 
         Raises:
-            ValueError: not such a file, or of a newer format.
+            ValueError: not such a file, of a newer format, or with arrays of another map.
             FileNotFoundError: it, or an array beside it, is missing.
         """
         path = Path(path)
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            if content["format"] != FORMAT:
-                raise ValueError(
-                    f"{path} has format {content['format']}, this version of rootspace reads "
-                    f"{FORMAT}: upgrade it."
-                )
-            if "table" in content:
-                system: VectorSystem = Table(
-                    torch.from_numpy(np.load(path.with_name(content["table"]), allow_pickle=False))
-                )
-                if repr(system) != content["system"]:
-                    raise ValueError(f"{content['table']} is not the table that {path} names.")
-            else:
-                system = system_from(content["system"])
-            if "codes" in content:
-                array = np.load(path.with_name(content["codes"]), allow_pickle=False)
-                codes = read_codes(system, torch.from_numpy(array))
-                return cls._with_codes(system, codes, content.get("names"))
-            return cls(
-                system,
-                content["num_classes"],
-                content["order"],
-                content["seed"],
-                content.get("names"),
-            )
-        except (
-            KeyError,
-            TypeError,
-            AttributeError,
-            UnicodeDecodeError,
-            json.JSONDecodeError,
-        ) as error:
-            raise ValueError(f"{path} is not a class map of rootspace: {error!r}.") from error
+            if not isinstance(content, dict):
+                raise ValueError(f"It must hold an object, not {content!r}.")
+            state = {"names": None, "codes": None, "table": None, **content}
+            for key in ("codes", "table"):
+                if state[key] is not None:
+                    state[key] = _load_array(path, key, state[key])
+            return cls.from_state(state)
+        except ValueError as error:  # also of JSON and of UTF-8
+            raise ValueError(f"{path} is not a class map of rootspace: {error}") from error
+
+
+def _entry(state: Mapping[str, object], key: str, kind: type[T]) -> T:
+    if key not in state:
+        raise ValueError(f"A class map needs {key!r}, which is missing.")
+    value = state[key]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise ValueError(f"A class map's {key!r} must be of type {kind.__name__}, not {value!r}.")
+    return value
+
+
+def _entry_or_none(state: Mapping[str, object], key: str, kind: type[T]) -> T | None:
+    return None if key in state and state[key] is None else _entry(state, key, kind)
+
+
+def _digest(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
+
+
+def _load_array(path: Path, key: str, entry: object) -> Tensor:
+    """The array that the file names."""
+    match entry:
+        case {"file": str(name), "sha256": str(digest)}:
+            try:
+                array = np.load(path.with_name(name), allow_pickle=False)
+            except EOFError as error:
+                raise ValueError(f"{name} is empty.") from error
+            if _digest(array) != digest:
+                raise ValueError(f"{name} is not the array that it names, but of another map.")
+            return torch.from_numpy(array)
+    raise ValueError(f"A class map's {key!r} must name a 'file' and its 'sha256', not {entry!r}.")

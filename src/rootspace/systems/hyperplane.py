@@ -8,7 +8,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from ._base import VectorSystem
+from .base import VectorSystem
 
 
 class Hyperplane(VectorSystem):

@@ -1,4 +1,4 @@
-"""Which placements of an orbit's values can be among the k nearest, for coordinates in order.
+"""Top-k: the best first, and which placements of an orbit's values can be among the k nearest.
 
 Sort the coordinates of an embedding in descending order (their magnitudes for a signed orbit).
 A placement is then a word w of values, w[r] the value on the coordinate of rank r, and w beats w'
@@ -9,6 +9,7 @@ k others beat is never needed; the rest is a small set that does not depend on t
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -16,10 +17,65 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._base import constant_while_compiling
+from .base import constant_while_compiling
 
 Groups = tuple[tuple[float, int], ...]
 """The values of an orbit and how often each is placed."""
+
+
+def best_first(score: Tensor, rank: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k largest scores along the last axis, equal ones by smaller rank."""
+    rank, order = rank.sort(dim=-1)
+    score, by_score = score.gather(-1, order).sort(dim=-1, descending=True, stable=True)
+    return score[..., :k], rank.gather(-1, by_score)[..., :k]
+
+
+# ------------------------------------------------------------------------ the ends of a row
+
+
+class Ends:
+    """Positions of the largest and smallest coordinates, where no two of them are equal.
+
+    `topk` is several times faster than what orders equal coordinates by their position; the few
+    rows in which two of the coordinates found are equal are left to the caller.
+
+    Args:
+        key: `[N, dim]` embeddings.
+        high: how many of the largest are needed.
+        low: how many of the smallest; high + low <= dim.
+    """
+
+    def __init__(self, key: Tensor, high: int, low: int) -> None:
+        self._key = key
+        self._high, tied_high = _extremes(key, high, largest=True)
+        self._low, tied_low = _extremes(key, low, largest=False)
+        tied = tied_high | tied_low
+        self._tied = tied.nonzero()[:, 0] if bool(tied.any()) else None
+
+    def positions(self, high: int, low: int, tied: Callable[[Tensor], Tensor]) -> Tensor:
+        """`[N, high + low]` positions of the largest and the smallest, in descending order.
+
+        Args:
+            high: how many of the largest.
+            low: how many of the smallest.
+            tied: gives these positions for rows `[R, dim]` with equal coordinates.
+        """
+        found = torch.cat([self._high[:, :high], self._low[:, :low].flip(-1)], dim=-1)
+        if self._tied is not None:
+            found[self._tied] = tied(self._key[self._tied])
+        return found
+
+
+def _extremes(key: Tensor, count: int, *, largest: bool) -> tuple[Tensor, Tensor]:
+    """Positions `[N, count]`, best first, and `[N]` whether two of the best count + 1 are equal."""
+    if not count:
+        none = key.new_zeros(len(key), dtype=torch.bool)
+        return key.new_empty((len(key), 0), dtype=torch.int64), none
+    values, positions = key.topk(min(count + 1, key.shape[1]), dim=-1, largest=largest)
+    return positions[:, :count], (values[:, 1:] == values[:, :-1]).any(-1)
+
+
+# ------------------------------------------------------------------------ placements
 
 
 def best_placements(
@@ -30,7 +86,7 @@ def best_placements(
     Args:
         top: as for `best_words`.
         groups: the m placed values, in the order of the result.
-        k: number of neighbours wanted.
+        k: number of neighbors wanted.
         signed: a signed orbit.
         flips: as for `best_words`.
 
@@ -46,7 +102,8 @@ def best_placements(
 @lru_cache(maxsize=256)
 def _placement_tensors(*arguments: Any) -> tuple[Tensor, Tensor]:
     ranks, signs = _placements(*arguments)
-    return torch.tensor(ranks), torch.tensor(signs)
+    with torch.inference_mode(False):  # what is kept must do for training as well
+        return torch.tensor(ranks), torch.tensor(signs)
 
 
 @constant_while_compiling
@@ -103,14 +160,14 @@ def best_words(top: tuple[float, ...], k: int, *, flips: bool) -> np.ndarray:
 
     Args:
         top: the best word: the values, zeros included, in descending order.
-        k: number of neighbours wanted.
+        k: number of neighbors wanted.
         flips: a signed orbit, whose last coordinate is the smallest in magnitude: the value on
             it may change its sign.
 
     Returns:
         `[P, len(top)]` float64, k <= P unless there are fewer words in all.
 
-    Words are visited from the best down by exchanging neighbours (and flipping the last sign).
+    Words are visited from the best down by exchanging neighbors (and flipping the last sign).
     The words that beat w have a larger sum of partial sums, so all of them are visited before w.
     """
     tolerance = 1e-9 * max(map(abs, top))

@@ -22,7 +22,7 @@ _MASK = (1 << 64) - 1
 class KeyedPermutation:
     """A pseudo-random bijection of `[0, size)`, O(1) memory for any size up to 2**63 - 1.
 
-    A Feistel network on two digits of radix about sqrt(size) (a generalised Feistel network in
+    A Feistel network on two digits of radix about sqrt(size) (a generalized Feistel network in
     the sense of Black and Rogaway, Ciphers with Arbitrary Finite Domains, 2002), with cycle walking
     for the less than 1/sqrt(size) of the domain that lies outside. The same seed gives the
     same permutation on every device and in every version: golden values pin it.
@@ -111,7 +111,7 @@ class KeyedPermutation:
 
 
 def _hash(x: Tensor, key: int, modulus: int) -> Tensor:
-    """`[...]` -> `[...]` in [0, modulus): splitmix64's finaliser (Steele et al., 2014)."""
+    """`[...]` -> `[...]` in [0, modulus): splitmix64's finalizer (Steele et al., 2014)."""
     x = x * _signed(0x9E3779B97F4A7C15) + key
     x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
     x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)

@@ -1,14 +1,15 @@
-"""Explicit vectors: class means, codes, optimised points. The slow twin of every other system."""
+"""Explicit vectors: class means, codes, optimized points. The slow twin of every other system."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ._scan import Enumerated
+from .enumerated import Enumerated
 
 
 class Table(Enumerated):
@@ -18,7 +19,7 @@ class Table(Enumerated):
     `nearest` and `log_partition`.
 
     Args:
-        vectors: `[size, dim]`, none of them zero and no two of one direction; normalised here.
+        vectors: `[size, dim]`, none of them zero and no two of one direction; normalized here.
 
     Raises:
         ValueError: wrong shape, a zero, NaN or infinite row, or two equal rows.
@@ -39,8 +40,10 @@ class Table(Enumerated):
             raise ValueError(f"Argument 'vectors' must be finite and not zero; row {row} is not.")
         # Unit vectors stay as they are, bit for bit, so that a saved table is itself again.
         unit = (norm - 1).abs() < 4 * torch.finfo(dtype).eps
-        self._table = (table / torch.where(unit, 1, norm)).to(dtype)
-        self._copies = {self._table.device: self._table}
+        rows = (table / torch.where(unit, 1, norm)).to(dtype)
+        with torch.inference_mode(False):  # what is kept must do for training as well
+            self._table = rows.clone() if rows.is_inference() else rows
+        self._copies: dict[torch.device, Tensor] = {}
         self._digest = hashlib.sha256(self._table.numpy().tobytes()).hexdigest()[:16]
         directions = (table / norm).float() + 0.0  # no negative zeros
         if len(torch.unique(directions, dim=0)) < len(table):
@@ -62,9 +65,15 @@ class Table(Enumerated):
     def __repr__(self) -> str:
         return f"Table(<{self.size} x {self.dim}, sha256 {self._digest}>)"
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_copies": {}}
+
     def _rows_like(self, z: Tensor) -> Tensor:
+        if z.device == self._table.device:
+            return self._table
         if z.device not in self._copies:
-            self._copies[z.device] = self._table.to(z.device)
+            with torch.inference_mode(False):  # what is kept must do for training as well
+                self._copies[z.device] = self._table.to(z.device)
         return self._copies[z.device]
 
     def _vectors(self, index: Tensor, dtype: torch.dtype) -> Tensor:

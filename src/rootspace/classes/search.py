@@ -21,13 +21,13 @@ LARGEST = 127
 
 
 def search_vectors(
-    z: Tensor, vectors: Callable[[Tensor], Tensor], num_classes: int, k: int
+    z: Tensor, vectors: Callable[[int, int], Tensor], num_classes: int, k: int
 ) -> tuple[Tensor, Tensor]:
     """The k best of all class vectors, computed a chunk at a time: O(N * num_classes * dim).
 
     Args:
         z: `[N, dim]` unit embeddings.
-        vectors: class numbers `[C]` -> unit vectors `[C, dim]`.
+        vectors: `start, stop` -> the unit vectors `[stop - start, dim]` of these classes.
         num_classes: how many there are.
         k: how many are wanted.
 
@@ -35,23 +35,23 @@ def search_vectors(
         Cosines and labels `[N, k]`, best first.
     """
     step = max(1, SCORES // max(len(z), z.shape[1]))
-    return _scan(z, lambda labels: z @ vectors(labels).T, num_classes, k, step)
+    return _scan(z, lambda start, stop: z @ vectors(start, stop).T, num_classes, k, step)
 
 
 def search_placements(
-    z: Tensor, placements: Callable[[Tensor], tuple[Tensor, Tensor]], num_classes: int, k: int
+    z: Tensor, placements: Callable[[int, int], tuple[Tensor, Tensor]], num_classes: int, k: int
 ) -> tuple[Tensor, Tensor]:
     """`search_vectors` through the m non-zero coordinates: O(N * num_classes * m).
 
     Args:
         z: `[N, dim]` unit embeddings.
-        placements: class numbers `[C]` -> positions and values `[C, m]`.
+        placements: `start, stop` -> positions and values `[stop - start, m]` of these classes.
         num_classes: how many there are.
         k: how many are wanted.
     """
 
-    def score(labels: Tensor) -> Tensor:
-        positions, values = placements(labels)
+    def score(start: int, stop: int) -> Tensor:
+        positions, values = placements(start, stop)
         return sum(
             (z[:, positions[:, j]] * values[:, j] for j in range(1, positions.shape[1])),
             start=z[:, positions[:, 0]] * values[:, 0],
@@ -61,13 +61,13 @@ def search_placements(
 
 
 def _scan(
-    z: Tensor, score: Callable[[Tensor], Tensor], num_classes: int, k: int, step: int
+    z: Tensor, score: Callable[[int, int], Tensor], num_classes: int, k: int, step: int
 ) -> tuple[Tensor, Tensor]:
     cosine = z.new_empty((len(z), 0))
     label = torch.empty((len(z), 0), dtype=torch.int64, device=z.device)
     for start in range(0, num_classes, step):
-        labels = torch.arange(start, min(start + step, num_classes), device=z.device)
-        cosine, label = _keep_best(cosine, label, score(labels), start, k)
+        scores = score(start, min(start + step, num_classes))
+        cosine, label = _keep_best(cosine, label, scores, start, k)
     return cosine, label
 
 
@@ -101,7 +101,11 @@ def search_levels(z: Tensor, levels: Tensor, norm: float, k: int) -> tuple[Tenso
         Cosines and labels `[N, k]`, best first. O(N * C * dim) int8 operations.
     """
     if not _has_int8_product(z.device) or len(levels) < 4 * k * GROUP:
-        return search_vectors(z, lambda labels: _unit(levels[labels], z, norm), len(levels), k)
+
+        def part(start: int, stop: int) -> Tensor:
+            return _unit(levels[start:stop], z, norm)
+
+        return search_vectors(z, part, len(levels), k)
     parts = [_search_levels(part, levels, norm, k) for part in z.split(1024)]
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from ._base import VectorSystem
-from ._hyperplane import drop, lift
-from ._tree import best_first
+from ._topk import best_first
+from .base import VectorSystem
+from .hyperplane import drop, lift
 
 
 class Simplex(VectorSystem):

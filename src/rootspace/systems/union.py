@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import itertools
 import math
 from collections.abc import Iterator, Sequence
@@ -11,12 +10,12 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from ._base import MAX_INDEX, VectorSystem
-from ._log_sums import log_sums
-from ._orbit import Orbit, find_ends
-from ._ordered import Ordered
-from ._table import Table
-from ._tree import best_first
+from ._partition import log_sums
+from ._topk import best_first
+from .base import MAX_INDEX, VectorSystem
+from .orbit import Orbit, find_ends
+from .ordered import Ordered
+from .table import Table
 
 
 class Union(VectorSystem):
@@ -181,12 +180,6 @@ class Union(VectorSystem):
         count = min(part.size, 64)
         index = torch.tensor([i * (part.size - 1) // max(count - 1, 1) for i in range(count)])
         return part._vectors(index, torch.float64), [1] * count
-
-    def part_of(self, index: int) -> VectorSystem:
-        """The part that holds the vector with this index."""
-        if not 0 <= index < self.size:
-            raise IndexError(f"Argument 'index' must lie in [0, {self.size}), not {index}.")
-        return self._parts[bisect.bisect_right(self._starts, index) - 1]
 
 
 def _widen(rows: Tensor, columns: int) -> Tensor:

@@ -1,8 +1,9 @@
-"""The root system A_n and its relatives: Sec. 3.2.1, Table 1 of arXiv 2510.04090."""
+"""The root systems A_n, B_n, D_n and E8, and polytopes among them."""
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
@@ -11,11 +12,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ._base import VectorSystem
-from ._hyperplane import Hyperplane
-from ._orbit import Orbit
-from ._ordered import Ordered
-from ._union import Union
+from .base import VectorSystem
+from .codes import SignedKHot
+from .enumerated import Enumerated
+from .hyperplane import Hyperplane
+from .orbit import Orbit
+from .ordered import Ordered
+from .union import Union
+
+HALF_SPIN = 128
+"""Roots whose coordinates are all +-1/2."""
 
 
 class RootA(VectorSystem):
@@ -24,7 +30,7 @@ class RootA(VectorSystem):
     Args:
         n: dimension of the vectors.
         projection: `"drop"` leaves out the last of the n + 1 coordinates, as the paper does (45
-            degrees, 60 between most neighbours); `"isometric"` expresses the roots in an
+            degrees, 60 between most neighbors); `"isometric"` expresses the roots in an
             orthonormal basis of the hyperplane they span (60 degrees throughout).
         positive: A_np, one of each pair +-v: those whose first non-zero coordinate is positive.
         interpolations: t adds the points that divide each edge between roots at 60 degrees into
@@ -151,3 +157,112 @@ def _halves(dim: int, values: tuple[int, ...], drop: bool) -> list[VectorSystem]
     words = sorted((word for word in words if word[0] > 0), reverse=True)
     kept = [*words, *(word[:-1] for word in words)] if drop else words
     return [Ordered(dim, word) for word in kept if len(word) <= dim]
+
+
+class RootD(SignedKHot):
+    """The 2n(n - 1) roots +-e_i +-e_j of D_n, at 60 degrees.
+
+    Args:
+        dim: n.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, 2)
+
+    def __repr__(self) -> str:
+        return f"RootD({self.dim})"
+
+
+class RootB(Union):
+    """The 2n^2 roots of B_n: those of D_n, then +-e_i; at 45 degrees.
+
+    Args:
+        dim: n.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__([Orbit(dim, {1: 2}, signed=True), Orbit(dim, {1: 1}, signed=True)])
+
+    def __repr__(self) -> str:
+        return f"RootB({self.dim})"
+
+
+class Orthoplex(SignedKHot):
+    """The 2n vectors +-e_i, at 90 degrees: vertices of the cross-polytope.
+
+    Args:
+        dim: n.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, 1)
+
+    def __repr__(self) -> str:
+        return f"Orthoplex({self.dim})"
+
+
+class Hypercube(SignedKHot):
+    """The 2^n vectors (+-1, ..., +-1): vertices of the hypercube.
+
+    Args:
+        dim: n.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, dim)
+
+    def __repr__(self) -> str:
+        return f"Hypercube({self.dim})"
+
+
+class RootE8(Enumerated):
+    """The 240 roots of E8, at 60 degrees: the kissing arrangement of 8 dimensions.
+
+    J. H. Conway, N. J. A. Sloane, Sphere Packings, Lattices and Groups, ch. 4, sec. 8.1.
+
+    Index order: the 112 roots +-e_i +-e_j in the order of `RootD(8)`, then the 128 roots
+    (+-1/2, ..., +-1/2) with an even number of minus signs, whose number has bit i set for a minus
+    at coordinate i of the first seven.
+
+    Complexity: O(240 * 8) an embedding for everything.
+
+    Example:
+        >>> (RootE8().vectors(torch.tensor([112, 113])) * 8**0.5).round()
+        tensor([[ 1.,  1.,  1.,  1.,  1.,  1.,  1.,  1.],
+                [-1.,  1.,  1.,  1.,  1.,  1.,  1., -1.]])
+    """
+
+    def __init__(self) -> None:
+        self._integral = Orbit(8, {1: 2}, signed=True)
+
+    @property
+    def dim(self) -> int:
+        return 8
+
+    @property
+    def size(self) -> int:
+        return self._integral.size + HALF_SPIN
+
+    def __repr__(self) -> str:
+        return "RootE8()"
+
+    def _vectors(self, index: Tensor, dtype: torch.dtype) -> Tensor:
+        count = self._integral.size
+        integral = self._integral._vectors(index.clamp(max=count - 1), dtype)
+        signs = even_signs((index - count).clamp(min=0), 8)
+        half = (signs * math.sqrt(1 / 8)).to(dtype)
+        return torch.where((index < count)[:, None], integral, half)
+
+    def _largest_cosine(self) -> float:
+        return 0.5
+
+    def _representatives(self) -> tuple[Tensor, list[int]]:
+        # The Weyl group maps any root to any other.
+        return self._vectors(torch.tensor([0]), torch.float64), [self.size]
+
+
+def even_signs(bits: Tensor, count: int) -> Tensor:
+    """`[N]` int64 -> `[N, count]` float64 signs, -1 where a bit is set; the last makes -1s even."""
+    negative = (bits[:, None] >> torch.arange(count - 1, device=bits.device)) & 1
+    signs = 1 - 2 * torch.cat([negative, negative.sum(-1, keepdim=True) & 1], dim=-1)
+    return signs.double()

@@ -6,7 +6,7 @@ import itertools
 import math
 from statistics import NormalDist
 
-from ._orbit import Orbit
+from .orbit import Orbit
 
 
 class PermutationSystem(Orbit):

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ._base import VectorSystem
-from ._tree import best_first
+from ._topk import best_first
+from .base import VectorSystem
 
 CHUNK = 2**23
 """Scores computed together, to bound the memory of a search or a sum over all vectors."""
