@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal, get_args
 
 import lightning as L
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from .choosing import Network, choose_prototypes
+from .choosing import Network, choose_prototypes, module_of
 from .classes import Assignment
 from .heads import PrototypeHead
 from .sampling import InOrder, ResumableLoader
@@ -100,7 +101,7 @@ class ChoosePrototypes(L.Callback):
         # Of another training; that of this one, if it is resumed, is loaded after this.
         self.chosen_after = None
         head = getattr(pl_module, self.head, None)
-        if not callable(getattr(head, "choose", None)):
+        if head is None or not callable(getattr(head, "choose", None)):
             raise ValueError(
                 f"Argument 'head' must name a PrototypeHead of the LightningModule: "
                 f"{type(pl_module).__name__}.{self.head} is {type(head).__name__}."
@@ -148,7 +149,8 @@ class ChoosePrototypes(L.Callback):
     def choose(self, trainer: L.Trainer, pl_module: L.LightningModule, done: int) -> None:
         """Choose now, after `done` epochs."""
         head: PrototypeHead = getattr(pl_module, self.head)
-        network = pl_module if self.network is None else self.network(pl_module)
+        given = pl_module if self.network is None else self.network(pl_module)
+        network = _Converting(given, trainer.precision_plugin.convert_input)
         loader = _all_inputs(trainer) if self.loader is None else self.loader(trainer)
         with trainer.precision_plugin.forward_context():
             self.assignment = choose_prototypes(
@@ -159,6 +161,18 @@ class ChoosePrototypes(L.Callback):
                 device=pl_module.device,
             )
         self.chosen_after = done
+
+
+class _Converting(nn.Module):
+    """A network whose inputs are made what the Trainer's precision makes of a batch."""
+
+    def __init__(self, network: Network, convert: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.network, self.convert = network, convert
+        self.module = module_of(network)  # also where the network is a method of it
+
+    def forward(self, x: Any) -> Tensor:
+        return self.network(self.convert(x))
 
 
 def _all_inputs(trainer: L.Trainer) -> Iterable[Any]:

@@ -60,6 +60,7 @@ def choose_prototypes(
     Raises:
         ValueError: a class has no input; labels or embeddings that do not fit the head, or
             embeddings that are not finite; a loader whose inputs cannot be counted, with `refine`.
+        IndexError: a label is out of range.
 
     Example:
         >>> x, y = torch.randn(64, 8), torch.arange(64) % 4
@@ -97,10 +98,10 @@ def choose_prototypes(
         transform = _Frame(center.to(place), rotation.to(place))
     if refine:
         refined = RefinedMeans(head.num_classes, head.dim, most)
-        _add_up(refined, network, loader, transform, head.num_classes, place, most)
+        _add_up(refined, network, loader, transform, place)
         return head.choose(refined.refined(refine, device=place), center, rotation)
     means = ClassMeans(head.num_classes, head.dim)
-    _add_up(means, network, loader, transform, head.num_classes, place)
+    _add_up(means, network, loader, transform, place)
     return head.choose(means.means())
 
 
@@ -122,11 +123,12 @@ def class_means(
         device: for the inputs; by default that of the network's parameters.
 
     Raises:
-        ValueError: the loader is empty, or labels or embeddings do not fit.
+        ValueError: the loader is empty, or labels or embeddings do not fit or are not finite.
+        IndexError: a label is out of range.
     """
     place = device_of(network) if device is None else torch.device(device)
     means: ClassMeans | None = None
-    for z, labels in _embeddings(network, loader, num_classes, place):
+    for z, labels in _embeddings(network, loader, place):
         if means is None:
             means = ClassMeans(num_classes, z.shape[-1])
         means.add(nn.functional.normalize(z.float(), dim=-1) if unit else z, labels)
@@ -141,25 +143,16 @@ def _add_up(
     network: Network,
     loader: Iterable[Any],
     transform: Callable[[Tensor], Tensor],
-    num_classes: int,
     device: torch.device,
-    most: int | None = None,
 ) -> None:
-    seen = 0
-    for z, labels in _embeddings(network, loader, num_classes, device):
-        seen += len(labels)
-        if most is not None and seen > most:
-            raise ValueError(
-                f"Argument 'loader' must give each of its {most:,} inputs once where prototypes "
-                "are refined, not more."
-            )
+    for z, labels in _embeddings(network, loader, device):
         means.add(transform(z), labels)
     means.reduce(device)
 
 
 @torch.no_grad()
 def _embeddings(
-    network: Network, loader: Iterable[Any], num_classes: int, device: torch.device
+    network: Network, loader: Iterable[Any], device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Embeddings `[B, dim]` and labels `[B]` of the inputs of this process, each once."""
     # Processes of a distributed run repeat some inputs to have equally many; those come last.
@@ -169,7 +162,7 @@ def _embeddings(
         for batch in loader:
             if left == 0:
                 break
-            x, labels = _inputs_and_labels(batch, num_classes)
+            x, labels = _inputs_and_labels(batch)
             z = network(to_device(x, device))
             if not isinstance(z, Tensor) or z.ndim != 2 or len(z) != len(labels):
                 found = list(z.shape) if isinstance(z, Tensor) else type(z).__name__
@@ -177,17 +170,11 @@ def _embeddings(
                     f"Argument 'network' must return embeddings of shape [{len(labels)}, dim], not "
                     f"{found}."
                 )
-            if not bool(z.isfinite().all()):
-                row = int((~z.isfinite()).any(dim=-1).nonzero()[0, 0])
-                raise ValueError(
-                    "Argument 'network' must return finite embeddings: one of class "
-                    f"{int(labels[row])} holds NaN or infinity."
-                )
             yield z[:left], labels[:left]
             left = None if left is None else max(0, left - len(labels))
 
 
-def _inputs_and_labels(batch: Any, num_classes: int) -> tuple[Any, Tensor]:
+def _inputs_and_labels(batch: Any) -> tuple[Any, Tensor]:
     """What the network takes, and `[B]` labels."""
     if not isinstance(batch, Sequence) or len(batch) < 2:
         raise ValueError(f"Argument 'loader' must give batches (x, y), not {type(batch).__name__}.")
@@ -197,19 +184,13 @@ def _inputs_and_labels(batch: Any, num_classes: int) -> tuple[Any, Tensor]:
             "Argument 'loader' must give integer labels of shape [B], not "
             f"{list(labels.shape)} of {labels.dtype}."
         )
-    low, high = (int(end) for end in torch.aminmax(labels)) if len(labels) else (0, 0)
-    if low < 0 or high >= num_classes:
-        raise ValueError(
-            f"Argument 'loader' must give labels in [0, {num_classes}), as the head has classes, "
-            f"not {low if low < 0 else high}."
-        )
     return batch[0], labels
 
 
 @contextmanager
 def evaluation_mode(network: Network) -> Iterator[None]:
     """A network in evaluation mode; each of its parts is in its own mode again afterwards."""
-    module = _module_of(network)
+    module = module_of(network)
     parts = [] if module is None else list(module.modules())
     modes = [part.training for part in parts]
     try:
@@ -236,12 +217,12 @@ def to_device(x: Any, device: torch.device) -> Any:
 
 def device_of(network: Network, otherwise: torch.device | str = "cpu") -> torch.device:
     """The device of a network's first parameter."""
-    module = _module_of(network)
+    module = module_of(network)
     parameter = None if module is None else next(module.parameters(), None)
     return torch.device(otherwise) if parameter is None else parameter.device
 
 
-def _module_of(network: Network) -> nn.Module | None:
+def module_of(network: Network) -> nn.Module | None:
     """The network as a module, or that whose method it is."""
     owner = network if isinstance(network, nn.Module) else getattr(network, "__self__", None)
     return owner if isinstance(owner, nn.Module) else None

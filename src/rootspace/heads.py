@@ -244,7 +244,8 @@ class PrototypeHead(Head):
         self.register_buffer("rotation", torch.eye(self.dim, dtype=torch.float32))
         self._framed = False
         # A loss whose settings do not fit shows now, not after the first stage.
-        loss(ClassMap.assigned(system, system.quantize(torch.ones(1, system.dim))))
+        with torch.device("cpu"):  # also where modules are made on "meta"
+            loss(ClassMap.assigned(system, system.quantize(torch.ones(1, system.dim))))
 
     @classmethod
     def from_map(

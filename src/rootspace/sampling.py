@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed
 from torch import Tensor
@@ -76,6 +77,8 @@ class BatchSampler(Sampler[list[int]]):
         return whole + (rest > (1 if self.drop_single else 0))
 
     def __iter__(self) -> Iterator[list[int]]:
+        # A generator: a pass begins with its first batch. Data loaders with workers make two
+        # iterators and use one, and Lightning sets the epoch after it has made its iterator.
         epoch, start = self.epoch, self.start
         self.epoch, self.start = epoch + 1, 0
         rank, _ = self._rank_and_world()
@@ -84,10 +87,8 @@ class BatchSampler(Sampler[list[int]]):
         places = torch.arange(rank * self.num_samples, (rank + 1) * self.num_samples)
         order = order[places % max(1, self.num_drawn)]
         # A million numbers as Python objects would be five times as large as the tensor.
-        return (
-            order[batch * self.batch_size :][: self.batch_size].tolist()
-            for batch in range(start, len(self))
-        )
+        for batch in range(start, len(self)):
+            yield order[batch * self.batch_size :][: self.batch_size].tolist()
 
     def _rank_and_world(self) -> tuple[int, int]:
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -148,7 +149,7 @@ class ClassBatchSampler(BatchSampler):
 
     def __init__(
         self,
-        labels: Tensor | Sequence[int],
+        labels: Tensor | np.ndarray[Any, Any] | Sequence[int],
         batch_size: int,
         *,
         per_class: int = 2,
