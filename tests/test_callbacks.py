@@ -231,6 +231,25 @@ def test_other_head_network_and_loader() -> None:
         trainer(2, ChoosePrototypes()).fit(Other(), DataLoader(data(), 20))
 
 
+def test_two_heads_of_a_module(tmp_path: Path) -> None:
+    class Two(Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.other = PrototypeHead(C, DIM, seed=1)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return super().training_step(batch, batch_idx) + self.other(self(batch[0]), batch[1])
+
+    module, first, second = Two(), Recorded(1), Recorded(2, head="other", again="never")
+    own = trainer(3, first, second, checkpoints(tmp_path), enable_checkpointing=True)
+    own.fit(module, DataLoader(data(), 20, shuffle=True))
+    assert (first.times, second.times) == ([(1, 0), (3, 8)], [(2, 0)])
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"]
+    assert [{"chosen_after": 3} in state.values(), {"chosen_after": 2} in state.values()] == [
+        True
+    ] * 2
+
+
 def test_bfloat16() -> None:
     module = Module()
     trainer(2, ChoosePrototypes(0.5), precision="bf16-true").fit(
