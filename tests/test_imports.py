@@ -13,14 +13,25 @@ SOURCE = Path(__file__).parents[1] / "src" / "rootspace"
 
 ROOMS = {
     "systems": set(),
-    "classes": {"_extras", "_text_table", "systems"},
+    "classes": {"_extras", "systems"},
+    "planning": {"_text_table", "systems", "classes"},
     "losses": {"classes", "systems"},
     "testing": {"systems"},
     "models": {"_extras"},
     "data": {"_extras", "classes"},
     "report": {"_extras"},
     "export": {"_extras", "systems", "classes"},
-    "train": {"_extras", "_text_table", "systems", "classes", "losses", "models", "data", "report"},
+    "train": {
+        "_extras",
+        "_text_table",
+        "systems",
+        "classes",
+        "planning",
+        "losses",
+        "models",
+        "data",
+        "report",
+    },
     "continual": {"_extras", "systems", "classes", "data", "train"},
     "distill": {"_extras", "systems", "classes", "models", "data", "train"},
     "reproduce": {
@@ -28,6 +39,7 @@ ROOMS = {
         "_text_table",
         "systems",
         "classes",
+        "planning",
         "losses",
         "models",
         "data",
@@ -39,6 +51,7 @@ ROOMS = {
         "_text_table",
         "systems",
         "classes",
+        "planning",
         "losses",
         "models",
         "data",
@@ -50,7 +63,12 @@ ROOMS = {
         "reproduce",
     },
 }
-CORE = ("systems", "classes", "losses", "testing")
+CORE = ("systems", "classes", "losses", "planning", "testing")
+
+
+def files(room: str) -> list[Path]:
+    """Of a package, or of a module by itself."""
+    return [*(SOURCE / room).rglob("*.py")] or [SOURCE / f"{room}.py"]
 
 
 def imports(file: Path) -> set[str]:
@@ -66,7 +84,7 @@ def imports(file: Path) -> set[str]:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_rooms_import_one_way(room: str):
-    for file in (SOURCE / room).rglob("*.py"):
+    for file in files(room):
         for name in imports(file):
             if name.startswith("rootspace."):
                 other = name.split(".")[1]
@@ -74,14 +92,14 @@ def test_rooms_import_one_way(room: str):
 
 
 def test_every_room_is_listed():
-    rooms = {p.name for p in SOURCE.iterdir() if p.is_dir() and p.name != "__pycache__"}
+    rooms = {p.stem for p in SOURCE.iterdir() if p.name[0] != "_" and p.name != "py.typed"}
     assert rooms == set(ROOMS)
 
 
 @pytest.mark.parametrize("room", CORE)
 def test_core_needs_torch_and_numpy_only(room: str):
     allowed = {"torch", "numpy", "rootspace", *sys.stdlib_module_names}
-    for file in (SOURCE / room).rglob("*.py"):
+    for file in files(room):
         foreign = {name.split(".")[0] for name in imports(file)} - allowed
         assert not foreign, f"{file.name} imports {foreign}"
 

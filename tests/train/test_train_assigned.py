@@ -63,7 +63,7 @@ def test_teacher(dim: int, teacher: Path, data: Characters, tmp_path: Path):
     assert metrics["assignment"]["mean_cosine"] == pytest.approx(float(cosine.mean()), abs=1e-4)
     assert metrics["assignment"]["mean_cosine"] > 0.9
     assert metrics["assignment"]["smallest_angle"] > 1
-    assert metrics["assignment"]["method"] == "auction"
+    assert metrics["assignment"]["method"] == "nearest"
 
 
 def test_file(data: Characters, tmp_path: Path):
