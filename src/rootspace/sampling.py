@@ -76,17 +76,17 @@ class BatchSampler(Sampler[list[int]]):
         return whole + (rest > (1 if self.drop_single else 0))
 
     def __iter__(self) -> Iterator[list[int]]:
+        # A generator, so that what was asked for counts from the first batch on: a loader with
+        # workers calls `iter` twice and leaves the first iterator untouched.
         epoch, start = self.epoch, self.start
         self.epoch, self.start = epoch + 1, 0
         rank, world = self._rank_and_world()
         order = self.order(epoch)
         order = torch.cat([order, order[: self.num_samples * world - self.num_drawn]])
         order = order[rank * self.num_samples :][: self.num_samples]
-        # A million numbers as Python objects would be five times as large as the tensor.
-        return (
-            order[batch * self.batch_size :][: self.batch_size].tolist()
-            for batch in range(start, len(self))
-        )
+        for batch in range(start, len(self)):
+            # A million numbers as Python objects would be five times as large as the tensor.
+            yield order[batch * self.batch_size :][: self.batch_size].tolist()
 
     def _rank_and_world(self) -> tuple[int, int]:
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
