@@ -37,6 +37,7 @@ from rootspace.config import (
     spec_from,
 )
 from rootspace.data import DataModule, Grown, LabeledDataset, StoredImages, View, make_data
+from rootspace.data.grown import GROWN, Part
 from rootspace.model_file import Model, class_names, write_model
 from rootspace.run import Run, load, read_config
 from rootspace.runs import RunRecord
@@ -53,8 +54,7 @@ FIXED = ("model", "head", "loss", "prototypes")
 LOWER_RATE = 0.1
 """Learning rate of an extension, relative to that of the run; measured (docs/continual.md)."""
 
-GROWN = f"{Grown.__module__}.{Grown.__qualname__}"
-PART = f"{Grown.__module__}.Part"
+PART = f"{Part.__module__}.{Part.__qualname__}"
 
 
 def base_config(run: Run) -> Config:
@@ -262,7 +262,7 @@ def prepare(run: Run, start: Path, config: Config, command: str) -> None:
     with appearing(start) as temporary:
         old_memory(run, temporary / files.REPLAY, config)
         memory = str((temporary / files.REPLAY).resolve())
-        spec = replace(config.data, init_args={**config.data.init_args, "memory": memory})
+        spec = ClassSpec(GROWN, {**config.data.init_args, "memory": memory})
         data = make_data(replace(config, data=spec, loader=_noiseless(config.loader)))
         data.setup()
         source = _source(data)
