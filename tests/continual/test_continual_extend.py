@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 import yaml
@@ -158,6 +159,12 @@ def test_it_is_a_run_for_every_command(
     assert len(rows) == 12 and all(len(row["answers"]) == 2 for row in rows)
     output(capsys, "embed", extended, samples, f"--out={tmp_path / 'z.parquet'}")
     output(capsys, "export", extended, f"--out={tmp_path / 'model.onnx'}")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    for name, test in data_of(extended).test_datasets.items():
+        images, labels = test.batch(range(len(test)))
+        found = session.run(["label"], {"images": images.numpy()})[0]
+        accuracy = float((torch.from_numpy(np.asarray(found))[:, 0] == labels).float().mean())
+        assert accuracy == pytest.approx(metrics["test"][name]["accuracy"])
     output(capsys, "report", extended)
     copy = shutil.copytree(extended, tmp_path / "copy")
     assert output(capsys, "classes", copy, "list", "--limit=100").count("\n") == 62

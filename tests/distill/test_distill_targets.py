@@ -22,6 +22,7 @@ from rootspace.heads import PrototypeHead
 from rootspace.losses import CosineLoss, InBatchSoftmaxLoss
 from rootspace.models import TimmBackbone
 from rootspace.run import load
+from rootspace.sampling import ClassBatchSampler
 
 STUDENT = ["distill", *SMALL, "--train.epochs=1"]
 
@@ -97,6 +98,7 @@ def test_images_keep_their_targets_in_any_order(transform: str | None, num_worke
     data.targets = np.arange(len(data.train_dataset), dtype=np.float64)[:, None]
     loader, seen = data.train_loader(PrototypeHead(20, 16), 0), []
     for epoch in range(2):
+        assert isinstance(loader.batch_sampler, ClassBatchSampler)
         loader.batch_sampler.set_epoch(epoch)
         for images, labels, targets in loader:
             assert targets.dtype == torch.float32
