@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 
-from rootspace._files import appearing
+from rootspace._files import appearing, is_helper
 from rootspace._terminal import say
 from rootspace.choosing import class_means, evaluation_mode, to_device
 from rootspace.config import (
@@ -114,7 +114,7 @@ def extend(
     """
     folder = Path(config.run.dir)
     check_folder(folder, resume)
-    if resume:
+    if resume or is_helper():  # the first process of a distributed run has begun it
         config = read_config(folder)
         _check_parent(run, folder, config)
     else:
@@ -325,7 +325,7 @@ def conclude_memory(
                 old.image_shape,
                 config.memory,
                 (config.train.seed, step),
-                lambda images: model.embedder(to_device(images, device)),
+                lambda images: model.head.transform(model.embedder(to_device(images, device))),
             )
     return replace(
         record,
