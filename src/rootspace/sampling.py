@@ -242,7 +242,8 @@ def group_by_class(
 class ResumableLoader(DataLoader[Any]):
     """A data loader that continues in the middle of an epoch, without loading what it skips.
 
-    Its state is the number of batches handed out; Lightning stores it in checkpoints.
+    Its state is the number of batches handed out; Lightning stores it in checkpoints. An exception
+    that comes in the place of a batch, from a worker process, is raised.
 
     Args:
         dataset: map-style, of the samples.
@@ -262,6 +263,8 @@ class ResumableLoader(DataLoader[Any]):
         self._handed_out, self._resume_at = self._resume_at, 0
         self.batches.start = self._handed_out
         for batch in super().__iter__():
+            if isinstance(batch, Exception):
+                raise batch
             self._handed_out += 1
             yield batch
 

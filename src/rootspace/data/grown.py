@@ -111,7 +111,8 @@ class Grown(DataSource):
         own = self.new.labels(new, number)[new.train.labels]
         rows = rows_not_in(memory, new.train, own)
         added = View(new.train, own[rows], rows)
-        return Content(list(number), Joined([memory, added]), tests, new.preprocessing)
+        train = Joined([memory, added])
+        return Content(list(number), train, tests, new.preprocessing, new.notes)
 
     def epoch(self, train: LabeledDataset, seed: int) -> LabeledDataset:
         """The new images once, those of the memory as often as their share asks for."""

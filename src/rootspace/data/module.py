@@ -58,6 +58,8 @@ class DataModule:
         """
         if self._content is not None:
             return
+        if self.loader.unique_labels is not None:
+            self.source.test_fraction = 0.0  # the training inputs are the test set
         content = self.source.read()
         name = f"The {type(self.source).__name__} data"
         if len(content.train) < 2:
@@ -71,6 +73,11 @@ class DataModule:
         for test in content.tests:
             if not test or set("/\\\0") & set(test):
                 raise DataError(f"{name} have the test set {test!r}: name it without slashes.")
+        empty = [test for test, data in content.tests.items() if not len(data)]
+        if empty:
+            tests = {test: data for test, data in content.tests.items() if len(data)}
+            notes = (*content.notes, f"not used: test set {', '.join(empty)}, which is empty")
+            content = replace(content, tests=tests, notes=notes)
         self._content = content
         if self.loader.label_noise:
             self._disturb_labels(self.loader.label_noise, noise_seed)
