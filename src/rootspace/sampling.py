@@ -76,6 +76,8 @@ class BatchSampler(Sampler[list[int]]):
         return whole + (rest > (1 if self.drop_single else 0))
 
     def __iter__(self) -> Iterator[list[int]]:
+        # A generator, so that a pass begins with its first batch: a `DataLoader` with workers asks
+        # for two iterators before its first pass and takes batches of the second alone.
         epoch, start = self.epoch, self.start
         self.epoch, self.start = epoch + 1, 0
         rank, world = self._rank_and_world()
@@ -83,10 +85,8 @@ class BatchSampler(Sampler[list[int]]):
         order = torch.cat([order, order[: self.num_samples * world - self.num_drawn]])
         order = order[rank * self.num_samples :][: self.num_samples]
         # A million numbers as Python objects would be five times as large as the tensor.
-        return (
-            order[batch * self.batch_size :][: self.batch_size].tolist()
-            for batch in range(start, len(self))
-        )
+        for batch in range(start, len(self)):
+            yield order[batch * self.batch_size :][: self.batch_size].tolist()
 
     def _rank_and_world(self) -> tuple[int, int]:
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
