@@ -58,7 +58,8 @@ def test_an_epoch_resumes_where_it_was(num_workers: int, seen: int):
 def test_an_iterator_that_nobody_uses_is_no_pass():
     sampler = InOrder(5, 2)
     sampler.start = 1
-    iter(sampler), iter(sampler)
+    for _ in range(2):
+        iter(sampler)
     assert list(sampler) == [[2, 3], [4]]
     assert list(sampler) == [[0, 1], [2, 3], [4]]
 
