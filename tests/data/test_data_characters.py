@@ -8,12 +8,17 @@ import pytest
 import torch
 from PIL import Image
 
-from rootspace.data import Characters, DataError, _cache, _pictures
-from rootspace.data._cache import cache_key, cached_pictures, default_cache_directory
-from rootspace.data._fonts import find_faces
-from rootspace.data._pictures import draw_pictures
-from rootspace.data._ranges import parse_ranges
-from rootspace.data.characters import merge_identical
+from rootspace.data import Characters, Content, DataError
+from rootspace.data import cache as cache_module
+from rootspace.data.cache import default_cache_directory
+from rootspace.data.characters import cache as pictures_cache
+from rootspace.data.characters import drawing
+from rootspace.data.characters.cache import cache_key, cached_pictures
+from rootspace.data.characters.drawing import draw_pictures
+from rootspace.data.characters.fonts import find_faces
+from rootspace.data.characters.ranges import parse_ranges
+from rootspace.data.characters.source import merge_identical
+from rootspace.data.datasets import ArrayImages
 
 GREEK = "U+0041-U+005A, U+0391-U+03A9"
 FONTS = ["DejaVuSans", "DejaVuSerif", "DejaVuSansMono"]
