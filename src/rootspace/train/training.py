@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 import rootspace
 from rootspace._files import is_helper, lock
+from rootspace._memory import peak_megabytes, reset_peak
 from rootspace._terminal import say, table
 from rootspace.building import baseline_config, make_embedder, make_head
 from rootspace.callbacks import ChoosePrototypes
@@ -35,7 +36,6 @@ from rootspace.vector_file import read_vectors
 
 from .callbacks import Display, History, SaveOnSignal, StoppedByUser, checkpoints
 from .evaluation import check_shape, evaluate, mean_directions, save_samples
-from .memory import peak_megabytes, reset_peak
 from .module import RunModule
 
 PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
@@ -348,6 +348,8 @@ def _silence_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
     # Before the classes have prototypes there is no accuracy to choose the best checkpoint by.
     warnings.filterwarnings("ignore", message=".*could not find the monitored key.*")
+    # Nor by those that lie elsewhere, where the folder of a resumed run has been moved.
+    warnings.filterwarnings("ignore", message=".*The dirpath has changed from.*")
     # A resumed run finds its own checkpoints there.
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
 
