@@ -47,9 +47,9 @@ def test_passes_are_the_same_epochs_with_and_without_workers():
 @pytest.mark.parametrize("seen", [1, 2])
 def test_an_epoch_resumes_where_it_was(num_workers: int, seen: int):
     whole, after = passed(numbers(0)), numbers(num_workers)
-    after.load_state_dict({"batches": seen})
+    after.load_state_dict({"epoch": 0, "batches": seen})
     assert passed(after) == whole[seen:]
-    assert after.state_dict() == {"batches": 0}
+    assert after.state_dict() == {"epoch": 1, "batches": 0}
     following = numbers(0)
     following.batches.set_epoch(1)
     assert passed(after) == passed(following)
