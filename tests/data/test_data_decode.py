@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from rootspace.data import DataError
-from rootspace.data._decode import crop_to_square, pad_to_square, read_image
+from rootspace.data.preprocessing import crop_to_square, pad_to_square, read_image
 
 RED = (255, 0, 0)
 
@@ -17,7 +17,7 @@ def save(path, image: Image.Image, **arguments) -> str:
 
 
 @pytest.mark.parametrize(
-    ("mode", "colour", "expected"),
+    ("mode", "color", "expected"),
     [
         ("RGB", RED, RED),
         ("L", 100, (100, 100, 100)),
@@ -29,12 +29,12 @@ def save(path, image: Image.Image, **arguments) -> str:
         ("I;16", 100 * 257, (100, 100, 100)),
     ],
 )
-def test_every_mode_becomes_rgb_and_grey(tmp_path, mode, colour, expected):
-    path = save(tmp_path / "a.png", Image.new(mode, (3, 2), colour))
+def test_every_mode_becomes_rgb_and_gray(tmp_path, mode, color, expected):
+    path = save(tmp_path / "a.png", Image.new(mode, (3, 2), color))
     rgb = read_image(path, 3, background=9)
     assert rgb.mode == "RGB" and rgb.size == (3, 2) and rgb.getpixel((1, 1)) == expected
-    grey = read_image(path, 1, background=9)
-    assert grey.mode == "L" and grey.getpixel((1, 1)) == Image.new("RGB", (1, 1), expected).convert(
+    gray = read_image(path, 1, background=9)
+    assert gray.mode == "L" and gray.getpixel((1, 1)) == Image.new("RGB", (1, 1), expected).convert(
         "L"
     ).getpixel((0, 0))
 
@@ -65,7 +65,7 @@ def test_a_photograph_is_turned_as_its_tag_says(tmp_path):
     assert read_image(save(tmp_path / "a.jpg", image, exif=exif), 3).size == (2, 4)
 
 
-def test_crop_keeps_the_centre():
+def test_crop_keeps_the_center():
     image = Image.new("RGB", (40, 20), (255, 255, 255))
     image.paste(RED, (10, 0, 30, 20))
     tensor = crop_to_square(image, 10)

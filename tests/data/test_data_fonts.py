@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from rootspace.data import DataError
-from rootspace.data import _fonts as fonts
-from rootspace.data._fonts import DEFAULT_TEST_FACES, choose_faces, find_faces
+from rootspace.data.characters import fonts
+from rootspace.data.characters.fonts import DEFAULT_TEST_FACES, choose_faces, find_faces
 
 
 def names(faces):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rootspace.data import DataError
-from rootspace.data._ranges import parse_ranges, select_drawn
+from rootspace.data.characters.ranges import parse_ranges, select_drawn
 
 
 @pytest.mark.parametrize(

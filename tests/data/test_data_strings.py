@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rootspace.data import Strings
+from rootspace.data.strings import Strings
 
 TEXTS = st.lists(st.text(max_size=8), max_size=20)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from rootspace.data import DataError
-from rootspace.data._fonts import FontFace, find_faces
-from rootspace.data._typeface import Typeface
+from rootspace.data.characters.fonts import FontFace, find_faces
+from rootspace.data.characters.typeface import Typeface
 
 SIZE = 32
 

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import torch
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+from rootspace.data import folders
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,7 +39,7 @@ def device(text: str) -> torch.device:
 
 
 def image_files(paths: list[Path]) -> list[Path]:
-    """Files as they are named, folders as the image files below them, sorted.
+    """Files as they are named, folders as the image files below them that are not hidden, sorted.
 
     Raises:
         ValueError: a path does not exist, or a folder holds no image.
@@ -47,10 +47,10 @@ def image_files(paths: list[Path]) -> list[Path]:
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            found = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+            found = sorted(Path(file) for file in folders.image_files(path))
             if not found:
                 raise ValueError(
-                    f"{path} holds no image file ({', '.join(sorted(IMAGE_SUFFIXES))})"
+                    f"{path} holds no image file ({', '.join(folders.IMAGE_SUFFIXES)})"
                 )
             files += found
         elif path.exists():

@@ -36,6 +36,9 @@ class CIFAR10(DataSource):
 
     Args:
         root: the folder that holds "cifar-10-batches-py", or that folder itself.
+
+    Raises:
+        DataError: in `read`, when files are missing or are not the published ones.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -59,13 +62,15 @@ def read_cifar10(root: Path, argument: str = "root") -> tuple[ArrayImages, Array
         DataError: files are missing or are not the published ones.
     """
     datasets = require("torchvision.datasets", extra="data", purpose="CIFAR-10")
-    root = root.parent if root.name == datasets.CIFAR10.base_folder else root
+    name = datasets.CIFAR10.base_folder
+    above = root.absolute().parent if root.absolute().name == name else root
     try:
-        parts = [datasets.CIFAR10(root, train=train) for train in (True, False)]
+        parts = [datasets.CIFAR10(above, train=train) for train in (True, False)]
     except RuntimeError as error:
         raise DataError(
-            f"Argument '{argument}' must be a folder with the published files of "
-            f"'{datasets.CIFAR10.base_folder}', not '{root}': {error}"
+            f"Argument '{argument}' must be the folder '{name}' of CIFAR-10's python version, or "
+            f"that above it, with the files as they are published, not '{root}': unpack "
+            "cifar-10-python.tar.gz there again."
         ) from error
     return _dataset(parts[0]), _dataset(parts[1])
 

@@ -38,7 +38,7 @@ class CINIC10(DataSource):
     Three splits of ten classes, `root/{train,valid,test}/{airplane,...}/*.png`, 32x32 pixels. Of
     9,000 images a class and split 2,000 are CIFAR-10's, as their file names say; without them 7,000
     are left, 70,000 a split. arXiv 2510.04090 leaves them out so that CIFAR-10 can be the test of
-    generalisation (its Table 3). Its Table 2 says 90,000 training and 90,000 test images, which is
+    generalization (its Table 3). Its Table 2 says 90,000 training and 90,000 test images, which is
     the number with them, of one split each: hence the defaults here.
 
     Args:
@@ -46,10 +46,9 @@ class CINIC10(DataSource):
         train_splits: which of them to train on.
         test_splits: which to test on, each a test set of its name.
         cifar10_root: also test on CIFAR-10's 10,000 test images, test set "cifar10"; what `root` is
-            to the data set `cifar10`.
+            to `CIFAR10`.
         complete: False accepts a copy where images are missing.
         num_classes: the first so many classes, of the test sets too. Default: all.
-
 
     Raises:
         DataError: in `read`, when folders or images are missing, or come from elsewhere; in

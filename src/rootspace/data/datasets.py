@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset, default_collate, get_worker_info
 
+from .errors import DataError
 from .preprocessing import ImagePreprocessing, read_image, to_tensor
 
 if TYPE_CHECKING:
@@ -221,10 +222,18 @@ class WithTargets(LabeledDataset):
         data: the other data set; samples beyond its length are further draws of its inputs, as
             those of `Transformed`.
         targets: float `[N, dim]`.
+
+    Raises:
+        DataError: there is not one row for each input.
     """
 
     def __init__(self, data: LabeledDataset, targets: np.ndarray) -> None:
         super().__init__(data.labels)
+        if len(targets) != len(data):
+            raise DataError(
+                f"Argument 'targets' must have a row for each of the {len(data)} inputs, not "
+                f"{len(targets)}."
+            )
         self.data = data
         self.targets = targets
 
@@ -294,6 +303,9 @@ def _generator_kept() -> Iterator[None]:
 class Batches(Dataset[Any]):
     """A labeled data set whose batches a `DataLoader` takes whole; pair it with `as_is`.
 
+    Worker processes hand over an error of the data in the place of a batch, for `ResumableLoader`
+    to raise as it is: torch would raise another one with the worker's traceback in its message.
+
     Args:
         data: the data set.
     """
@@ -301,8 +313,13 @@ class Batches(Dataset[Any]):
     def __init__(self, data: LabeledDataset) -> None:
         self.data = data
 
-    def __getitems__(self, indices: Sequence[int]) -> tuple[Any, ...]:
-        return self.data.batch(indices)
+    def __getitems__(self, indices: Sequence[int]) -> tuple[Any, ...] | DataError:
+        try:
+            return self.data.batch(indices)
+        except DataError as error:
+            if get_worker_info() is None:
+                raise
+            return error
 
     def __getitem__(self, index: int) -> Any:
         return self.data[index]
@@ -311,7 +328,7 @@ class Batches(Dataset[Any]):
         return len(self.data)
 
 
-def as_is(batch: tuple[Any, ...]) -> tuple[Any, ...]:
+def as_is(batch: Any) -> Any:
     """The `collate_fn` of data sets that already return batches."""
     return batch
 
@@ -321,5 +338,6 @@ def _first(x: Any) -> Any:
     if isinstance(x, Mapping):
         return {key: _first(value) for key, value in x.items()}
     if isinstance(x, list | tuple):
-        return type(x)(_first(value) for value in x)
+        first = [_first(value) for value in x]
+        return type(x)(*first) if hasattr(x, "_fields") else type(x)(first)
     return x[0]

@@ -47,7 +47,6 @@ class FashionMNIST(DataSource):
         num_classes: the first so many classes, of the test set too. Default: all.
         images_per_class: the first so many training images of each class. Default: all.
 
-
     Raises:
         DataError: in `read`, when files are missing or damaged.
     """

@@ -10,22 +10,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rootspace._extras import require
-
 from .errors import DataError
 from .strings import Strings
 
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+"""Of the files that are taken for images, whatever the case."""
 
-def class_folders(folder: Path) -> list[str]:
+
+def image_files(folder: str | Path) -> list[str]:
+    """Paths of the image files below a folder, those of a folder together, sorted.
+
+    Hidden files and folders, whose names begin with a dot, are left out at any depth: macOS and
+    notebooks put their own there. What lies above does not matter. Links are followed.
+    """
+    found: list[tuple[str, list[str]]] = []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if name[0] != "."]
+        images = [n for n in names if n[0] != "." and n.lower().endswith(IMAGE_SUFFIXES)]
+        found.append((place, sorted(images)))
+    return [os.path.join(place, name) for place, images in sorted(found) for name in images]
+
+
+def class_folders(folder: Path, *, needed: bool = True) -> list[str]:
     """Names of the folders in a folder, sorted; hidden ones are none.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, and some are needed.
     """
     names = sorted(
         entry.name for entry in folder.iterdir() if entry.is_dir() and entry.name[0] != "."
     )
-    if not names:
+    if needed and not names:
         raise DataError(
             f"Folder '{folder}' holds no class folders: put each class's images in one."
         )
@@ -66,18 +81,16 @@ def list_images(
 
 
 def _files_of(folder: Path, name: str, keep: Callable[[str], bool] | None) -> list[str]:
-    module = require("torchvision.datasets.folder", extra="data", purpose="Listing image files")
     # One class at a time: the list of a million files would be many times as large as their names.
-    found = module.make_dataset(str(folder), {name: 0}, module.IMG_EXTENSIONS, allow_empty=True)
     above = os.path.join(str(folder), "")
     files = [
         path.removeprefix(above)
-        for path, _ in found
+        for path in image_files(os.path.join(above, name))
         if keep is None or keep(os.path.basename(path))
     ]
     if not files:
         raise DataError(
             f"Class folder '{folder / name}' holds no images: add some "
-            f"({', '.join(module.IMG_EXTENSIONS)}) or remove it."
+            f"({', '.join(IMAGE_SUFFIXES)}) or remove it."
         )
     return files

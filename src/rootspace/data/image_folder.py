@@ -15,16 +15,17 @@ from .preprocessing import IMAGENET_GRAY, IMAGENET_RGB, ImagePreprocessing
 from .source import Content, DataSource
 from .strings import Strings
 
-_TEST_FOLDERS = ("val", "valid", "test")
+_TEST_FOLDERS = ("val", "valid", "validation", "test")
 
 
 class ImageFolder(DataSource):
     """Image files in one folder a class, such as ImageNet-1K.
 
-    Either `root/train/<class>/*.png` with any of `root/val`, `root/valid` and `root/test`, each a
-    test set of that name; or without these, a share of each class is set aside as test set "test".
-    Classes are sorted by name; hidden folders are not classes. Files are decoded when they are
-    needed: the shorter side is scaled to `image_size`, then the center is cut out.
+    Either `root/train/<class>/*.png` with any of `root/val`, `root/valid`, `root/validation` and
+    `root/test`, each a test set of that name; or without these, a share of each class is set aside
+    as test set "test". Classes are sorted by name. Hidden files and folders do not count, and what
+    else lies beside `train` is not used, as the notes of the content say. Files are decoded when
+    they are needed: the shorter side is scaled to `image_size`, then the center is cut out.
 
     Args:
         root: the folder.
@@ -37,7 +38,6 @@ class ImageFolder(DataSource):
         test_folders: test sets by name, each a folder of class folders, relative to `root`; in the
             place of those above.
         seed: of the choice of test images and classes.
-
 
     Raises:
         DataError: in `read`, when folders are missing, empty or do not fit; in loading, when an
@@ -74,10 +74,10 @@ class ImageFolder(DataSource):
             raise DataError(f"Argument 'root' must be a folder of images, not '{self.root}'.")
         mean, std = IMAGENET_GRAY if self._grayscale else IMAGENET_RGB
         shape = ImagePreprocessing(len(mean), self._size, mean, std)
-        train_root = self.root / "train" if (self.root / "train").is_dir() else self.root
+        train_root = self._train_root()
         test_roots = self._test_roots(train_root)
         taken = {root.resolve() for root in test_roots.values()}
-        found = [n for n in class_folders(train_root) if (train_root / n).resolve() not in taken]
+        found = [n for n in class_folders(train_root) if not _holds(train_root / n, taken)]
         class_names = self._draw_classes(found)
         train = list_images(train_root, class_names)
         tests: dict[str, LabeledDataset] = {}
@@ -95,6 +95,20 @@ class ImageFolder(DataSource):
             preprocessing=shape,
             notes=self._left_out(train_root, taken),
         )
+
+    def _train_root(self) -> Path:
+        train = self.root / "train"
+        if train.is_dir() and class_folders(train, needed=False):
+            return train
+        found = class_folders(self.root)
+        splits = [name for name in found if name.lower() in ("train", *_TEST_FOLDERS)]
+        if len(splits) > 1:
+            raise DataError(
+                f"Folder '{self.root}' holds {' and '.join(splits)}, which are no classes: name "
+                f"the folder with the training classes 'train', the others "
+                f"{', '.join(_TEST_FOLDERS)}."
+            )
+        return self.root
 
     def _test_roots(self, train_root: Path) -> dict[str, Path]:
         """Test set -> its folder."""
@@ -117,7 +131,7 @@ class ImageFolder(DataSource):
             entry.name
             for entry in self.root.iterdir()
             if entry.is_dir() and entry.name[0] != "." and entry != train_root
-            if entry.resolve() not in taken
+            if not _holds(entry, taken)
         )
         return (f"not used: {', '.join(beside)} in {self.root}",) if beside else ()
 
@@ -145,6 +159,11 @@ class ImageFolder(DataSource):
             is_test[start + generator.permutation(end - start)[:num_test]] = True
         train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
         return (files.take(train), labels[train]), (files.take(test), labels[test])
+
+
+def _holds(folder: Path, others: set[Path]) -> bool:
+    """Whether a folder is one of the others, or some of them lie in it."""
+    return any(other.is_relative_to(folder.resolve()) for other in others)
 
 
 def _tested_classes(

@@ -19,7 +19,7 @@ from .datasets import Batches, LabeledDataset, Transformed, View, WithTargets, a
 from .errors import DataError, check_names
 from .preprocessing import ImagePreprocessing
 from .source import Content, DataSource
-from .torch_dataset import TorchData
+from .torch_dataset import as_source
 from .transforms import ImageTransform
 from .unique import ImageNames, check_unique_labels, unique_images
 
@@ -58,6 +58,8 @@ class DataModule:
         """
         if self._content is not None:
             return
+        if self.loader.unique_labels is not None:
+            self.source.test_fraction = 0.0  # the training inputs are the test set
         content = self.source.read()
         name = f"The {type(self.source).__name__} data"
         if len(content.train) < 2:
@@ -71,6 +73,11 @@ class DataModule:
         for test in content.tests:
             if not test or set("/\\\0") & set(test):
                 raise DataError(f"{name} have the test set {test!r}: name it without slashes.")
+        empty = [test for test, data in content.tests.items() if not len(data)]
+        if empty:
+            tests = {test: data for test, data in content.tests.items() if len(data)}
+            notes = (*content.notes, f"not used: test set {', '.join(empty)}, which is empty")
+            content = replace(content, tests=tests, notes=notes)
         self._content = content
         if self.loader.label_noise:
             self._disturb_labels(self.loader.label_noise, noise_seed)
@@ -227,10 +234,8 @@ def make_data(config: Config) -> DataModule:
         ValueError: naming the setting that cannot be.
     """
     source = config.data.build((DataSource, Dataset), "data", run_dir=config.run.dir)
-    if not isinstance(source, DataSource):
-        source = TorchData(source)
     transform = None if config.transform is None else partial(_transform, config.transform)
-    return DataModule(source, config.loader, transform)
+    return DataModule(as_source(source), config.loader, transform)
 
 
 def _transform(spec: ClassSpec, shape: ImagePreprocessing | None) -> Callable[[Any], Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
@@ -57,7 +57,7 @@ class ImagePreprocessing:
 
         Args:
             image: a path, the bytes of a file, a PIL image, a uint8 array `[H, W]` or `[H, W, C]`,
-                or a uint8 tensor `[C, H, W]`.
+                or a uint8 tensor `[H, W]` or `[C, H, W]`.
 
         Raises:
             TypeError: something else, such as float pixels.
@@ -92,13 +92,23 @@ class ImagePreprocessing:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> ImagePreprocessing:
-        """From what `as_dict` gave."""
-        mean, std = tuple(content["mean"]), tuple(content["std"])
-        return cls(**{**content, "mean": mean, "std": std})
+        """From what `as_dict` gave.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        parts: Any = {k: tuple(v) if isinstance(v, list) else v for k, v in content.items()}
+        try:
+            return cls(**parts)
+        except TypeError as error:
+            known = ", ".join(part.name for part in fields(cls))
+            raise ValueError(
+                f"Argument 'content' must hold {known}, not {', '.join(map(str, content))}."
+            ) from error
 
 
 def from_pixels(pixels: Tensor | np.ndarray) -> Image:
-    """uint8 pixels, array `[H, W]` or `[H, W, C]` or tensor `[C, H, W]`, as a PIL image.
+    """uint8 pixels, array `[H, W]` or `[H, W, C]`, tensor `[H, W]` or `[C, H, W]`, as a PIL image.
 
     Raises:
         TypeError: other numbers than uint8.
@@ -107,12 +117,12 @@ def from_pixels(pixels: Tensor | np.ndarray) -> Image:
     if isinstance(pixels, Tensor):
         if pixels.dtype != torch.uint8:
             raise TypeError(f"Argument 'image' must hold uint8 pixels, not {pixels.dtype}.")
-        if pixels.ndim != 3 or pixels.shape[0] not in (1, 3, 4):
+        if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[0] not in (1, 3, 4)):
             raise DataError(
-                f"Argument 'image' must be a tensor [C, H, W] with C 1, 3 or 4, not "
+                f"Argument 'image' must be a tensor [H, W] or [C, H, W] with C 1, 3 or 4, not "
                 f"{list(pixels.shape)}."
             )
-        pixels = pixels.permute(1, 2, 0).cpu().numpy()
+        pixels = (pixels if pixels.ndim == 2 else pixels.permute(1, 2, 0)).cpu().numpy()
     if pixels.dtype != np.uint8:
         raise TypeError(f"Argument 'image' must hold uint8 pixels, not {pixels.dtype}.")
     if pixels.ndim == 3 and pixels.shape[2] == 1:
@@ -230,6 +240,6 @@ def channel_statistics(
         share /= share.sum()
         center = float((share * values).sum())
         mean.append(center)
-        # Images of one colour must not lead to a division by zero.
+        # Images of one color must not lead to a division by zero.
         std.append(max(float((share * (values - center) ** 2).sum().sqrt()), 1 / 255))
     return tuple(mean), tuple(std)

@@ -36,6 +36,9 @@ class DataSource(abc.ABC):
     data become batches is up to `DataModule`, or to a `DataLoader` of yours.
     """
 
+    test_fraction: float = 0.0
+    """Share of each class that `read` sets aside as a test set where there is none."""
+
     @abc.abstractmethod
     def read(self) -> Content:
         """Find and check the files.

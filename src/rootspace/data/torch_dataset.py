@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import ConcatDataset, Dataset, Subset, default_collate
+from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, default_collate
 
 from rootspace._terminal import tracked
 
 from .datasets import LabeledDataset, View
-from .errors import DataError
+from .errors import DataError, check_image_size
 from .preprocessing import (
-    IMAGENET_GRAY,
     IMAGENET_RGB,
     ImagePreprocessing,
     channel_statistics,
@@ -25,11 +25,19 @@ from .preprocessing import (
 )
 from .source import Content, DataSource
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 LABELS = ("targets", "labels", "y")
 """Attributes that data sets keep their labels in."""
 
+INPUTS = ("image", "img")
+"""Keys that items which are dictionaries keep their image under."""
+
 MOST_READ = 1_000
-"""Images whose pixels are looked at for mean and standard deviation."""
+"""Images whose pixels are looked at for the number of channels, mean and standard deviation."""
+
+_GRAY = ("1", "L", "LA", "La", "I", "F")
 
 _Items = Dataset[Any] | Sequence[Any]
 
@@ -42,8 +50,9 @@ class TorchData(DataSource):
     reading every item once. They may be numbers or names.
 
     An x that is a PIL image, or uint8 pixels, is an image: it is cut to a square of `image_size`,
-    and networks get it normalized. Anything else (float tensors, dictionaries or tuples of tensors)
-    goes to the network as it is, in batches as `torch.utils.data.default_collate` makes them.
+    and networks get it normalized; one channel if all images are gray, else three. Anything else
+    (float tensors, dictionaries or tuples of tensors) goes to the network as it is, in batches as
+    `torch.utils.data.default_collate` makes them.
 
     Args:
         train: the training data.
@@ -52,8 +61,8 @@ class TorchData(DataSource):
         class_names: label -> name; by default `train.classes`, or the names that Hugging Face's
             features have, or the labels themselves.
         image_size: height and width of images in pixels; by default the shorter side of the first.
-        input_key: of items that are dictionaries; "image" by default where there is one, else all
-            but the label.
+        input_key: of items that are dictionaries; "image" or "img" by default where there is one,
+            else all but the label.
         label_key: likewise.
         test_fraction: of each class, where there are no `tests`; 0 for none.
         seed: of that choice.
@@ -74,6 +83,8 @@ class TorchData(DataSource):
         test_fraction: float = 0.1,
         seed: int = 0,
     ) -> None:
+        if image_size is not None:
+            check_image_size(image_size)
         if not 0 <= test_fraction < 1:
             raise DataError(
                 f"Argument 'test_fraction' must be at least 0 and below 1, not {test_fraction}."
@@ -108,14 +119,26 @@ class TorchData(DataSource):
 
     def _pair(self, item: Any, name: str) -> tuple[Any, Any]:
         if isinstance(item, Mapping) and self.label_key in item:
-            if self.input_key is not None or "image" in item:
-                return item[self.input_key or "image"], item[self.label_key]
-            return {k: v for k, v in item.items() if k != self.label_key}, item[self.label_key]
-        if isinstance(item, list | tuple) and len(item) >= 2:
+            label = item[self.label_key]
+            for key in INPUTS if self.input_key is None else (self.input_key,):
+                if key in item:
+                    return item[key], label
+            if self.input_key is None:
+                return {key: value for key, value in item.items() if key != self.label_key}, label
+            raise DataError(
+                f"Argument 'input_key' must be one of {', '.join(map(repr, item))}, not "
+                f"{self.input_key!r}."
+            )
+        if isinstance(item, list | tuple) and len(item) == 2:
             return item[0], item[1]
+        what = type(item).__name__
+        if isinstance(item, list | tuple):
+            what = f"a {what} of {len(item)}"
+        elif isinstance(item, Mapping):
+            what = f"a dictionary with {', '.join(map(repr, item))}"
         raise DataError(
             f"Argument '{name}' must hold pairs of input and label, or dictionaries with "
-            f"{self.label_key!r}, not {type(item).__name__}."
+            f"{self.label_key!r} (`label_key`), not {what}."
         )
 
     def _labels(self, data: _Items, name: str) -> list[Any]:
@@ -124,21 +147,13 @@ class TorchData(DataSource):
             size = _size(data, name)
             items = (self._pair(data[i], name)[1] for i in range(size))
             found = list(tracked(items, f"Labels of {name}", size))
-        labels = [
-            value.item() if isinstance(value, Tensor | np.generic) else value for value in found
-        ]
-        if len(labels) != _size(data, name):
-            raise DataError(
-                f"Argument '{name}' must have a label for each of its {_size(data, name)} items, "
-                f"not {len(labels)}."
-            )
-        return labels
+        return [_label(value, name) for value in found]
 
     def _classes(self, values: list[Any]) -> tuple[list[str], dict[Any, int]]:
         """Label -> name, and from labels as the data have them to labels."""
         present = set(values)
         names = self.class_names or _known_names(self.train, self.label_key)
-        whole = all(isinstance(v, int) and not isinstance(v, bool) for v in present)
+        whole = all(isinstance(value, int) for value in present)
         if names is not None and not whole:
             number: dict[Any, int] = {name: label for label, name in enumerate(names)}
         elif names is not None:
@@ -163,14 +178,16 @@ class TorchData(DataSource):
         image = as_image(first)
         if image is None:
             return None
-        channels = 1 if image.mode in ("1", "L", "I", "I;16", "F") else 3
-        wanted = self.image_size or min(image.size)
-        mean, std = IMAGENET_GRAY if channels == 1 else IMAGENET_RGB
-        shape = ImagePreprocessing(channels, wanted, mean, std)
+        shape = ImagePreprocessing(3, self.image_size or min(image.size), *IMAGENET_RGB)
         rows = torch.arange(min(size, MOST_READ)) * size // min(size, MOST_READ)
-        pixels = [shape(self._pair(self.train[i], "train")[0]) for i in rows.tolist()]
-        mean, std = channel_statistics(torch.stack(pixels))
-        return ImagePreprocessing(channels, wanted, mean, std)
+        pixels, gray = [], True
+        for row in rows.tolist():
+            image = _image(self._pair(self.train[row], "train")[0], "train")
+            gray = gray and (image.mode in _GRAY or image.mode.startswith("I;"))
+            pixels.append(shape(image))
+        channels = 1 if gray else 3
+        mean, std = channel_statistics(torch.stack(pixels)[:, :channels])
+        return ImagePreprocessing(channels, shape.size, mean, std)
 
     def _dataset(
         self,
@@ -236,36 +253,65 @@ class ItemImages(Items):
         self.preprocessing = preprocessing
 
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
-        x = torch.stack([self.preprocessing(super(ItemImages, self).original(i)) for i in indices])
-        return x, self.labels[torch.as_tensor(indices)]
+        square = self.preprocessing.square
+        images = torch.stack([square(self._decoded(index)) for index in indices])
+        return images, self.labels[torch.as_tensor(indices)]
 
     def original(self, index: int) -> Tensor:
-        image = as_image(super().original(index))
-        return to_tensor(convert_image(image, self.preprocessing.channels))  # pyright: ignore[reportArgumentType]
+        return to_tensor(self._decoded(index))
+
+    def _decoded(self, index: int) -> Image:
+        image = _image(super().original(index), self.title)
+        return convert_image(image, self.preprocessing.channels, self.preprocessing.background)
 
 
-def as_image(x: Any) -> Any:
+def as_image(x: Any) -> Image | None:
     """A PIL image of what is one, or of uint8 pixels; None of anything else."""
     if isinstance(x, Tensor | np.ndarray):
         is_pixels = x.dtype in (torch.uint8, np.uint8) and x.ndim in (2, 3)
         return from_pixels(x) if is_pixels else None
-    return x if type(x).__module__.partition(".")[0] == "PIL" else None
+    pillow = sys.modules.get("PIL.Image")  # without it nothing is an image of its
+    return x if pillow is not None and isinstance(x, pillow.Image) else None
+
+
+def _image(x: Any, name: str) -> Image:
+    image = as_image(x)
+    if image is None:
+        what = f"{x.dtype}" if isinstance(x, Tensor | np.ndarray) else type(x).__name__
+        raise DataError(
+            f"Argument '{name}' must hold images only, as its first input is one, not {what}."
+        )
+    return image
+
+
+def _label(value: Any, name: str) -> int | float | str:
+    if isinstance(value, Tensor | np.ndarray | np.generic) and np.ndim(value) == 0:
+        value = value.item()
+    if not isinstance(value, int | float | str):
+        shape = (
+            f" of shape {list(np.shape(value))}" if isinstance(value, Tensor | np.ndarray) else ""
+        )
+        raise DataError(
+            f"Labels of '{name}' must be numbers or names, not {type(value).__name__}{shape}."
+        )
+    return value
 
 
 def set_aside(labels: Tensor, fraction: float, seed: int) -> Tensor:
     """`[N]` bool: a share of each class, one input at least unless it has only one."""
-    generator = np.random.default_rng(seed)
     order = np.argsort(labels.numpy(), kind="stable")
-    chosen = torch.zeros(len(labels), dtype=torch.bool)
-    for rows in np.split(order, np.cumsum(np.bincount(labels.numpy()))[:-1]):
+    chosen = np.zeros(len(labels), dtype=bool)
+    for label, rows in enumerate(np.split(order, np.cumsum(np.bincount(labels.numpy()))[:-1])):
         count = min(max(1, round(fraction * len(rows))), len(rows) - 1)
-        if count > 0:
-            chosen[torch.from_numpy(generator.permutation(rows)[:count])] = True
-    return chosen
+        if count > 0:  # each class is drawn from alone, whatever the others are
+            chosen[np.random.default_rng([seed, label]).permutation(rows)[:count]] = True
+    return torch.from_numpy(chosen)
 
 
 def _known_labels(data: Any, key: str) -> Sequence[Any] | None:
     """The labels that a data set keeps, without reading its items."""
+    if getattr(data, "target_transform", None) is not None:
+        return None  # what it keeps are the labels before that
     if isinstance(data, Subset):
         labels = _known_labels(data.dataset, key)
         return None if labels is None else [labels[i] for i in data.indices]
@@ -277,23 +323,32 @@ def _known_labels(data: Any, key: str) -> Sequence[Any] | None:
         return list(data[key])
     for name in LABELS:
         labels = getattr(data, name, None)
-        if isinstance(labels, list | tuple | np.ndarray | Tensor) and len(labels):
+        if not isinstance(labels, list | tuple | np.ndarray | Tensor):
+            continue
+        if getattr(labels, "ndim", 1) == 1 and len(labels) == len(data):
             return labels.tolist() if isinstance(labels, np.ndarray | Tensor) else list(labels)
     return None
 
 
 def _known_names(data: Any, key: str) -> list[str] | None:
     """The names of classes that a data set keeps."""
-    while isinstance(data, Subset):
-        data = data.dataset
+    while isinstance(data, Subset | ConcatDataset):
+        data = data.dataset if isinstance(data, Subset) else data.datasets[0]
     features = getattr(data, "features", None)
     names = getattr(features.get(key), "names", None) if isinstance(features, Mapping) else None
     classes = names if names is not None else getattr(data, "classes", None)
     return [str(name) for name in classes] if isinstance(classes, list | tuple) else None
 
 
+def as_source(data: DataSource | Dataset[Any]) -> DataSource:
+    """A source of the data, which may be a data set of torch."""
+    return data if isinstance(data, DataSource) else TorchData(data)
+
+
 def _size(data: Any, name: str) -> int:
     try:
+        if isinstance(data, IterableDataset):
+            raise TypeError(f"{type(data).__name__} is iterable only")
         return len(data)
     except TypeError as error:
         raise DataError(

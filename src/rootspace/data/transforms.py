@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rootspace._extras import require
 
+from .errors import DataError
 from .preprocessing import ImagePreprocessing
 
 # Inception's crop, as `decode_jpeg_and_inception_crop` of big_vision draws it.
@@ -87,7 +88,7 @@ class ImageTransform:
         """uint8 `[C, h, w]` -> uint8 `[C, size, size]`.
 
         Raises:
-            TypeError: the transform returns something that is no image of bytes.
+            DataError: the transform returns something that is no image of uint8 pixels.
         """
         if self._by_keyword:
             found = self.transform(image=image.permute(1, 2, 0).numpy())
@@ -98,12 +99,20 @@ class ImageTransform:
         wanted = (shape.channels, shape.size, shape.size)
         if isinstance(found, Tensor) and found.dtype == torch.uint8 and found.shape == wanted:
             return found.as_subclass(Tensor).contiguous()
-        return shape(found)
+        try:
+            return shape(found)
+        except (TypeError, ValueError) as error:
+            reason = str(error).removeprefix("Argument 'image' ")
+            raise DataError(
+                f"Argument 'transform': what {type(self.transform).__name__} returns {reason}"
+            ) from error
 
 
 def takes_keyword(transform: Callable[..., Any]) -> bool:
     """Whether a transform takes its image as `image=`, as albumentations' do."""
-    if type(transform).__module__.partition(".")[0] == "albumentations":
+    if any(
+        c.__module__.partition(".")[0] == "albumentations" for c in inspect.getmro(type(transform))
+    ):
         return True
     try:
         parameters = inspect.signature(transform).parameters

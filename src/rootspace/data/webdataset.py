@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import io
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +53,6 @@ class WebDataset(DataSource):
         cache_dir: where the index is kept. Default: $ROOTSPACE_CACHE, or rootspace in the user's
             cache directory.
 
-
     Raises:
         DataError: in `read`, when shards are missing, damaged or compressed, or a sample lacks its
             image or its label; in loading, when an image cannot be decoded.
@@ -100,12 +100,17 @@ class WebDataset(DataSource):
         return Content(class_names, train, tests, self._shape)
 
     def _find(self, argument: str, pattern: str) -> list[Path]:
-        shards = sorted(path for path in self.root.glob(pattern) if path.is_file())
+        shards = self._matching(pattern)
         if not shards:
             raise DataError(
                 f"Argument '{argument}' must match tar files in '{self.root}', unlike '{pattern}'."
             )
         return shards
+
+    def _matching(self, pattern: str) -> list[Path]:
+        # Not `Path.glob`, whose `*` also matches hidden files, such as those that macOS adds.
+        found = glob.glob(pattern, root_dir=self.root, recursive=True)
+        return sorted(path for name in found if (path := self.root / name).is_file())
 
     def _find_tests(self) -> dict[str, list[Path]]:
         if self.test_shards is not None:
@@ -113,7 +118,7 @@ class WebDataset(DataSource):
                 name: self._find("test_shards", pattern)
                 for name, pattern in self.test_shards.items()
             }
-        found = {folder: sorted(self.root.glob(f"{folder}/*.tar")) for folder in _TEST_FOLDERS}
+        found = {folder: self._matching(f"{folder}/*.tar") for folder in _TEST_FOLDERS}
         return {folder: shards for folder, shards in found.items() if shards}
 
     def _classes(self, index: ShardIndex) -> tuple[list[str], dict[str, int]]:

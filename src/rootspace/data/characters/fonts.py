@@ -177,9 +177,9 @@ def _installed_fonts() -> Iterator[Path]:
     """Every font file in the font directories, in a fixed order."""
     for directory in font_directories():
         for folder, subfolders, names in os.walk(directory, followlinks=True):
-            subfolders.sort()
+            subfolders[:] = sorted(name for name in subfolders if name[0] != ".")
             for name in sorted(names):
-                if name.lower().endswith(FONT_EXTENSIONS):
+                if name[0] != "." and name.lower().endswith(FONT_EXTENSIONS):
                     yield Path(folder, name)
 
 

@@ -47,7 +47,6 @@ class Characters(DataSource):
             user's cache directory.
         seed: of the choice of classes.
 
-
     Raises:
         DataError: in `read`, when fonts are missing or share no character.
 
@@ -160,6 +159,6 @@ def _one_per_class(pictures: Pictures, groups: list[list[int]]) -> Tensor:
 
 
 def _dataset(images: Tensor) -> ArrayImages:
-    """All images of [fonts, classes, 1, H, W], labelled with their classes."""
+    """All images of [fonts, classes, 1, H, W], labeled with their classes."""
     fonts, classes = images.shape[:2]
     return ArrayImages(images.flatten(0, 1), torch.arange(classes).repeat(fonts))
