@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 import yaml
@@ -18,8 +19,9 @@ from commands import change_data, error, output
 from PIL import Image
 
 from rootspace.cli import main
-from rootspace.config import ClassSpec, RunConfig
+from rootspace.config import ClassSpec, Config, PrototypesConfig, RunConfig, TrainConfig
 from rootspace.continual import ClassRegistry
+from rootspace.continual import extend as extend_module
 from rootspace.continual.extend import LOWER_RATE, base_config
 from rootspace.continual.extend import extend as extend_run
 from rootspace.continual.live import REGISTRY
@@ -28,6 +30,7 @@ from rootspace.heads import PrototypeHead
 from rootspace.losses import CosineLoss, SystemSoftmaxLoss
 from rootspace.run import Run, load
 from rootspace.runs.folder import read_config
+from rootspace.train import train
 
 CHARACTERS = ["--data=Characters", "--data.image_size=16"]
 NEW = [*CHARACTERS, "--data.num_classes=20", "--data.seed=1", "--train.epochs=2"]
@@ -158,6 +161,12 @@ def test_it_is_a_run_for_every_command(
     assert len(rows) == 12 and all(len(row["answers"]) == 2 for row in rows)
     output(capsys, "embed", extended, samples, f"--out={tmp_path / 'z.parquet'}")
     output(capsys, "export", extended, f"--out={tmp_path / 'model.onnx'}")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    for name, test in data_of(extended).test_datasets.items():
+        images, labels = test.batch(range(len(test)))
+        found = session.run(["label"], {"images": images.numpy()})[0]
+        accuracy = float((torch.from_numpy(np.asarray(found))[:, 0] == labels).float().mean())
+        assert accuracy == pytest.approx(metrics["test"][name]["accuracy"])
     output(capsys, "report", extended)
     copy = shutil.copytree(extended, tmp_path / "copy")
     assert output(capsys, "classes", copy, "list", "--limit=100").count("\n") == 62
@@ -229,6 +238,103 @@ def test_a_second_extension_needs_the_memory_only(
     assert used.labels.tolist() == StoredImages(run / "replay").labels.tolist()
     kept = StoredImages(folder / "replay")  # size 150 is that of the run before
     assert sorted(Counter(kept.labels.tolist()).values()) == [2] * 60 + [3] * 10
+
+
+@pytest.mark.parametrize("source", ["teacher", "file", "unique"])
+def test_prototypes_from_elsewhere(
+    source: str, trained_code: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run, more = tmp_path / "run", tmp_path / "more"
+    vectors = tmp_path / "vectors.npy"
+    np.save(vectors, np.random.default_rng(0).normal(size=(50, 16)).astype(np.float32))
+    names = [*load(trained_code).names, *(f"spare {i}" for i in range(10))]
+    vectors.with_suffix(".txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    options = {
+        "teacher": ["--prototypes.source=teacher", f"--prototypes.teacher={trained_code}"],
+        "file": ["--prototypes.source=file", f"--prototypes.vectors={vectors}"],
+        "unique": ["--loader.unique_labels=40", "--prototypes.source=formula"],
+    }[source]
+    options += ["--head.dim=8", "--head.system=RootA(8)"] if source == "unique" else []
+    small = [*CHARACTERS, "--data.num_classes=40", "--loader.batch_size=64", "--model.width=4"]
+    assert main(["train", *small, *options, "--train.epochs=1", f"--run.dir={run}"]) == 0
+    new = [*CHARACTERS, "--data.num_classes=5", "--data.seed=1", "--train.epochs=1"]
+    capsys.readouterr()
+    extend(run, more, *new, "--memory.size=40")
+    assert "5 new classes, 0 known ones among the data, 40 in the run" in capsys.readouterr().err
+    check_grown(run, more, 45)
+    tests = list(json.loads((more / "metrics.json").read_text())["test"])
+    assert tests == [*([] if source == "unique" else TESTS), *(f"{name}+1" for name in TESTS)]
+
+
+def test_prototypes_that_are_a_table(tmp_path: Path):
+    """New classes take the free rows nearest to their means; when none is left it says so."""
+    vectors = tmp_path / "vectors.npy"
+    np.save(vectors, np.random.default_rng(0).normal(size=(24, 16)).astype(np.float32))
+    run = tmp_path / "run"
+    data = {"image_size": 16, "num_classes": 20}
+    config = Config(
+        data=ClassSpec("rootspace.data.Characters", data),
+        model=ClassSpec("rootspace.models.Encoder", {"width": 4}),
+        head=ClassSpec("rootspace.heads.PrototypeHead", {"system": "Table"}),
+        prototypes=PrototypesConfig(source="file", vectors=str(vectors)),
+        train=TrainConfig(epochs=1),
+        run=RunConfig(dir=str(run)),
+    )
+    names = [*make_data(config).source.read().class_names, *"abcd"]
+    vectors.with_suffix(".txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    assert train(config) is not None
+    base = base_config(load(run))
+    for number, fits in ((4, True), (5, False)):
+        new = {"image_size": 16, "ranges": f"U+0410-U+{0x0410 + number - 1:04X}"}
+        grown = replace(
+            base,
+            data=ClassSpec("rootspace.data.Characters", new),
+            run=RunConfig(dir=str(tmp_path / f"more{number}")),
+        )
+        if fits:
+            assert extend_run(run, grown) is not None
+            check_grown(run, tmp_path / "more4", 24)
+        else:
+            with pytest.raises(ValueError, match="at most 4 new classes, not 5"):
+                extend_run(run, grown)
+
+
+def test_a_run_of_python_is_extended_by_the_command(tmp_path: Path):
+    """Whose settings say nothing of what is default."""
+    config = Config(
+        data=ClassSpec("rootspace.data.Characters", {"image_size": 16, "num_classes": 20}),
+        model=ClassSpec("rootspace.models.Encoder", {"width": 4}),
+        head=ClassSpec("rootspace.heads.PrototypeHead", {"dim": 16}),
+        train=TrainConfig(epochs=1),
+        run=RunConfig(dir=str(tmp_path / "run")),
+    )
+    assert train(config) is not None
+    folder = extend(tmp_path / "run", tmp_path / "more", *NEW[:-1], "--train.epochs=1")
+    check_grown(tmp_path / "run", folder, len(load(folder).names))
+
+
+def test_an_extension_goes_on_where_it_has_been_moved(
+    trained_code: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its memory lies in its own folder; old data are not needed once it has begun."""
+    folder, moved = tmp_path / "new", tmp_path / "moved"
+    arguments = ["extend", str(trained_code), *NEW, "--memory.size=60"]
+    with monkeypatch.context() as patch:
+        patch.setattr(extend_module, "fit", lose)
+        with pytest.raises(Lost):
+            main([*arguments, f"--run.dir={folder}"])
+    folder.rename(moved)
+    assert main(["extend", str(trained_code), "--resume", f"--run.dir={moved}"]) == 0
+    check_grown(trained_code, moved, 60)
+    assert not folder.exists()
+
+
+class Lost(Exception):
+    pass
+
+
+def lose(*_: object, **__: object) -> None:
+    raise Lost
 
 
 def test_without_memory_when_the_data_are_gone(

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import torch
 
-from rootspace._files import appearing
+from rootspace._files import appearing, is_helper
 from rootspace._terminal import say
 from rootspace.choosing import class_means, evaluation_mode, to_device
 from rootspace.config import (
@@ -37,6 +37,7 @@ from rootspace.config import (
     spec_from,
 )
 from rootspace.data import DataModule, Grown, LabeledDataset, StoredImages, View, make_data
+from rootspace.data.grown import GROWN, Part
 from rootspace.model_file import Model, class_names, write_model
 from rootspace.run import Run, load, read_config
 from rootspace.runs import RunRecord
@@ -53,8 +54,7 @@ FIXED = ("model", "head", "loss", "prototypes")
 LOWER_RATE = 0.1
 """Learning rate of an extension, relative to that of the run; measured (docs/continual.md)."""
 
-GROWN = f"{Grown.__module__}.{Grown.__qualname__}"
-PART = f"{Grown.__module__}.Part"
+PART = f"{Part.__module__}.{Part.__qualname__}"
 
 
 def base_config(run: Run) -> Config:
@@ -114,7 +114,7 @@ def extend(
     """
     folder = Path(config.run.dir)
     check_folder(folder, resume)
-    if resume:
+    if resume or is_helper():  # the first process of a distributed run has begun it
         config = read_config(folder)
         _check_parent(run, folder, config)
     else:
@@ -262,7 +262,7 @@ def prepare(run: Run, start: Path, config: Config, command: str) -> None:
     with appearing(start) as temporary:
         old_memory(run, temporary / files.REPLAY, config)
         memory = str((temporary / files.REPLAY).resolve())
-        spec = replace(config.data, init_args={**config.data.init_args, "memory": memory})
+        spec = ClassSpec(GROWN, {**config.data.init_args, "memory": memory})
         data = make_data(replace(config, data=spec, loader=_noiseless(config.loader)))
         data.setup()
         source = _source(data)
@@ -325,7 +325,7 @@ def conclude_memory(
                 old.image_shape,
                 config.memory,
                 (config.train.seed, step),
-                lambda images: model.embedder(to_device(images, device)),
+                lambda images: model.head.transform(model.embedder(to_device(images, device))),
             )
     return replace(
         record,

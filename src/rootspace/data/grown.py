@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from rootspace.config import ClassSpec
+
 from .datasets import Joined, LabeledDataset, View
 from .errors import DataError
 from .source import Content, DataSource
@@ -129,6 +131,23 @@ class Grown(DataSource):
         rounds = [torch.arange(old)] * (wanted // old)
         part = torch.randperm(old, generator=generator)[: wanted % old]
         return View.some(train, torch.cat([*rounds, part, torch.arange(old, old + new)]))
+
+
+GROWN = f"{Grown.__module__}.{Grown.__qualname__}"
+"""As the class of data in settings."""
+
+
+def for_another_run(data: ClassSpec, folder: Path) -> ClassSpec:
+    """The data of a run as another run finds them: memory by its whole path.
+
+    Args:
+        data: of the run.
+        folder: of the run.
+    """
+    if data.class_path != GROWN:
+        return data
+    memory = str((folder / data.init_args["memory"]).resolve())
+    return ClassSpec(GROWN, {**data.init_args, "memory": memory})
 
 
 def _read(part: Part, memory: StoredImages) -> Content:

@@ -348,6 +348,8 @@ def _silence_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
     # Before the classes have prototypes there is no accuracy to choose the best checkpoint by.
     warnings.filterwarnings("ignore", message=".*could not find the monitored key.*")
+    # Nor by those that lie elsewhere, where the folder of a resumed run has been moved.
+    warnings.filterwarnings("ignore", message=".*The dirpath has changed from.*")
     # A resumed run finds its own checkpoints there.
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
 
