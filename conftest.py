@@ -3,9 +3,12 @@
 import pytest
 import torch
 
+import rootspace.choosing
 import rootspace.classes
 import rootspace.continual
+import rootspace.heads
 import rootspace.losses
+import rootspace.sampling
 import rootspace.systems
 import rootspace.testing
 
@@ -26,8 +29,12 @@ def _doctest_names(doctest_namespace: dict[str, object]) -> None:
         rootspace.continual,
         rootspace.losses,
         rootspace.testing,
+        rootspace.heads,
+        rootspace.choosing,
+        rootspace.sampling,
     ):
         doctest_namespace.update(
             {name: value for name, value in vars(module).items() if name[0].isupper()}
         )
+    doctest_namespace["choose_prototypes"] = rootspace.choosing.choose_prototypes
     doctest_namespace["check_system"] = rootspace.testing.check_system

@@ -1,29 +1,77 @@
-"""The examples run, in a small form."""
+"""Every example runs, in a small form, and learns."""
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
-from rootspace.data import Characters
+import pytest
 
-ROOT = Path(__file__).parents[1]
+from rootspace.cli import main
+from rootspace.run import load as load_run
+from rootspace.runs.record import RunRecord
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def load(path: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
+def example(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_plain_pytorch():
-    data = Characters(num_classes=20, image_size=16, batch_size=16)
-    assert load("examples/plain_pytorch.py").main(data, epochs=8) > 0.3  # chance is 0.05
+def test_plain_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    accuracy = example("plain_loop").main(epochs=3, num_classes=40)
+    assert min(accuracy.values()) > 0.5  # chance is 0.025
+
+
+def test_plain_loop_is_short():
+    tree = ast.parse((EXAMPLES / "plain_loop.py").read_text(encoding="utf-8"))
+    (main,) = (node for node in tree.body if getattr(node, "name", "") == "main")
+    assert isinstance(main, ast.FunctionDef) and main.end_lineno
+    assert main.end_lineno - main.lineno <= 30
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's own
+def test_lightning_module():
+    assert example("lightning_module").main(num_classes=40, epochs=5) > 0.3  # chance is 0.025
+
+
+def test_timm_network():
+    pytest.importorskip("timm")
+    assert example("timm_network").main(num_classes=20, epochs=4) > 0.3  # chance is 0.05
+
+
+def test_text():
+    assert example("text").main(epochs=4) > 0.1  # chance is 0.02
+
+
+def test_million_classes():
+    assert example("million_classes").main(num_classes=10_000) > 0.5  # chance is 0.0001
 
 
 def test_metric_learning():
-    accuracy = load("examples/metric_learning.py").main(num_classes=40, epochs=3)
-    assert accuracy["precision_at_1"] > 0.3
+    accuracy = example("metric_learning").main(num_classes=40, epochs=12)
+    assert min(accuracy.values()) > 0.4  # chance is 0.025
+
+
+@pytest.mark.filterwarnings("ignore")  # Lightning's own
+def test_own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    monkeypatch.delitem(sys.modules, "own_data", raising=False)
+    folder = tmp_path / "shapes"
+    arguments = ["--data", "own_data.Shapes", "--data.num_classes", "20", "--model", "own_data.Net"]
+    arguments += ["--model.width", "8", "--head.dim", "32", "--train.epochs", "4"]
+    arguments += ["--loader.batch_size", "64", "--train.lr", "0.005", "--run.dir", str(folder)]
+    assert main(["train", *arguments]) == 0
+    assert RunRecord.read(folder).test["test"].accuracy > 0.5  # chance is 0.05
+    samples = sorted((folder / "samples").iterdir())
+    assert main(["predict", str(folder), str(samples[0])]) == 2  # own code must be allowed
+    trained = load_run(folder, trust_code=True)
+    assert len(trained.predict(samples, k=3).name[0]) == 3

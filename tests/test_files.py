@@ -10,6 +10,8 @@ from pathlib import Path
 
 import filelock
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from rootspace import _files
 from rootspace._files import appearing, lock, replacing, write_json
@@ -57,9 +59,12 @@ def test_the_mode_is_that_of_the_process(tmp_path: Path):
     before = os.umask(0o022)
     try:
         write_json(tmp_path / "a.json", {})
+        with replacing(tmp_path / "b") as temporary:
+            save_file({"a": torch.zeros(1)}, temporary)  # which writes for the owner alone
     finally:
         os.umask(before)
-    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o644
+    for name in ("a.json", "b"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o644
 
 
 def test_a_folder_appears_when_it_is_whole(tmp_path: Path):

@@ -19,8 +19,9 @@ import torch
 from torch import nn
 
 from rootspace.classes import ClassMap
+from rootspace.config import ClassSpec
 from rootspace.losses import CosineLoss
-from rootspace.models import Encoder, TimmBackbone, num_parameters
+from rootspace.models import num_parameters
 from rootspace.systems import system_from
 
 from .training import linear_classifier
@@ -109,11 +110,9 @@ def set_limit(device: str, limit_mib: float) -> None:
 def make_network(settings: Mapping[str, Any]) -> nn.Module:
     """The network alone, without weights that anyone has trained."""
     channels, size, _ = settings["image_shape"]
-    arguments = dict(settings["model"])
-    name = arguments.pop("name")
-    if name == "encoder":
-        return Encoder(settings["dim"], channels, **arguments)
-    return TimmBackbone(name, settings["dim"], channels, size, **arguments)
+    spec = ClassSpec(**settings["model"])
+    filled = {"dim": settings["dim"], "in_channels": channels, "image_size": size}
+    return spec.build(nn.Module, "model", **filled)
 
 
 def model_mib(settings: Mapping[str, Any]) -> float:
@@ -151,6 +150,8 @@ def search(settings: Mapping[str, Any]) -> None:
     torch.set_num_threads(1)  # threads hold memory of their own
     low, high = settings["low"], settings["high"]
     _say(model_mib=model_mib(settings))
+    # The first optimizer imports much of torch, which is no part of training.
+    torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
     set_limit(settings["device"], settings["limit_mib"])
     _say(trying=max(1, low))  # the model alone may be too large
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import inspect
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from rootspace.report import document, escape
 
 from .experiment import Chart, Experiment, Figures, MissingFigure, Outcome, Row, Scale
 from .pictures import draw_curves
-from .training import write_text
 
 HOLDS, FAILS, NOT_RUN = "trend holds", "does not hold", "not run"
 JSON, MARKDOWN, PAGE = "reproduction.json", "REPRODUCIBILITY.md", "reproduction.html"
@@ -119,11 +117,6 @@ def write_results(
     write_json(out / JSON, [_json_row(result, scale) for result in results])
     write_text(out / MARKDOWN, _markdown(scale, experiments, results))
     write_text(out / PAGE, _page(out, scale, experiments, results, outcomes))
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write all or nothing."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
 def _json_row(result: Result, scale: Scale) -> dict[str, Any]:

@@ -12,10 +12,10 @@ from typing import Any
 
 import rootspace
 from rootspace._files import write_json
-from rootspace._terminal import bar, say
+from rootspace._terminal import bar, say, table
 
 from .experiment import Experiment, Job, NotRun, Outcome, Part, Scale, Settings, reference
-from .results import Result, judge, write_json, write_results
+from .results import Result, judge, write_results
 
 PARTS, RUNS = "parts", "runs"
 

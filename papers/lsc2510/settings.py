@@ -5,6 +5,7 @@ Where the paper gives no number (batch sizes, most epochs), those here are ours.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from .experiment import Scale, Settings
@@ -12,77 +13,67 @@ from .experiment import Scale, Settings
 WIDTH = 16
 """Of the encoder at desk scale: 0.6 M parameters instead of 9 M."""
 
+
+def spec(class_path: str, **init_args: Any) -> Settings:
+    """A class of rootspace and its arguments, as settings name it."""
+    return {"class_path": f"rootspace.{class_path}", "init_args": init_args}
+
+
+COSINE = spec("losses.CosineLoss")
+LIGHT1 = spec("data.Light1")
+IMAGENET = "{data}/imagenet"
+ENCODER: dict[Scale, Settings] = {
+    "paper": spec("models.Encoder", width=64, normalize=False),
+    "desk": spec("models.Encoder", width=WIDTH, normalize=False),
+}
+
 DATA: dict[str, dict[Scale, Settings]] = {
     # CINIC-10 without CIFAR's images, tested on itself and on CIFAR-10 | 1,000 pictures of each of
     # Fashion-MNIST's ten classes, tested on its test set.
     "cinic": {
-        "paper": {
-            "name": "cinic10",
-            "root": "{data}/cinic10",
-            "cifar10_root": "{data}",
-            "batch_size": 256,
-            "num_workers": 8,
-        },
-        "desk": {"name": "fashion_mnist", "images_per_class": 1000, "batch_size": 64},
+        "paper": spec("data.CINIC10", root="{data}/cinic10", cifar10_root="{data}"),
+        "desk": spec("data.FashionMNIST", images_per_class=1000),
     },
     # 84 classes of ImageNet-1K | 84 characters in the ten training faces of the DejaVu family.
     "i1kp": {
-        "paper": {
-            "name": "image_folder",
-            "root": "{data}/imagenet",
-            "num_classes": 84,
-            "image_size": 224,
-            "batch_size": 256,
-            "num_workers": 12,
-        },
-        "desk": {"name": "characters", "num_classes": 84, "batch_size": 32},
+        "paper": spec("data.ImageFolder", root=IMAGENET, num_classes=84, image_size=224),
+        "desk": spec("data.Characters", num_classes=84),
     },
     # ImageNet-1K | 1,000 characters.
     "i1k": {
-        "paper": {
-            "name": "image_folder",
-            "root": "{data}/imagenet",
-            "image_size": 224,
-            "batch_size": 256,
-            "num_workers": 12,
-        },
-        "desk": {"name": "characters", "num_classes": 1000, "batch_size": 64},
+        "paper": spec("data.ImageFolder", root=IMAGENET, image_size=224),
+        "desk": spec("data.Characters", num_classes=1000),
     },
+}
+
+LOADERS: dict[str, dict[Scale, Settings]] = {
+    "cinic": {"paper": {"batch_size": 256, "num_workers": 8}, "desk": {"batch_size": 64}},
+    "i1kp": {"paper": {"batch_size": 256, "num_workers": 12}, "desk": {"batch_size": 32}},
+    "i1k": {"paper": {"batch_size": 256, "num_workers": 12}, "desk": {"batch_size": 64}},
 }
 
 MODELS: dict[str, dict[Scale, Settings]] = {
-    "encoder": {
-        "paper": {"name": "encoder", "width": 64, "normalize": False},
-        "desk": {"name": "encoder", "width": WIDTH, "normalize": False},
-    },
+    "encoder": ENCODER,
     # Patches of 8 pixels for images of 32, of which 16 would leave four.
     "vit_s_32": {
-        "paper": {"name": "vit_small_patch8_224"},
-        "desk": {"name": "encoder", "width": WIDTH, "normalize": False},
+        "paper": spec("models.TimmBackbone", name="vit_small_patch8_224"),
+        "desk": ENCODER["desk"],
     },
     # No vision transformer of this kind learns from so few small images: the encoder stands for it.
     "vit_s": {
-        "paper": {"name": "vit_small_patch16_224"},
-        "desk": {"name": "encoder", "width": WIDTH, "normalize": False},
+        "paper": spec("models.TimmBackbone", name="vit_small_patch16_224"),
+        "desk": ENCODER["desk"],
     },
 }
 
+OPTIMIZER: Settings = {
+    "class_path": "torch.optim.AdamW",
+    "init_args": {"weight_decay": 1e-5},
+}
 TRAIN: dict[Scale, Settings] = {
-    "paper": {
-        "lr": 1e-4,
-        "weight_decay": 1e-5,
-        "schedule": "constant",
-        "warmup_steps": 0,
-        "precision": "bf16",
-    },
+    "paper": {"lr": 1e-4, "schedule": "constant", "warmup_steps": 0, "precision": "bf16"},
     # A desk has a hundredth of the steps.
-    "desk": {
-        "lr": 1e-3,
-        "weight_decay": 1e-5,
-        "schedule": "constant",
-        "warmup_steps": 0,
-        "precision": "bf16",
-    },
+    "desk": {"lr": 1e-3, "schedule": "constant", "warmup_steps": 0, "precision": "bf16"},
 }
 
 
@@ -91,11 +82,15 @@ def settings(
     *,
     data: str,
     model: str,
-    dim: int | None = None,
-    classes: Settings | None = None,
-    loss: Settings | str = "cosine",
     epochs: int,
+    dim: int | None = None,
+    system: str | None = None,
+    prototypes: Settings | None = None,
+    loss: Settings | None = COSINE,
+    learned: bool = False,
+    augmented: bool = False,
     data_changes: Settings | None = None,
+    loader_changes: Settings | None = None,
     train_changes: Settings | None = None,
     model_changes: Settings | None = None,
     init: str | None = None,
@@ -106,22 +101,35 @@ def settings(
         scale: which column of the tables above.
         data: of `DATA`.
         model: of `MODELS`.
-        dim: of the embedding, None for the vector system's.
-        classes: section `classes`; by default none, for a learned head. Without an `assignment` it
-            is `random`, the paper's.
-        loss: section `loss`, or the name of one.
         epochs: of training.
-        data_changes: settings that replace those of `DATA` or come on top.
+        dim: of the embedding, None for the vector system's.
+        system: of vectors.
+        prototypes: section `prototypes`; `source` is `formula`, the paper's, unless it says else.
+        loss: section `loss`, None for the library's own.
+        learned: train a linear layer with cross-entropy instead.
+        augmented: transform training images by light1.
+        data_changes: arguments that replace those of `DATA` or come on top.
+        loader_changes: likewise of `LOADERS`.
         train_changes: likewise of `TRAIN`.
         model_changes: likewise of `MODELS`.
         init: run folder whose network to begin with.
     """
+    prototypes = {"source": "formula", **(prototypes or {})}
+    if learned:
+        head = spec("heads.LinearHead", dim=dim)
+    else:
+        given = {"dim": dim, "system": system}
+        if prototypes["source"] in ("file", "teacher"):
+            given["contrastive_weight"] = 0.0  # the loss towards the targets alone
+        known = {name: value for name, value in given.items() if value is not None}
+        head = spec("heads.PrototypeHead", **known)
     sections: dict[str, Any] = {
-        "data": {**DATA[data][scale], **(data_changes or {})},
-        "model": {**MODELS[model][scale], "dim": dim, **(model_changes or {})},
-        # A learned head has no vectors; the paper's random assignment asks for the least then too.
-        "classes": {"assignment": "random", **(classes or {})},
-        "loss": {"name": loss} if isinstance(loss, str) else dict(loss),
+        "data": changed(DATA[data][scale], data_changes),
+        "loader": {**LOADERS[data][scale], **(loader_changes or {})},
+        "model": changed(MODELS[model][scale], model_changes),
+        "head": head,
+        "prototypes": prototypes,
+        "optimizer": OPTIMIZER,
         "train": {
             **TRAIN[scale],
             "epochs": epochs,
@@ -129,6 +137,15 @@ def settings(
             **(train_changes or {}),
         },
     }
+    if not learned and loss is not None:
+        sections["loss"] = loss
+    if augmented:
+        sections["transform"] = LIGHT1
     if init is not None:
         sections["run"] = {"init": init}
     return sections
+
+
+def changed(given: Settings, changes: Mapping[str, Any] | None) -> Settings:
+    """The same class with other arguments."""
+    return {**given, "init_args": {**given["init_args"], **(changes or {})}}

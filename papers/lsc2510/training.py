@@ -7,33 +7,25 @@ from __future__ import annotations
 
 import math
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
-import yaml
 from torch import Tensor, nn
 
-from rootspace._files import write_text
-from rootspace.train import LinearCE, read_run
-from rootspace.train import run_folder as files
-from rootspace.train.run_folder import make_data
+from rootspace.config import ClassSpec, Config
+from rootspace.data import make_data
+from rootspace.heads import LinearHead
+from rootspace.run import load
 from rootspace.runs import EpochRow, RunRecord
-from rootspace.runs.folder import CHECKPOINTS, CONFIG, HISTORY, METRICS
+from rootspace.runs.folder import CHECKPOINTS
+from rootspace.runs.process import train_in_process
 
 from .experiment import Job, NotRun, Outcome, Part, Scale, Settings
 
 After = Callable[[Job], Outcome]
 """Measures a finished run further."""
-
-INTERRUPTED = 130
-"""Exit code of a run that was stopped with Ctrl-C and saved its state."""
-
-POLL_SECONDS = 1.0
 
 
 def training(
@@ -61,7 +53,7 @@ def training(
     """
 
     def run(job: Job) -> Outcome:
-        train_in_process(job)
+        train(job)
         outcome = read_outcome(job)
         for measure in after:
             outcome = outcome.joined(measure(job))
@@ -73,64 +65,39 @@ def training(
     return Part(name, both, run, minutes, tuple(needs))
 
 
-def train_in_process(job: Job) -> None:
-    """Train, or go on with what a former call began.
+def train(job: Job) -> RunRecord:
+    """Train in a process of its own, or go on with what a former call began.
 
     Raises:
         ValueError: another run is there, or training failed.
         KeyboardInterrupt: it was stopped, after its state was saved.
     """
-    wanted = job.folder.with_name(f"{job.folder.name}.yaml")
-    text = yaml.safe_dump(run_settings(job), sort_keys=False, allow_unicode=True)
-    begun = (job.folder / CONFIG).is_file()
-    if begun and (not wanted.is_file() or wanted.read_text(encoding="utf-8") != text):
-        raise ValueError(
-            f"{job.folder} holds a run with other settings. Name another folder with --out, or "
-            "remove that run."
-        )
-    if (job.folder / METRICS).is_file():
-        return
-    if not begun:
-        shutil.rmtree(job.folder, ignore_errors=True)  # killed before it had written anything
-        wanted.parent.mkdir(parents=True, exist_ok=True)
-        write_text(wanted, text)
-    command = [sys.executable, "-m", "rootspace", "train"]
-    command += ["--resume", "--run.dir", str(job.folder)] if begun else ["--config", str(wanted)]
-    log = job.folder.with_name(f"{job.folder.name}.log")
-    with log.open("a", encoding="utf-8") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
-        code = _wait(process, job)
-    if code == INTERRUPTED:
-        raise KeyboardInterrupt
-    if code:
-        lines = log.read_text(encoding="utf-8").strip().splitlines() or [f"exit code {code}"]
-        raise ValueError(f"training failed: {lines[-1]}")
+    config = config_of(job)
+    job.folder.parent.mkdir(parents=True, exist_ok=True)
+    return train_in_process(
+        config,
+        log=job.folder.with_name(f"{job.folder.name}.log"),
+        on_epochs=lambda done: job.progress(min(1.0, done / config.train.epochs)),
+    )
 
 
-def _wait(process: subprocess.Popen[bytes], job: Job) -> int:
-    """Exit code of the run, once it has ended; meanwhile its finished epochs are told."""
-    epochs = job.settings["train"]["epochs"]
-    while True:
-        try:
-            return process.wait(POLL_SECONDS)
-        except subprocess.TimeoutExpired:
-            history = job.folder / HISTORY
-            if history.is_file():
-                rows = history.read_text(encoding="utf-8").count("\n") - 1
-                job.progress(min(1.0, rows / epochs))
-        except KeyboardInterrupt:
-            # The terminal has told the run as well: it saves its state and ends.
-            process.wait()
-            raise
-
-
-def run_settings(job: Job) -> dict[str, Any]:
+def config_of(job: Job) -> Config:
     """The settings of a job with its folder and seed."""
-    sections = {name: dict(content) for name, content in job.settings.items()}
-    sections["run"] = {**sections.get("run", {}), "dir": str(job.folder)}
-    for section in ("train", "classes"):
-        sections[section] = {**sections.get(section, {}), "seed": job.seed}
-    return sections
+    config = Config.from_dict(job.settings)
+    return replace(
+        config,
+        run=replace(config.run, dir=str(job.folder)),
+        train=replace(config.train, seed=job.seed),
+        prototypes=replace(config.prototypes, seed=job.seed),
+        head=_seeded(config, job.seed),
+    )
+
+
+def _seeded(config: Config, seed: int) -> ClassSpec:
+    """The head with the seed of its rotation, which comes before prototypes that are chosen."""
+    if config.prototypes.source == "formula":
+        return config.head
+    return replace(config.head, init_args={**config.head.init_args, "seed": seed})
 
 
 def read_outcome(job: Job) -> Outcome:
@@ -163,10 +130,6 @@ def _curves(job: Job) -> dict[str, list[float | None]]:
     return curves
 
 
-def _column(rows: Sequence[Mapping[str, str]], name: str, factor: float) -> list[float | None]:
-    return [factor * float(row[name]) if row[name] else None for row in rows]
-
-
 class FinishedRun:
     """The network of a run in evaluation mode, with the images that it was trained on.
 
@@ -179,32 +142,34 @@ class FinishedRun:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._trained = read_run(folder, "cuda" if torch.cuda.is_available() else "cpu")
-        self._data = make_data(self._trained.config["data"])
+        self._run = load(folder, "cuda" if torch.cuda.is_available() else "cpu")
+        self._data = make_data(self._run.config)
         self._data.setup()
         self.num_classes = self._data.num_classes
-        self.dim = int(self._trained.embedder.network.dim)  # pyright: ignore[reportArgumentType]
+        self.dim = self._run.model.head.dim
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The training images, uint8 `[B, C, H, W]`, each once, with their labels `[B]`."""
-        yield from self._data.means_dataloader()
+        yield from self._data.in_order()
 
     def embed(self, images: Tensor) -> Tensor:
         """Images of `batches` -> `[B, dim]`, float32 on the CPU."""
-        return self._trained.embed(images).float().cpu()
+        return self._run.embed_batch(images).cpu()
 
     def predict(self, images: Tensor) -> Tensor:
         """Images of `batches` -> `[B]` the class of each, on the CPU."""
-        return self._trained.predict(images).label[:, 0].cpu()
+        z = self._run.embed_batch(images)
+        return self._run.model.head.search(z).label[:, 0].cpu()
 
     def class_vectors(self) -> Tensor:
         """`[num_classes, dim]` unit vectors that the classes were trained towards, on the CPU."""
-        return self._trained.objective.class_vectors(torch.arange(self.num_classes)).cpu()
+        labels = torch.arange(self.num_classes, device=self._run.device)
+        return self._run.model.head.vectors(labels).cpu()
 
 
 def linear_classifier(dim: int, num_classes: int) -> nn.Module:
     """A classifier layer with cross-entropy: `[B, dim]` embeddings and `[B]` labels -> loss."""
-    return LinearCE(dim, num_classes)
+    return LinearHead(num_classes, dim)
 
 
 def _percent(fraction: float | None) -> float | None:

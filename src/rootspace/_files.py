@@ -33,14 +33,18 @@ def replacing(path: str | os.PathLike[str], *, shared: bool = False) -> Iterator
             a temporary name of its own, which a killed one leaves behind.
 
     Yields:
-        A path in the same folder. After an error there is nothing under it, and `path` is as it
-        was.
+        A path in the same folder, of an empty file. After an error there is nothing under it, and
+        `path` is as it was.
     """
     path = Path(path)
     own = f".{secrets.token_hex(4)}" if shared else ""
     temporary = path.with_name(f"{path.name}{own}.tmp")
+    temporary.unlink(missing_ok=True)  # of a process that was killed here
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(mode)  # that of the process: some libraries write for the owner alone
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

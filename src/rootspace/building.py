@@ -70,8 +70,13 @@ def head_from_state(config: Config, state: Mapping[str, Any]) -> Head:
         state: its `state_dict`.
     """
     cls = config.head.resolve(Head, "head")  # pyright: ignore[reportAbstractUsage]
-    arguments = dict(config.head.init_args)
     loss = make_loss(config)
+    if config.prototypes.source == "formula" and issubclass(cls, PrototypeHead):
+        # With the defaults of `from_map`, as `make_head` has made it.
+        head = cls.from_map(ClassMap.from_state(state[heads.EXTRA]["classes"]), loss)
+        head.load_state_dict(dict(state))
+        return head
+    arguments = dict(config.head.init_args)
     if loss is not None:
         arguments["loss"] = loss
     return cls.from_state_dict(state, **arguments)

@@ -7,9 +7,10 @@ from dataclasses import asdict
 from typing import Any, Literal, get_args
 
 import lightning as L
-from torch.utils.data import DataLoader
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
 
-from .choosing import Network, choose_prototypes
+from .choosing import Network, choose_prototypes, module_of
 from .heads import PrototypeHead
 from .runs import ChoiceRecord
 from .sampling import InOrder, ResumableLoader
@@ -24,7 +25,8 @@ class ChoosePrototypes(L.Callback):
     look-alikes are told apart best. The state is in Lightning's checkpoints, the prototypes in the
     module's `state_dict`: a resumed run goes on as one that was never stopped.
 
-    Where training ends early (`EarlyStopping`, `max_time`), prototypes are chosen again after it.
+    Where training ends early (`EarlyStopping`, `max_time`), prototypes are chosen again after it,
+    when checkpoints have been written: save the module then.
 
     Args:
         after: share of the epochs that come before the first choice, in [0, 1]; or how many, if an
@@ -53,7 +55,7 @@ class ChoosePrototypes(L.Callback):
         loader: Callable[[L.Trainer], Iterable[Any]] | None = None,
     ) -> None:
         whole = isinstance(after, int) and not isinstance(after, bool)
-        if after < 0 or (not whole and after > 1):
+        if not after >= 0 or (not whole and after > 1):
             raise ValueError(
                 "Argument 'after' must be a share of the epochs in [0, 1] or a number of epochs, "
                 f"not {after!r}."
@@ -74,6 +76,11 @@ class ChoosePrototypes(L.Callback):
         """Epochs that were behind the latest choice."""
         self.fit: ChoiceRecord | None = None
         """How well the latest choice fits."""
+
+    @property
+    def state_key(self) -> str:
+        # A module may have several heads, each with a callback of its own.
+        return self._generate_state_key(head=self.head)
 
     def state_dict(self) -> dict[str, Any]:
         fit = None if self.fit is None else asdict(self.fit)
@@ -100,8 +107,10 @@ class ChoosePrototypes(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if stage != "fit":
             return
-        head = getattr(pl_module, self.head, None)
-        if not callable(getattr(head, "choose", None)):
+        # Of another training; that of this one, if it is resumed, is loaded after this.
+        self.chosen_after = self.fit = None
+        head: PrototypeHead | None = getattr(pl_module, self.head, None)
+        if head is None or not callable(getattr(head, "choose", None)):
             raise ValueError(
                 f"Argument 'head' must name a PrototypeHead of the LightningModule: "
                 f"{type(pl_module).__name__}.{self.head} is {type(head).__name__}."
@@ -132,8 +141,12 @@ class ChoosePrototypes(L.Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         # Of a run that ended before its last epoch; else there is nothing left to do.
+        head: PrototypeHead = getattr(pl_module, self.head)
         early = trainer.current_epoch < (trainer.max_epochs or 0)
-        if early and self.again != "never" and self.chosen_after != trainer.current_epoch:
+        due = not head.ready or (
+            self.again != "never" and self.chosen_after != trainer.current_epoch
+        )
+        if early and due:
             self.choose(trainer, pl_module, trainer.current_epoch)
 
     def choose_if_due(self, trainer: L.Trainer, pl_module: L.LightningModule, done: int) -> None:
@@ -145,7 +158,8 @@ class ChoosePrototypes(L.Callback):
     def choose(self, trainer: L.Trainer, pl_module: L.LightningModule, done: int) -> None:
         """Choose now, after `done` epochs."""
         head: PrototypeHead = getattr(pl_module, self.head)
-        network = pl_module if self.network is None else self.network(pl_module)
+        given = pl_module if self.network is None else self.network(pl_module)
+        network = _Converting(given, trainer.precision_plugin.convert_input)
         loader = _all_inputs(trainer) if self.loader is None else self.loader(trainer)
         with trainer.precision_plugin.forward_context():
             found = choose_prototypes(
@@ -165,13 +179,26 @@ class ChoosePrototypes(L.Callback):
         )
 
 
+class _Converting(nn.Module):
+    """A network whose inputs are made what the Trainer's precision makes of a batch."""
+
+    def __init__(self, network: Network, convert: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.network, self.convert = network, convert
+        self.module = module_of(network)  # also where the network is a method of it
+
+    def forward(self, x: Any) -> Tensor:
+        return self.network(self.convert(x))
+
+
 def _all_inputs(trainer: L.Trainer) -> Iterable[Any]:
     """The training data in order, as the training loader collates them."""
     training = trainer.train_dataloader
-    if not isinstance(training, DataLoader):
+    if not isinstance(training, DataLoader) or isinstance(training.dataset, IterableDataset):
+        found = training.dataset if isinstance(training, DataLoader) else training
         raise ValueError(
             "Argument 'loader' of ChoosePrototypes must be given: the Trainer's training data are "
-            f"no DataLoader, but {type(training).__name__}."
+            f"no DataLoader of a map-style data set, but {type(found).__name__}."
         )
     size = training.batch_size or getattr(training.batch_sampler, "batch_size", 256)
     return ResumableLoader(

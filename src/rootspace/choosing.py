@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.distributed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from .classes import Assignment, ClassMeans, RefinedMeans
+from .classes import Assignment, ClassMap, ClassMeans, RefinedMeans
 from .heads import PrototypeHead
 from .sampling import BatchSampler
 
@@ -43,9 +45,11 @@ def choose_prototypes(
 
     Args:
         head: that gets the prototypes.
-        network: from the `x` of a batch to embeddings `[B, dim]`.
+        network: from the `x` of a batch to embeddings `[B, dim]`: a module or a method of one. A
+            function that calls modules is called as it is, in the modes they are in.
         loader: of `(x, y)`, or longer tuples; x is a tensor, or a dict, tuple or list of tensors, y
-            `[B]` labels. Every class needs an input. Inputs without augmentation are best.
+            `[B]` labels. Every class needs an input. Inputs without augmentation are best. With
+            `refine` a `DataLoader` of a data set of known length, or a list of batches.
         refine: rounds in which the means are moved to where similar classes are told apart best
             (`RefinedMeans.refined`); 8 at the end of training, 0 while it goes on.
         teacher: `network` is another one than the head's, whose embeddings may have any dimension:
@@ -57,7 +61,8 @@ def choose_prototypes(
 
     Raises:
         ValueError: a class has no input; labels or embeddings that do not fit the head, or
-            embeddings that are not finite.
+            embeddings that are not finite; a loader whose inputs cannot be counted, with `refine`.
+        IndexError: a label is out of range.
 
     Example:
         >>> x, y = torch.randn(64, 8), torch.arange(64) % 4
@@ -78,7 +83,9 @@ def choose_prototypes(
     if teacher:
         means = class_means(network, loader, head.num_classes, device=place)
         center = means.center()
-        return head.choose(means.means(center, random_isometry(head.dim, len(center), seed)))
+        turned = means.means(center, random_isometry(head.dim, len(center), seed))
+        return _choose(head, turned, None, None, place)
+    most = _most_inputs(loader) if refine else 0
     center = rotation = None
     transform: Callable[[Tensor], Tensor] = head.transform
     if not head.framed:
@@ -90,15 +97,43 @@ def choose_prototypes(
                 f"has, not {len(center)}."
             )
         if not refine:
-            return head.choose(means.means(center, rotation), center, rotation)
+            return _choose(head, means.means(center, rotation), center, rotation, place)
         transform = _Frame(center.to(place), rotation.to(place))
     if refine:
-        refined = RefinedMeans(head.num_classes, head.dim, _most_inputs(loader))
+        refined = RefinedMeans(head.num_classes, head.dim, most)
         _add_up(refined, network, loader, transform, place)
-        return head.choose(refined.refined(refine, device=place), center, rotation)
+        # Half precision is for the network: rounded cosines would not tell look-alikes apart.
+        with torch.autocast("cpu", enabled=False):
+            directions = refined.refined(refine, device=place)
+        return _choose(head, directions, center, rotation, place)
     means = ClassMeans(head.num_classes, head.dim)
     _add_up(means, network, loader, transform, place)
-    return head.choose(means.means())
+    return _choose(head, means.means(), None, None, place)
+
+
+def _choose(
+    head: PrototypeHead,
+    means: Tensor,
+    center: Tensor | None,
+    rotation: Tensor | None,
+    device: torch.device,
+) -> Assignment:
+    """`head.choose`; all processes of a distributed run take what the first has chosen.
+
+    Their means are the same, but processors of two kinds may round them to other vectors.
+    """
+    with torch.autocast("cpu", enabled=False):
+        found = head.choose(means, center, rotation)
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return found
+    state = found.classes.state()
+    for tensor in (state["codes"], head.center, head.rotation):
+        if isinstance(tensor, Tensor):
+            sent = tensor.to(device, copy=True)
+            torch.distributed.broadcast(sent, 0)
+            tensor.copy_(sent)
+    head.set_prototypes(ClassMap.from_state(state))
+    return replace(found, classes=ClassMap.from_state(state))
 
 
 def class_means(
@@ -119,7 +154,8 @@ def class_means(
         device: for the inputs; by default that of the network's parameters.
 
     Raises:
-        ValueError: the loader is empty, or labels or embeddings do not fit.
+        ValueError: the loader is empty, or labels or embeddings do not fit or are not finite.
+        IndexError: a label is out of range.
     """
     place = device_of(network) if device is None else torch.device(device)
     means: ClassMeans | None = None
@@ -154,25 +190,39 @@ def _embeddings(
     batches = loader.batch_sampler if isinstance(loader, DataLoader) else None
     left = batches.num_own if isinstance(batches, BatchSampler) else None
     with evaluation_mode(network):
-        for x, y, *_ in loader:
-            labels = torch.as_tensor(y)[:left]
-            if not len(labels):
+        for batch in loader:
+            if left == 0:
                 break
+            x, labels = _inputs_and_labels(batch)
             z = network(to_device(x, device))
-            if not isinstance(z, Tensor) or z.ndim != 2 or len(z) < len(labels):
+            if not isinstance(z, Tensor) or z.ndim != 2 or len(z) != len(labels):
                 found = list(z.shape) if isinstance(z, Tensor) else type(z).__name__
                 raise ValueError(
                     f"Argument 'network' must return embeddings of shape [{len(labels)}, dim], not "
                     f"{found}."
                 )
-            yield z[: len(labels)], labels
-            left = None if left is None else left - len(labels)
+            yield z[:left], labels[:left]
+            left = None if left is None else max(0, left - len(labels))
+
+
+def _inputs_and_labels(batch: Any) -> tuple[Any, Tensor]:
+    """What the network takes, and `[B]` labels."""
+    if not isinstance(batch, Sequence) or len(batch) < 2:
+        raise ValueError(f"Argument 'loader' must give batches (x, y), not {type(batch).__name__}.")
+    labels = torch.as_tensor(batch[1])
+    if labels.ndim != 1 or labels.is_floating_point() or labels.dtype == torch.bool:
+        raise ValueError(
+            "Argument 'loader' must give integer labels of shape [B], not "
+            f"{list(labels.shape)} of {labels.dtype}."
+        )
+    return batch[0], labels
 
 
 @contextmanager
 def evaluation_mode(network: Network) -> Iterator[None]:
     """A network in evaluation mode; each of its parts is in its own mode again afterwards."""
-    parts = list(network.modules()) if isinstance(network, nn.Module) else []
+    module = module_of(network)
+    parts = [] if module is None else list(module.modules())
     modes = [part.training for part in parts]
     try:
         for part in parts:
@@ -198,10 +248,15 @@ def to_device(x: Any, device: torch.device) -> Any:
 
 def device_of(network: Network, otherwise: torch.device | str = "cpu") -> torch.device:
     """The device of a network's first parameter."""
-    if isinstance(network, nn.Module):
-        for parameter in network.parameters():
-            return parameter.device
-    return torch.device(otherwise)
+    module = module_of(network)
+    parameter = None if module is None else next(module.parameters(), None)
+    return torch.device(otherwise) if parameter is None else parameter.device
+
+
+def module_of(network: Network) -> nn.Module | None:
+    """The network as a module, or that whose method it is."""
+    owner = network if isinstance(network, nn.Module) else getattr(network, "__self__", None)
+    return owner if isinstance(owner, nn.Module) else None
 
 
 def random_isometry(dim: int, old_dim: int, seed: int | None) -> Tensor:
@@ -237,12 +292,13 @@ def _most_inputs(loader: Iterable[Any]) -> int:
         if isinstance(batches, BatchSampler):
             return batches.num_own
         try:
-            return max(len(loader.sampler), len(loader.dataset))  # pyright: ignore[reportArgumentType]
+            size = getattr(batches, "batch_size", 0)
+            return max(len(loader.sampler), len(loader.dataset), len(loader) * size)  # pyright: ignore[reportArgumentType]
         except TypeError:
             pass
     elif isinstance(loader, Sequence):
-        return sum(len(y) for _, y, *_ in loader)
+        return sum(len(batch[1]) for batch in loader)
     raise ValueError(
         "Argument 'loader' must be a DataLoader over a data set of known length, or a list of "
-        "batches, where prototypes are refined."
+        f"batches, where prototypes are refined, not {type(loader).__name__}."
     )

@@ -16,8 +16,18 @@ from functools import partial
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-TRUSTED = ("rootspace", "torch", "torchvision", "lightning")
-"""Packages whose classes a run folder from anywhere may name."""
+TRUSTED = (
+    "rootspace",
+    "torch.nn",
+    "torch.optim",
+    "torchvision",
+    "lightning.pytorch.callbacks",
+    "lightning.pytorch.loggers",
+)
+"""Packages whose classes a run folder from anywhere may name.
+
+All of torch would be too much: some of its classes start a process with any command.
+"""
 
 T = TypeVar("T")
 
@@ -103,20 +113,25 @@ class ClassSpec:
             ValueError: it is neither, or does not take the arguments.
         """
         found = _imported(self.class_path, setting)
-        if callable(found) and not isinstance(found, type):
-            return partial(found, **self.init_args) if self.init_args else found
-        made = self.build(object, setting, **filled)
+        made = self.build(object, setting, **filled) if isinstance(found, type) else found
         if not callable(made):
             raise ValueError(
                 f"Argument '{setting}' must name something that can be called, not "
                 f"{self.class_path}."
             )
-        return made
+        if made is not found or not self.init_args:
+            return made
+        arguments = {key: _built(value, setting) for key, value in self.init_args.items()}
+        try:
+            inspect.signature(made).bind_partial(**arguments)
+        except TypeError as error:
+            raise ValueError(f"Argument '{setting}': {self.class_path}: {error}.") from error
+        return partial(made, **arguments)
 
 
 def _imported(path: str, setting: str) -> Any:
     module, _, name = path.rpartition(".")
-    if not module:
+    if not module or path.startswith("."):
         raise ValueError(f"Argument '{setting}' must be an import path, not {path!r}.")
     try:
         return getattr(importlib.import_module(module), name)
@@ -126,6 +141,8 @@ def _imported(path: str, setting: str) -> Any:
 
 def _built(value: Any, setting: str) -> Any:
     """A value of `init_args`, with objects in the place of specs."""
+    if isinstance(value, ClassSpec):
+        return value.build(object, setting)
     if isinstance(value, Mapping) and "class_path" in value:
         return spec_from(value, setting).build(object, setting)
     if isinstance(value, Mapping):
@@ -145,7 +162,7 @@ def spec_from(value: Any, setting: str) -> ClassSpec:
     if (
         not isinstance(value, Mapping)
         or not isinstance(value.get("class_path"), str)
-        or not isinstance(value.get("init_args", {}), Mapping)
+        or not isinstance(value.get("init_args"), Mapping | None)
         or set(value) - allowed
     ):
         raise ValueError(
@@ -204,6 +221,8 @@ class LoaderConfig:
         _at_least("loader", self, batch_size=2, num_workers=0, seed=0, neighbors=1)
         if self.per_class is not None:
             _at_least("loader", self, per_class=1)
+        if isinstance(self.unique_labels, int):
+            _at_least("loader", self, unique_labels=1)
         if not 0 <= self.label_noise <= 1:
             raise ValueError(
                 f"Argument 'loader.label_noise' must lie in [0, 1], not {self.label_noise}."
@@ -371,15 +390,10 @@ class TeacherConfig:
                 "Exactly one of the arguments 'teacher.run', 'teacher.timm' and "
                 f"'teacher.embeddings' must be given, not {found}."
             )
-        if self.timm is not None and self.weights is None:
+        if (self.timm is None) != (self.weights is None):
             raise ValueError(
-                "Argument 'teacher.weights' must be the path of a checkpoint of "
-                f"{self.timm}, or 'pretrained' for timm's own."
-            )
-        if self.weights is not None and self.timm is None:
-            raise ValueError(
-                f"Argument 'teacher.weights' = {self.weights!r} needs 'teacher.timm', not "
-                f"'teacher.{given[0]}'."
+                "Argument 'teacher.weights' must be the file of a checkpoint or 'pretrained' with "
+                f"'teacher.timm', and only then, not {self.weights!r}."
             )
         if self.targets == "own" and self.run is None:
             raise ValueError(
@@ -472,20 +486,21 @@ def check_trusted(config: Config, source: str) -> None:
         ValueError: naming the class.
     """
     for setting, spec in config.specs():
-        package = spec.class_path.partition(".")[0]
-        if package not in TRUSTED:
+        if not spec.class_path.startswith(tuple(f"{package}." for package in TRUSTED)):
             raise ValueError(
-                f"{source} names {spec.class_path} as '{setting}', code that is not rootspace's: "
-                f"importing it runs it. If you trust it, allow it with trust_code=True in Python, "
-                f"or ROOTSPACE_TRUST_CODE=1 on the command line."
+                f"{source} names {spec.class_path} as '{setting}', code that may do anything. If "
+                "you trust it, allow it with trust_code=True in Python, or ROOTSPACE_TRUST_CODE=1 "
+                "on the command line."
             )
 
 
 def _inner_specs(value: Any) -> Iterator[ClassSpec]:
-    if isinstance(value, Mapping):
-        if isinstance(value.get("class_path"), str):
-            yield spec_from(value, "class_path")
-            value = value.get("init_args") or {}
+    if isinstance(value, Mapping) and isinstance(value.get("class_path"), str):
+        value = spec_from(value, "class_path")
+    if isinstance(value, ClassSpec):
+        yield value
+        yield from _inner_specs(value.init_args)
+    elif isinstance(value, Mapping):
         for part in value.values():
             yield from _inner_specs(part)
     elif isinstance(value, list | tuple):
@@ -520,7 +535,7 @@ def _typed(cls: type[T], section: Any, prefix: str) -> T:
 
 def _value(hint: Any, value: Any, name: str) -> Any:
     """A value of a field, checked against its type."""
-    inner = get_args(hint)
+    inner, wanted = get_args(hint), hint
     if get_origin(hint) in (UnionType, Union):
         found = next((part for kind in inner if (part := _scalar(kind, value)) is not None), None)
         if found is not None or (value is None and type(None) in inner):
@@ -532,9 +547,20 @@ def _value(hint: Any, value: Any, name: str) -> Any:
         return [_value(inner[0], part, f"{name}[{i}]") for i, part in enumerate(value)]
     found = _scalar(hint, value)
     if found is None:
-        shown = str(inner) if inner else getattr(hint, "__name__", str(hint))
-        raise ValueError(f"Argument '{name}' must be {shown}, not {value!r}.")
+        raise ValueError(f"Argument '{name}' must be {_shown(wanted)}, not {value!r}.")
     return found
+
+
+def _shown(hint: Any) -> str:
+    """A type as messages name it."""
+    inner = get_args(hint)
+    if get_origin(hint) is Literal:
+        return " or ".join(map(repr, inner))
+    if get_origin(hint) is list:
+        return f"a list of {_shown(inner[0])}"
+    if inner:
+        return " | ".join(map(_shown, inner))
+    return "None" if hint is type(None) else hint.__name__
 
 
 def _scalar(hint: Any, value: Any) -> Any:

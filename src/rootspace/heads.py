@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy, normalize
 from .classes import Assignment, ClassMap, Prediction, assign
 from .losses import ClassLoss, InBatchSoftmaxLoss, SystemSoftmaxLoss, functional
 from .planning import CODE_DIM, code_for
-from .systems import VectorSystem, system_from
+from .systems import Table, VectorSystem, check_range, directed_rows, system_from
 
 FORMAT = 1
 """Version of what `PrototypeHead.state_dict` holds."""
@@ -62,8 +62,11 @@ class Head(nn.Module, abc.ABC):
         Args:
             embeddings: `[B, dim]` of any float dtype.
             labels: `[B]` integers in [0, num_classes).
-            targets: `[B, dim]`, what a teacher made of each input, to take the place of the
-                vectors of their classes; for heads with prototypes.
+            targets: `[B, dim]` in the frame, what a teacher made of each input, to take the place
+                of the vectors of their classes; for heads that have prototypes.
+
+        Raises:
+            ValueError: wrong shapes, or targets for a head without prototypes.
         """
 
     @abc.abstractmethod
@@ -97,7 +100,11 @@ class Head(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def vectors(self, labels: Tensor) -> Tensor:
-        """`[...]` labels -> `[..., dim]` unit vectors of these classes, in float32."""
+        """`[...]` labels -> `[..., dim]` unit vectors of these classes, in float32.
+
+        Raises:
+            IndexError: a label is out of range.
+        """
 
     @abc.abstractmethod
     def extend(self, new: int | Sequence[str], means: Tensor | None = None) -> None:
@@ -200,7 +207,7 @@ class PrototypeHead(Head):
         dim: int | None = None,
         *,
         names: Sequence[str] | None = None,
-        system: VectorSystem | str | None = None,
+        system: str | VectorSystem | None = None,
         loss: Callable[[ClassMap], ClassLoss] = InBatchSoftmaxLoss,
         temperature: float = 0.15,
         contrastive_weight: float = 0.5,
@@ -241,7 +248,8 @@ class PrototypeHead(Head):
         self.register_buffer("rotation", torch.eye(self.dim, dtype=torch.float32))
         self._framed = False
         # A loss whose settings do not fit shows now, not after the first stage.
-        loss(ClassMap.assigned(system, system.quantize(torch.ones(1, system.dim))))
+        with torch.device("cpu"):  # also where modules are made on "meta"
+            loss(ClassMap.assigned(system, system.quantize(torch.ones(1, system.dim))))
 
     @classmethod
     def from_map(
@@ -282,9 +290,7 @@ class PrototypeHead(Head):
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any], **arguments: Any) -> Self:
         extra = state[EXTRA]
-        _check_state(extra)
-        class_map = None if extra["classes"] is None else ClassMap.from_state(extra["classes"])
-        system = system_from(extra["system"]) if class_map is None else class_map.system
+        system, _ = _read_state(extra)
         known = {"num_classes": extra["num_classes"], "names": extra["names"], "system": system}
         head = cls(**{**arguments, **known, "dim": None})
         head.load_state_dict(dict(state))
@@ -346,6 +352,10 @@ class PrototypeHead(Head):
             )
         z = self.transform(embeddings)
         if self.loss is None:
+            if targets is not None:
+                raise ValueError(
+                    "Argument 'targets' must be left out until the classes have prototypes."
+                )
             return self._contrastive(z, labels)
         loss = self.loss(z, labels, targets=targets)
         if self.contrastive_weight:
@@ -374,8 +384,8 @@ class PrototypeHead(Head):
         if not self._framed:
             return embeddings
         with torch.autocast(embeddings.device.type, enabled=False):
-            dtype = torch.promote_types(embeddings.dtype, torch.float32)
-            return (embeddings.to(dtype) - self.center.to(dtype)) @ self.rotation.to(dtype).T
+            wide = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
+            return (wide - self.center.to(wide)) @ self.rotation.to(wide).T
 
     def search(self, z: Tensor, k: int = 1) -> Prediction:
         return self._known().predict(z, k)
@@ -390,16 +400,20 @@ class PrototypeHead(Head):
 
         Raises:
             RuntimeError: nothing is chosen yet.
+            ValueError: wrong shape, or zero, NaN or infinite embeddings.
+            IndexError: a label is out of range.
         """
         class_map, z = self._known(), self.transform(embeddings)
         if class_map.order != "assigned":
             return class_map.probability(z, labels, self.scale)
         scale = 16.0 if self.scale is None else self.scale
-        flat = normalize(z.reshape(-1, self.dim).float(), dim=-1)
+        flat, norm = directed_rows(z.reshape(-1, self.dim), "embeddings")
         with torch.autocast(z.device.type, enabled=False):
-            total = _log_partition(flat, class_map, scale).reshape(*z.shape[:-1], 1)
-            vectors = class_map.vectors(labels.clamp(min=0), dtype=flat.dtype)
-            cosine = (flat.reshape(*z.shape[:-1], 1, self.dim) * vectors).sum(-1)
+            unit = flat / norm[:, None]
+            total = _log_partition(unit, class_map, scale).reshape(*z.shape[:-1], 1)
+            known = torch.where(labels == -1, 0, labels)
+            vectors = class_map.vectors(known, dtype=unit.dtype)
+            cosine = (unit.reshape(*z.shape[:-1], 1, self.dim) * vectors).sum(-1)
         return torch.where(labels < 0, 0.0, torch.exp(scale * cosine - total))
 
     def vectors(self, labels: Tensor) -> Tensor:
@@ -469,9 +483,11 @@ class PrototypeHead(Head):
         self._take(class_map)
 
     def _take(self, class_map: ClassMap) -> None:
+        # What the loss refuses leaves the head as it was.
+        loss = self.make_loss(class_map).to(self.center.device).train(self.training)
+        self.loss = loss
         self.system, self.num_classes = class_map.system, class_map.num_classes
         self._names = class_map.names
-        self.loss = self.make_loss(class_map)
 
     def extend(self, new: int | Sequence[str], means: Tensor | None = None) -> None:
         """Add classes; the present ones keep their prototypes to the bit.
@@ -485,7 +501,7 @@ class PrototypeHead(Head):
         Raises:
             ValueError: means are missing or not wanted, or too few vectors are left.
         """
-        count = new if isinstance(new, int) else len(new)
+        count = _count_new(new)
         class_map = self.class_map
         wanted = class_map is not None and class_map.order == "assigned"
         if wanted and means is None:
@@ -499,6 +515,11 @@ class PrototypeHead(Head):
                 + ("are not chosen yet." if class_map is None else "go by a formula.")
             )
         if class_map is None:
+            if self.num_classes + count > self.system.size:
+                raise ValueError(
+                    f"Argument 'new' must be at most {self.system.size - self.num_classes:,}, the "
+                    f"vectors of {self.system!r} that are left, not {count:,}."
+                )
             self._names = joined_names(self._names, new)
             self.num_classes += count
         elif means is None:
@@ -510,7 +531,7 @@ class PrototypeHead(Head):
                     f"{list(means.shape)}."
                 )
             names = None if isinstance(new, int) else new
-            near = self.transform(means.to(self.center.device)).cpu()
+            near = self.transform(means.detach()).cpu()
             self._take(class_map.extend_assigned(near, names))
 
     @torch.no_grad()
@@ -532,9 +553,12 @@ class PrototypeHead(Head):
                 f"Argument 'linear' must be a linear layer of {self.dim} outputs with a bias, not "
                 f"{linear}."
             )
-        center, rotation = self.center.to(linear.weight), self.rotation.to(linear.weight)
-        linear.weight.copy_(rotation @ linear.weight)
-        linear.bias.copy_(rotation @ (linear.bias - center))
+        # Rounded once, where the layer is of half precision.
+        wide = torch.promote_types(linear.weight.dtype, torch.float32)
+        weight, bias = linear.weight.to(wide), linear.bias.to(wide)
+        center, rotation = self.center.to(weight), self.rotation.to(weight)
+        linear.weight.copy_(rotation @ weight)
+        linear.bias.copy_(rotation @ (bias - center))
         self.center.zero_()
         self.rotation.copy_(torch.eye(self.dim))
         self._framed = False
@@ -549,6 +573,8 @@ class PrototypeHead(Head):
             "num_classes": self.num_classes,
             "names": self._names,
             "system": repr(self.system),
+            # Of a class map it holds the vectors itself.
+            "table": _table_of(self.system) if class_map is None else None,
             "framed": self._framed,
             "classes": None if class_map is None else class_map.state(),
         }
@@ -559,17 +585,16 @@ class PrototypeHead(Head):
         Raises:
             ValueError: it is of another format, or of another dimension.
         """
-        _check_state(state)
-        if state["classes"] is not None:
-            class_map = ClassMap.from_state(state["classes"])
-            if class_map.dim != self.dim:
-                raise ValueError(
-                    f"Argument 'state_dict' must hold prototypes of dimension {self.dim}, not "
-                    f"{class_map.dim}."
-                )
+        system, class_map = _read_state(state)
+        if system.dim != self.dim:
+            raise ValueError(
+                f"Argument 'state_dict' must hold prototypes of dimension {self.dim}, not "
+                f"{system.dim}."
+            )
+        if class_map is not None:
             self._take(class_map)
         else:
-            self.system, self.loss = system_from(state["system"]), None
+            self.system, self.loss = system, None
             self.num_classes, self._names = state["num_classes"], state["names"]
         self._framed = state["framed"]
 
@@ -577,17 +602,29 @@ class PrototypeHead(Head):
         center, rotation = self.center, self.rotation
         super()._apply(fn, recurse)
         # `.half()` and the like are for the network: the frame follows to the device only.
-        self.center = center.to(self.center.device)
-        self.rotation = rotation.to(self.rotation.device)
+        if self.center.dtype != torch.float32:
+            self.center = center.to(self.center.device)
+            self.rotation = rotation.to(self.rotation.device)
         return self
 
 
-def _check_state(extra: Any) -> None:
+def _read_state(extra: Any) -> tuple[VectorSystem, ClassMap | None]:
+    """The system, and the classes if they have prototypes, from what `get_extra_state` gave."""
     found = extra.get("format") if isinstance(extra, dict) else type(extra).__name__
     if found != FORMAT:
         raise ValueError(
             f"Argument 'state_dict' must hold a PrototypeHead of format {FORMAT}, not {found}."
         )
+    if extra["classes"] is not None:
+        class_map = ClassMap.from_state(extra["classes"])
+        return class_map.system, class_map
+    table = extra["table"]
+    return system_from(extra["system"]) if table is None else Table(table), None
+
+
+def _table_of(system: VectorSystem) -> Tensor | None:
+    """The vectors of a table, which its `repr` does not hold."""
+    return system.table if isinstance(system, Table) else None
 
 
 def _log_partition(unit: Tensor, class_map: ClassMap, scale: float) -> Tensor:
@@ -643,7 +680,7 @@ class LearnedHead(Head):
 
     @abc.abstractmethod
     def logits(self, embeddings: Tensor, labels: Tensor | None = None) -> Tensor:
-        """`[B, dim]` float32 -> `[B, num_classes]`; with the margin of the labels if given."""
+        """`[B, dim]`, wide -> `[B, num_classes]`; with the margin of the labels if given."""
 
     @property
     def names(self) -> list[str] | None:
@@ -654,30 +691,42 @@ class LearnedHead(Head):
     ) -> Tensor:
         if targets is not None:
             raise ValueError("Argument 'targets' must be left out: this head learns its vectors.")
+        if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
+            raise ValueError(
+                "Arguments 'embeddings' and 'labels' must have shapes [B, dim] and [B], not "
+                f"{tuple(embeddings.shape)} and {tuple(labels.shape)}."
+            )
         # A half precision network must not round the logits: leave autocast for them.
         with torch.autocast(embeddings.device.type, enabled=False):
-            return cross_entropy(self.logits(embeddings.float(), labels), labels)
+            labels = labels.long()
+            return cross_entropy(self.logits(_wide(embeddings), labels), labels)
 
     def cosines(self, embeddings: Tensor) -> Tensor:
         """`[..., dim]` -> `[..., num_classes]`."""
         with torch.autocast(embeddings.device.type, enabled=False):
-            unit = normalize(embeddings.float(), dim=-1)
-            return unit @ normalize(self.weight.float(), dim=-1).T
+            unit = normalize(_wide(embeddings), dim=-1)
+            return unit @ normalize(self.weight.to(unit.dtype), dim=-1).T
 
     def search(self, z: Tensor, k: int = 1) -> Prediction:
         """`[..., dim]` -> the k classes with the largest logits, and their cosines, `[..., k]`."""
         if not 1 <= k <= self.num_classes:
             raise ValueError(f"Argument 'k' must lie in [1, {self.num_classes}], not {k}.")
+        if z.shape[-1:] != (self.dim,):
+            raise ValueError(
+                f"Argument 'z' must have shape [..., {self.dim}], not {tuple(z.shape)}."
+            )
+        directed_rows(z.reshape(-1, self.dim), "z")  # or they have no nearest class
         with torch.autocast(z.device.type, enabled=False):
-            label = self.logits(z.float()).topk(k, dim=-1).indices
+            label = self.logits(_wide(z)).topk(k, dim=-1).indices
         return Prediction(label, self.cosines(z).gather(-1, label))
 
     def probability(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         with torch.autocast(embeddings.device.type, enabled=False):
-            share = self.logits(embeddings.float()).softmax(dim=-1)
+            share = self.logits(_wide(embeddings)).softmax(dim=-1)
         return torch.where(labels < 0, 0.0, share.gather(-1, labels.clamp(min=0)))
 
     def vectors(self, labels: Tensor) -> Tensor:
+        check_range(labels, self.num_classes, "'labels' must lie in")
         return normalize(self.weight.detach()[labels].float(), dim=-1)
 
     def extend(self, new: int | Sequence[str], means: Tensor | None = None) -> None:
@@ -685,12 +734,17 @@ class LearnedHead(Head):
 
         The weights become another parameter: give it to the optimizer again.
         """
+        count = _count_new(new)
+        if means is not None and means.shape != (count, self.dim):
+            raise ValueError(
+                f"Argument 'means' must have shape [{count}, {self.dim}], not {list(means.shape)}."
+            )
         self._names = joined_names(self._names, new)
-        rows = self.new_rows(new if isinstance(new, int) else len(new)).to(self.weight)
+        rows = self.new_rows(count).to(self.weight)
         if means is not None:
             length = self.weight.detach().norm(dim=-1).mean()
             rows = length * normalize(means.to(self.weight), dim=-1)
-        self.num_classes += len(rows)
+        self.num_classes += count
         self.weight = nn.Parameter(torch.cat([self.weight.detach(), rows]))
 
     def get_extra_state(self) -> dict[str, Any]:
@@ -724,7 +778,8 @@ class LinearHead(LearnedHead):
         return torch.empty(count, self.dim).uniform_(-1, 1) / self.dim**0.5
 
     def logits(self, embeddings: Tensor, labels: Tensor | None = None) -> Tensor:
-        return nn.functional.linear(embeddings, self.weight, self.bias)
+        weight, bias = self.weight.to(embeddings.dtype), self.bias.to(embeddings.dtype)
+        return nn.functional.linear(embeddings, weight, bias)
 
     def extend(self, new: int | Sequence[str], means: Tensor | None = None) -> None:
         super().extend(new, means)
@@ -829,7 +884,9 @@ class ArcFaceHead(NormalizedHead):
 
     def with_margin(self, cosine: Tensor) -> Tensor:
         margin = torch.deg2rad(cosine.new_tensor(self.margin))
-        angle = cosine.clamp(-1, 1).acos()
+        # Where the cosine is 1 or -1 the arc cosine has no gradient.
+        near = 1 - torch.finfo(cosine.dtype).eps
+        angle = cosine.clamp(-near, near).acos()
         # Beyond 180 degrees the cosine would rise again: go on falling.
         falling = cosine - margin * margin.sin()
         return torch.where(angle <= torch.pi - margin, (angle + margin).cos(), falling)
@@ -851,6 +908,18 @@ def count_classes(num_classes: int | None, names: Sequence[str] | None) -> int:
             f"Arguments 'num_classes' and 'names' must agree, not {count} and {len(names)} names."
         )
     return count
+
+
+def _count_new(new: int | Sequence[str]) -> int:
+    """How many classes are to be added."""
+    if isinstance(new, bool) or (isinstance(new, int) and new < 0):
+        raise ValueError(f"Argument 'new' must be a number of classes or names, not {new!r}.")
+    return new if isinstance(new, int) else len(new)
+
+
+def _wide(z: Tensor) -> Tensor:
+    """In float32 at least."""
+    return z.to(torch.promote_types(z.dtype, torch.float32))
 
 
 def joined_names(names: list[str] | None, new: int | Sequence[str]) -> list[str] | None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed
 from torch import Tensor
@@ -76,16 +77,17 @@ class BatchSampler(Sampler[list[int]]):
         return whole + (rest > (1 if self.drop_single else 0))
 
     def __iter__(self) -> Iterator[list[int]]:
-        # A generator, so that what was asked for counts from the first batch on: a loader with
-        # workers calls `iter` twice and leaves the first iterator untouched.
+        # A generator: a pass begins with its first batch. Data loaders with workers make two
+        # iterators and use one, and Lightning sets the epoch after it has made its iterator.
         epoch, start = self.epoch, self.start
         self.epoch, self.start = epoch + 1, 0
-        rank, world = self._rank_and_world()
+        rank, _ = self._rank_and_world()
         order = self.order(epoch)
-        order = torch.cat([order, order[: self.num_samples * world - self.num_drawn]])
-        order = order[rank * self.num_samples :][: self.num_samples]
+        # The last processes begin again where the order ends.
+        places = torch.arange(rank * self.num_samples, (rank + 1) * self.num_samples)
+        order = order[places % max(1, self.num_drawn)]
+        # A million numbers as Python objects would be five times as large as the tensor.
         for batch in range(start, len(self)):
-            # A million numbers as Python objects would be five times as large as the tensor.
             yield order[batch * self.batch_size :][: self.batch_size].tolist()
 
     def _rank_and_world(self) -> tuple[int, int]:
@@ -147,7 +149,7 @@ class ClassBatchSampler(BatchSampler):
 
     def __init__(
         self,
-        labels: Tensor | Sequence[int],
+        labels: Tensor | np.ndarray[Any, Any] | Sequence[int],
         batch_size: int,
         *,
         per_class: int = 2,
@@ -159,15 +161,20 @@ class ClassBatchSampler(BatchSampler):
         sharded: bool = True,
     ) -> None:
         super().__init__(batch_size, sharded=sharded, drop_single=True)
-        labels = torch.as_tensor(labels).cpu().long()
+        labels = torch.as_tensor(labels).cpu()
         if labels.ndim != 1 or not len(labels):
             raise ValueError(
                 f"Argument 'labels' must have shape [N] with N > 0, not {list(labels.shape)}."
             )
+        if labels.is_floating_point() or bool((labels < 0).any()):
+            raise ValueError(
+                "Argument 'labels' must hold class numbers from 0 on, not "
+                f"{labels.min().item()} of {labels.dtype}."
+            )
         for name, value in (("per_class", per_class), ("neighbors", neighbors)):
             if value < 1:
                 raise ValueError(f"Argument '{name}' must be at least 1, not {value}.")
-        self.labels = labels
+        self.labels = labels.long()
         self.per_class = per_class
         self.similar = similar
         self.neighbors = neighbors
@@ -176,7 +183,7 @@ class ClassBatchSampler(BatchSampler):
         self.numbered = numbered
         self.num_drawn = len(labels)
         if fill and per_class > 1:
-            groups = -(-torch.bincount(labels) // per_class)
+            groups = -(-torch.bincount(self.labels) // per_class)
             self.num_drawn = int(groups.sum()) * per_class
 
     def order(self, epoch: int) -> Tensor:
@@ -242,8 +249,9 @@ def group_by_class(
 class ResumableLoader(DataLoader[Any]):
     """A data loader that continues in the middle of an epoch, without loading what it skips.
 
-    Its state is the number of batches handed out; Lightning stores it in checkpoints. An exception
-    that comes in the place of a batch, from a worker process, is raised.
+    Its state is the epoch and the number of batches handed out; Lightning stores it in checkpoints.
+    The state belongs to that epoch: a pass of another one begins at its first batch. An
+    exception that comes in the place of a batch, from a worker process, is raised.
 
     Args:
         dataset: map-style, of the samples.
@@ -256,11 +264,17 @@ class ResumableLoader(DataLoader[Any]):
     ) -> None:
         super().__init__(dataset, batch_sampler=batch_sampler, **arguments)
         self.batches = batch_sampler
+        self._epoch = 0
         self._handed_out = 0
-        self._resume_at = 0
+        self._resume_at = (0, 0)
 
     def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        self._handed_out, self._resume_at = self._resume_at, 0
+        # A generator: nothing happens before the first batch is asked for, by when Lightning has
+        # set the epoch and prototypes may have been chosen.
+        self._epoch = self.batches.epoch
+        epoch, done = self._resume_at
+        self._handed_out = done if epoch == self._epoch else 0
+        self._resume_at = (0, 0)
         self.batches.start = self._handed_out
         for batch in super().__iter__():
             if isinstance(batch, Exception):
@@ -269,9 +283,12 @@ class ResumableLoader(DataLoader[Any]):
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """How many batches of the epoch have been handed out."""
-        return {"batches": self._handed_out % len(self)}
+        """The epoch, and how many of its batches have been handed out."""
+        if self._handed_out >= len(self):
+            return {"epoch": self._epoch + 1, "batches": 0}
+        return {"epoch": self._epoch, "batches": self._handed_out}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """The next pass begins after so many batches."""
-        self._resume_at = state["batches"]
+        """The next pass is that of this epoch and begins after so many of its batches."""
+        self._resume_at = state["epoch"], state["batches"]
+        self.batches.set_epoch(state["epoch"])

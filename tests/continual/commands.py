@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rootspace.cli import main
+from rootspace.runs.folder import read_config, write_config
 
 # A server that has imported everything forks the processes: a start takes milliseconds. It is one
 # for all tests, with the modules that were named last.
@@ -29,3 +33,10 @@ def error(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     """The message of a command that must fail as users like it."""
     assert main([str(a) for a in arguments]) == 2
     return capsys.readouterr().err
+
+
+def change_data(folder: Path, **arguments: Any) -> None:
+    """Settings of a run's data as somebody would change them in its config.yaml."""
+    config = read_config(folder)
+    data = replace(config.data, init_args={**config.data.init_args, **arguments})
+    write_config(folder, replace(config, data=data))

@@ -9,25 +9,26 @@ import pytest
 
 from rootspace.cli import main
 
-SMALL = ["--data.num_classes=40", "--data.image_size=16", "--data.batch_size=64"]
-SMALL += ["--model.width=4", "--train.lr=4e-3", "--run.baselines=[normalized_softmax]"]
+CHARACTERS = ["--data=Characters", "--data.image_size=16"]
+SMALL = [*CHARACTERS, "--data.num_classes=40", "--loader.batch_size=64"]
+SMALL += ["--model.width=4", "--train.lr=4e-3", "--run.baselines=[NormalizedHead]"]
 
 
 @pytest.fixture(scope="session")
 def trained_code(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Vectors chosen from the data, in a system too large to be numbered."""
+    """Prototypes chosen from the data, in a system too large to be numbered."""
     folder = tmp_path_factory.mktemp("runs") / "code"
-    warmup = ["--classes.assignment=warmup", "--warmup.epochs=2", "--model.dim=64"]
-    arguments = ["train", *SMALL, *warmup, "--train.epochs=5", "--loss.name=cosine"]
+    chosen = ["--prototypes.source=data", "--prototypes.after=0.4", "--head.dim=64"]
+    arguments = ["train", *SMALL, *chosen, "--train.epochs=5", "--loss=CosineLoss"]
     assert main([*arguments, f"--run.dir={folder}"]) == 0
     return folder
 
 
 @pytest.fixture(scope="session")
 def trained_formula(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Vectors by a formula: 40 of the 42 roots of A_6."""
+    """Prototypes by a formula: 40 of the 42 roots of A_6."""
     folder = tmp_path_factory.mktemp("runs") / "formula"
-    formula = ["--classes.assignment=random", "--run.baselines=[]"]
+    formula = ["--prototypes.source=formula", "--run.baselines=[]"]
     arguments = ["train", *SMALL, *formula, "--train.epochs=3"]
     assert main([*arguments, f"--run.dir={folder}"]) == 0
     return folder

@@ -76,6 +76,6 @@ def test_growing_in_steps(
             StoredImages(tmp_path / f"{method}_0.1_0_{step}" / "start/replay") for method in methods
         )
         assert len(one) == 60 and torch.equal(one.labels, other.labels)
-        assert torch.equal(one.__getitems__(range(60))[0], other.__getitems__(range(60))[0])
+        assert torch.equal(one.batch(range(60))[0], other.batch(range(60))[0])
     number = len(StoredImages(tmp_path / "lsc_0.1_0_4/replay").class_names)
     assert number == 80, "twice as many classes"

@@ -23,9 +23,10 @@ from rootspace.continual import ClassEntry, ClassRegistry
 from rootspace.continual.extend import base_config
 from rootspace.continual.live import REGISTRY
 from rootspace.data import StoredImages
-from rootspace.train import read_run
+from rootspace.run import load
 
-SETTINGS = ["--data.num_classes=20", "--data.seed=1", "--memory.size=100", "--train.epochs=2"]
+SETTINGS = ["--data=Characters", "--data.image_size=16", "--data.num_classes=20", "--data.seed=1"]
+SETTINGS += ["--memory.size=100", "--train.epochs=2"]
 SETTINGS += ["--memory.policy=herding", "--train.checkpoint_minutes=0.0005"]
 KILLS = 20
 """At random moments, beside those below."""
@@ -68,12 +69,12 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 def answers(folder: Path) -> list[list[int]]:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (40, 1, 16, 16), generator=generator, dtype=torch.uint8)
-    return read_run(folder).predict(images, k=3).label.tolist()
+    return load(folder).predict(images, k=3).label.tolist()
 
 
 def memory_of(folder: Path) -> list[np.ndarray]:
     memory = StoredImages(folder)
-    images, labels = memory.__getitems__(range(len(memory)))
+    images, labels = memory.batch(range(len(memory)))
     return [images.numpy(), labels.numpy(), memory.keys]
 
 
@@ -82,7 +83,7 @@ def check_same(folder: Path, other: Path) -> None:
     weights, expected = (load_file(f / "model.safetensors") for f in (folder, other))
     assert weights.keys() == expected.keys()
     assert all(torch.equal(weights[name], expected[name]) for name in weights)
-    maps = [read_run(f).class_map for f in (folder, other)]
+    maps = [load(f).class_map for f in (folder, other)]
     ids = [m.vector_ids(torch.arange(60)) for m in maps if m is not None]
     assert ids[0] == ids[1] and len(ids[0]) == 60
     for name in ("start/replay", "replay"):
@@ -101,12 +102,12 @@ def entries(folder: Path) -> list[ClassEntry]:
 def check_unfinished(folder: Path) -> str:
     """It is no run yet, but what is there is whole; how far it has come."""
     with pytest.raises(ValueError, match=r"is not a (finished run|run folder)"):
-        base_config(folder)
+        base_config(load(folder))
     if (folder / "replay").exists():
         assert len(StoredImages(folder / "replay")) == 100
     if not (folder / "start").exists():
         return "preparing"
-    begun = read_run(folder / "start")
+    begun = load(folder / "start")
     assert len(begun.names) == 60 and len(memory_of(folder / "start/replay")[0]) == 100
     assert len(entries(folder / "start")) == 60
     return "trained" if (folder / "model.safetensors").exists() else "training"

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import error, output
+from commands import change_data, error, output
 
 from rootspace.classes import ClassMap
 from rootspace.cli import main
 from rootspace.continual import ClassRegistry
 from rootspace.continual.live import REGISTRY, create_registry, open_registry
+from rootspace.run import load
 from rootspace.systems import Orbit
-from rootspace.train import read_run
 
 
 def predicted(capsys: pytest.CaptureFixture[str], folder: Path, *more: str) -> list[list[str]]:
@@ -31,9 +31,9 @@ def test_made_from_a_run(
 ):
     baseline = kind == "baseline"
     folder: Path = request.getfixturevalue("code_run" if baseline else kind)
-    folder = folder / "baselines/normalized_softmax" if baseline else folder
+    folder = folder / "baselines/NormalizedHead" if baseline else folder
     assert "40 classes" not in output(capsys, "classes", folder, "list")  # on stderr
-    trained = read_run(folder)
+    trained = load(folder)
     classes = trained.class_map
     with ClassRegistry(folder / REGISTRY) as registry:
         entries = list(registry.entries())
@@ -41,7 +41,7 @@ def test_made_from_a_run(
         assert all(entry.images == 10 and not entry.retired for entry in entries)
         assert registry.system == (None if baseline else repr(classes and classes.system))
         (change,) = registry.history()
-        assert change.source == "characters" and change.command.startswith("rootspace classes")
+        assert change.source == "Characters" and change.command.startswith("rootspace classes")
         if classes is None:
             assert all(entry.vector is None for entry in entries)
         else:
@@ -53,7 +53,7 @@ def test_made_from_a_run(
 def test_list_and_show(formula_run: Path, capsys: pytest.CaptureFixture[str]):
     text = output(capsys, "classes", formula_run, "list", "--start=3", "--limit=2")
     assert [line.split()[0] for line in text.splitlines()[2:]] == ["3", "4"]
-    name = read_run(formula_run).names[3]
+    name = load(formula_run).names[3]
     output(capsys, "classes", formula_run, "alias", name, "third", "--source", "a wish")
     text = output(capsys, "classes", formula_run, "show", "third")
     assert "aliases  third\n" in text and "a wish" in text and "rootspace classes" in text
@@ -90,7 +90,7 @@ def test_predictions_heed_the_registry(
 
 
 def test_baselines_heed_it_too(code_run: Path, capsys: pytest.CaptureFixture[str]):
-    folder = code_run / "baselines/normalized_softmax"
+    folder = code_run / "baselines/NormalizedHead"
     before = predicted(capsys, folder, "--top=3")
     gone = before[0][0]
     output(capsys, "classes", folder, "retire", gone)
@@ -99,13 +99,13 @@ def test_baselines_heed_it_too(code_run: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_export(formula_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    names = read_run(formula_run).names
+    names = load(formula_run).names
     output(capsys, "classes", formula_run, "retire", names[0], names[1])
     output(capsys, "classes", formula_run, "alias", names[2], "x, y")
     rows = list(csv.DictReader(io.StringIO(output(capsys, "classes", formula_run, "export"))))
     assert [row["name"] for row in rows] == names
     assert [row["retired"] for row in rows[:3]] == ["True", "True", "False"]
-    assert json.loads(rows[2]["aliases"]) == ["x, y"] and rows[0]["source"] == "characters"
+    assert json.loads(rows[2]["aliases"]) == ["x, y"] and rows[0]["source"] == "Characters"
     out = tmp_path / "classes.json"
     output(capsys, "classes", formula_run, "export", "--format=json", f"--out={out}")
     content = json.loads(out.read_text(encoding="utf-8"))
@@ -114,7 +114,7 @@ def test_export(formula_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_what_is_refused(formula_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    names = read_run(formula_run).names
+    names = load(formula_run).names
     for arguments, message in (
         (["rename", names[0], names[1]], f"{names[1]!r} is the name of class 1"),
         (["retire", "no such class"], "'no such class'"),
@@ -136,8 +136,7 @@ def test_what_is_refused(formula_run: Path, tmp_path: Path, capsys: pytest.Captu
 def test_counts_begin_at_zero_without_the_data(
     formula_run: Path, capsys: pytest.CaptureFixture[str]
 ):
-    config = formula_run / "config.yaml"
-    config.write_text(config.read_text().replace("test_fonts: null", "test_fonts: [NoSuchFont]"))
+    change_data(formula_run, test_fonts=["NoSuchFont"])
     assert main(["classes", str(formula_run), "list"]) == 0
     captured = capsys.readouterr()
     assert "Image counts begin at 0" in captured.err and "NoSuchFont" in captured.err
@@ -146,7 +145,7 @@ def test_counts_begin_at_zero_without_the_data(
 
 
 def test_a_registry_catches_up_with_its_class_map(formula_run: Path):
-    trained = read_run(formula_run)
+    trained = load(formula_run)
     classes = trained.class_map
     assert classes is not None
     first = ClassMap(classes.system, 30, classes.order, classes.seed)  # type: ignore[arg-type]
@@ -177,7 +176,7 @@ def test_a_registry_of_another_run(
     message = error(capsys, "predict", formula_run, formula_run / "samples")
     assert "copied from another run" in message and "RootA(6)" in message
     (formula_run / REGISTRY).unlink()
-    trained = read_run(formula_run)
+    trained = load(formula_run)
     classes = trained.class_map
     assert classes is not None
     other = ClassMap(classes.system, 40, seed=classes.seed + 1)

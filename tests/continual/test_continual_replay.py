@@ -11,24 +11,25 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rootspace.continual import MemoryConfig, herding, shares
+from rootspace.config import MemoryConfig
+from rootspace.continual import herding, shares
 from rootspace.continual.replay import carry, herding_ranks, ranks, remember
-from rootspace.data import ArrayDataset, StoredImages
+from rootspace.data import ArrayImages, StoredImages
 
 SHAPE = (1, 2, 2)
 
 
-def numbered(labels: list[int], first: int = 0) -> ArrayDataset:
+def numbered(labels: list[int], first: int = 0) -> ArrayImages:
     """Images that carry their number in their pixels."""
     numbers = torch.arange(first, first + len(labels))
     pixels = torch.stack([numbers // 256, numbers % 256, numbers * 0, numbers * 0], dim=1)
-    return ArrayDataset(pixels.byte().reshape(-1, *SHAPE), torch.tensor(labels, dtype=torch.int64))
+    return ArrayImages(pixels.byte().reshape(-1, *SHAPE), torch.tensor(labels, dtype=torch.int64))
 
 
 def numbers_of(stored: StoredImages) -> list[int]:
     if not len(stored):
         return []
-    pixels = stored.__getitems__(range(len(stored)))[0].long().flatten(1)
+    pixels = stored.batch(range(len(stored)))[0].long().flatten(1)
     return (256 * pixels[:, 0] + pixels[:, 1]).tolist()
 
 
@@ -46,7 +47,7 @@ def no_network(images: torch.Tensor) -> torch.Tensor:
 def keep(
     folder: Path,
     old: StoredImages | None,
-    new: ArrayDataset | None,
+    new: ArrayImages | None,
     size: int,
     policy: str,
     seed: tuple[int, int] = (0, 0),

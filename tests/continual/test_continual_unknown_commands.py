@@ -13,23 +13,21 @@ from PIL import Image
 from rootspace.continual import Rejector
 from rootspace.continual.live import REJECTOR
 from rootspace.data import Characters
-from rootspace.train import read_run
+from rootspace.run import load
 
 
 @pytest.fixture(scope="session")
 def strangers(trained_code: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Pictures of 12 characters that the runs have not seen, in four fonts."""
     folder = tmp_path_factory.mktemp("strangers")
-    trained = read_run(trained_code)
-    settings = {k: v for k, v in trained.config["data"].items() if k not in ("name", "num_classes")}
-    data = Characters(**settings)
-    data.setup()
+    trained = load(trained_code)
+    content = Characters(image_size=16).read()
     seen = set(trained.names)
-    labels = [label for label, name in enumerate(data.class_names) if name not in seen][::150][:12]
-    for label in labels:
-        for font in data.fonts[:4]:
-            image = Image.fromarray(data.image_of(label, font)[0].numpy())
-            image.save(folder / f"{label}-{font}.png")
+    new = [label for label, name in enumerate(content.class_names) if name not in seen]
+    for label in new[::150][:12]:
+        for number, row in enumerate((content.train.labels == label).nonzero()[:4, 0].tolist()):
+            image = Image.fromarray(content.train[row][0][0].numpy())
+            image.save(folder / f"{label}-{number}.png")
     return folder
 
 
@@ -72,7 +70,7 @@ def test_calibration_on_unknown_inputs(
     capsys: pytest.CaptureFixture[str],
 ):
     folder: Path = request.getfixturevalue("code_run" if kind == "baseline" else kind)
-    folder = folder / "baselines/normalized_softmax" if kind == "baseline" else folder
+    folder = folder / "baselines/NormalizedHead" if kind == "baseline" else folder
     wanted = ["--false_accept=0.25", "--unknown", strangers]
     text = output(capsys, "calibrate", folder, *options, *wanted)
     assert "at most 25.00% false accepts, calibrated on unknown inputs" in text and "AUROC" in text
@@ -111,7 +109,7 @@ def test_proposals(
     capsys: pytest.CaptureFixture[str],
 ):
     folder: Path = request.getfixturevalue("code_run" if kind == "baseline" else kind)
-    folder = folder / "baselines/normalized_softmax" if kind == "baseline" else folder
+    folder = folder / "baselines/NormalizedHead" if kind == "baseline" else folder
     output(capsys, "calibrate", folder, "--unknown", strangers)
     out = tmp_path / "proposal.json"
     text = output(capsys, "unknowns", folder, strangers, f"--out={out}")
@@ -123,7 +121,7 @@ def test_proposals(
     members = [m["path"] for g in groups for m in g["members"]]
     assert len(set(members)) == len(members) and all(Path(m).is_file() for m in members)
     assert all(g["representative"] == g["members"][0]["path"] for g in groups)
-    classes = read_run(folder).class_map
+    classes = load(folder).class_map
     if classes is None:
         assert all(g["vector"] is None for g in groups)
     else:
@@ -146,7 +144,7 @@ def test_proposals(
 def test_what_is_refused(
     code_run: Path, strangers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    learned = code_run / "baselines/normalized_softmax"
+    learned = code_run / "baselines/NormalizedHead"
     out = f"--out={tmp_path / 'x.json'}"
     for arguments, message in (
         (["predict", code_run, strangers, "--unknown"], "Make it with `rootspace calibrate"),

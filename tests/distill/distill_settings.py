@@ -1,4 +1,4 @@
 """Settings of small runs, of teachers and students."""
 
-DATA = ["--data.num_classes=30", "--data.image_size=16", "--data.batch_size=32"]
-SMALL = [*DATA, "--model.width=4", "--train.lr=3e-3"]
+DATA = ["--data=Characters", "--data.num_classes=30", "--data.image_size=16"]
+SMALL = [*DATA, "--loader.batch_size=32", "--model.width=4", "--train.lr=3e-3"]

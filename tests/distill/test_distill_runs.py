@@ -6,76 +6,90 @@ import gc
 import json
 import weakref
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-import yaml
 from distill_settings import DATA, SMALL
+from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors.torch import load_file
+from torch import nn
 
 from rootspace.cli import main
-from rootspace.distill import _targets, _teachers, distillation
-from rootspace.train import LSCModule, callbacks, read_run
+from rootspace.distill import distillation, targets, teachers
+from rootspace.heads import PrototypeHead
+from rootspace.model_file import Model
+from rootspace.run import load
+from rootspace.runs.folder import read_config
+from rootspace.train import RunModule
 
 STUDENT = ["distill", *SMALL, "--train.epochs=2"]
 LABELS = torch.arange(30)
 
 
+def vectors_of(folder: Path) -> torch.Tensor:
+    """`[30, dim]` prototypes of a run."""
+    return load(folder).model.head.vectors(LABELS)
+
+
 @pytest.mark.parametrize("teacher", ["code", "formula"])
-def test_a_teacher_hands_on_its_own_vectors(teacher: str, request, tmp_path: Path, monkeypatch):
+def test_a_teacher_hands_on_its_own_vectors(
+    teacher: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """The very class map, without a pass."""
     folder, run = request.getfixturevalue(teacher), tmp_path / "run"
     monkeypatch.setattr(distillation, "take_targets", None)
     assert main([*STUDENT, f"--teacher.run={folder}", f"--run.dir={run}"]) == 0
-    old, new = (json.loads((f / "classes.json").read_text()) for f in (folder, run))
-    assert old == new
-    old, new = (read_run(f).objective.class_vectors(LABELS) for f in (folder, run))
-    assert torch.equal(old, new)
+    old, new = (load(f).class_map for f in (folder, run))
+    assert old is not None and new is not None
+    assert repr(old) == repr(new) and old.names == new.names
+    assert torch.equal(vectors_of(folder), vectors_of(run))
     assert json.loads((run / "metrics.json").read_text())["teacher"]["targets"] == "own"
-    again = tmp_path / "again"  # the resolved settings train the same student without a teacher
-    options = ["--config", str(run / "config.yaml"), f"--run.dir={again}"]
-    assert main(["train", *options]) == 0
-    one, other = (load_file(f / "model.safetensors") for f in (run, again))
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    config = read_config(run)
+    assert config.loss is not None and config.loss.init_args["negatives"] == 4096
+    head = load(run).model.head
+    assert isinstance(head, PrototypeHead) and not head.needs_pairs
 
 
 def test_fewer_classes_than_the_teacher(code: Path, tmp_path: Path):
     """Ten of its classes in the data: the student answers with the teacher's labels."""
     run = tmp_path / "run"
-    names = read_run(code).names[20:]
+    names = load(code).names[20:]
     ranges = ",".join(f"U+{ord(name):04X}" for name in reversed(names))
-    options = [f"--data.ranges={ranges}", "--data.num_classes=null", f"--teacher.run={code}"]
-    assert main([*STUDENT, *options, f"--run.dir={run}"]) == 0
-    trained = read_run(run)
-    assert trained.names == read_run(code).names
+    options = ["--data=Characters", f"--data.ranges={ranges}", "--data.image_size=16"]
+    student = [*STUDENT[:1], *SMALL[len(DATA) :], "--train.epochs=2", *options]
+    assert main([*student, f"--teacher.run={code}", f"--run.dir={run}"]) == 0
+    assert load(run).names == load(code).names
     assert json.loads((run / "metrics.json").read_text())["num_classes"] == 30
-    own = read_run(code).objective.class_vectors(LABELS)
-    assert torch.equal(trained.objective.class_vectors(LABELS), own)
-    assert main(["evaluate", str(run), *options[:2], *DATA[1:]]) == 0
+    assert torch.equal(vectors_of(run), vectors_of(code))
+    assert main(["evaluate", str(run), *options]) == 0
 
 
-def test_the_teacher_leaves_before_the_first_step(learned: Path, tmp_path: Path, monkeypatch):
-    teachers, alive = [], []
-    opened, stepped = _teachers.read_teacher, LSCModule.training_step
+def test_the_teacher_leaves_before_the_first_step(
+    learned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen: list[weakref.ref[nn.Module]] = []
+    alive: list[bool] = []
+    opened, stepped = teachers.read_teacher, RunModule.training_step
 
-    def read(*arguments):
+    def read(*arguments: Any) -> Model:
         teacher = opened(*arguments)
-        teachers.append(weakref.ref(teacher.embedder.network))
+        seen.append(weakref.ref(teacher.embedder.network))
         return teacher
 
-    def step(self, batch, batch_idx):
-        alive.append(teachers[0]() is not None)
+    def step(self: RunModule, batch: Any, batch_idx: int) -> Any:
+        alive.append(seen[0]() is not None)
         return stepped(self, batch, batch_idx)
 
-    monkeypatch.setattr(_teachers, "read_teacher", read)
-    monkeypatch.setattr(LSCModule, "training_step", step)
+    monkeypatch.setattr(teachers, "read_teacher", read)
+    monkeypatch.setattr(RunModule, "training_step", step)
     gc.disable()  # it must not hang on a cycle
     try:
         options = [f"--teacher.run={learned}", f"--run.dir={tmp_path / 'run'}"]
         assert main([*STUDENT, *options]) == 0
     finally:
         gc.enable()
-    assert len(teachers) == 1 and alive and not any(alive)
+    assert len(seen) == 1 and alive and not any(alive)
 
 
 class Lost(Exception):
@@ -87,20 +101,22 @@ def lose(*_: object, **__: object) -> None:
 
 
 @pytest.mark.parametrize("targets", ["codes", "images"])
-def test_resuming_needs_no_teacher(targets: str, learned: Path, tmp_path: Path, monkeypatch):
+def test_resuming_needs_no_teacher(
+    targets: str, learned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     """Killed after the first epoch, and before it; the folder may move in between."""
     whole = tmp_path / "whole"
     options = [f"--teacher.run={learned}", f"--teacher.targets={targets}"]
     assert main([*STUDENT, *options, f"--run.dir={whole}"]) == 0
     expected = load_file(whole / "model.safetensors")
-    saved = callbacks.Checkpoints.on_train_epoch_end
+    saved = ModelCheckpoint.on_train_epoch_end
 
-    def after_an_epoch(self, trainer, module):
+    def after_an_epoch(self: ModelCheckpoint, trainer: Any, module: Any) -> None:
         saved(self, trainer, module)
         raise Lost
 
-    places = [(callbacks.Checkpoints, "on_train_epoch_end", after_an_epoch)]
-    places += [(distillation, "build_parts", lose)]
+    places: list[tuple[Any, str, Any]] = [(ModelCheckpoint, "on_train_epoch_end", after_an_epoch)]
+    places += [(distillation, "_head", lose)]
     for number, (owner, name, breaking) in enumerate(places):
         run = tmp_path / f"broken{number}"
         with monkeypatch.context() as patch:
@@ -118,19 +134,24 @@ def test_resuming_needs_no_teacher(targets: str, learned: Path, tmp_path: Path, 
     assert (whole / "model.safetensors").read_bytes() == before
 
 
-def test_stopped_in_the_pass(learned: Path, tmp_path: Path, monkeypatch, capsys):
+def test_stopped_in_the_pass(
+    learned: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
     """Half a pass leaves nothing under a final name; resuming makes it anew."""
-    run, options = tmp_path / "run", [f"--teacher.run={learned}", "--model.dim=16"]
+    run, options = tmp_path / "run", [f"--teacher.run={learned}", "--head.dim=16"]
     with monkeypatch.context() as patch:
         finite, calls = torch.isfinite, []
 
-        def stop(z):
+        def stop(z: torch.Tensor) -> torch.Tensor:
             calls.append(z)
             if len(calls) == 2:
                 raise KeyboardInterrupt
             return finite(z)
 
-        patch.setattr(_targets.torch, "isfinite", stop)
+        patch.setattr(targets.torch, "isfinite", stop)
         assert main([*STUDENT, *options, f"--run.dir={run}"]) == 130
     assert f"rootspace distill --resume --run.dir {run}" in capsys.readouterr().err
     assert not (run / "targets").exists()
@@ -143,17 +164,32 @@ def test_stopped_in_the_pass(learned: Path, tmp_path: Path, monkeypatch, capsys)
     assert "'--resume' takes no other settings" in capsys.readouterr().err
     assert main(["distill", "--resume", f"--run.dir={run}"]) == 0
     assert sorted(p.name for p in (run / "targets").iterdir()) == ["vectors.npy"]
-    config = yaml.safe_load((run / "config.yaml").read_text())
-    assert config["teacher"]["targets"] == "codes" and config["classes"]["assignment"] == "file"
+    config = read_config(run)
+    assert config.teacher is not None and config.teacher.targets == "codes"
+    assert config.head.init_args["contrastive_weight"] == 0
 
 
 def test_a_distilled_run_can_be_extended(code: Path, tmp_path: Path):
     run, more = tmp_path / "run", tmp_path / "more"
     assert main([*STUDENT, f"--teacher.run={code}", f"--run.dir={run}"]) == 0
-    options = ["--data.ranges=U+0410-0413", "--data.num_classes=null", "--train.epochs=1"]
+    options = ["--data=Characters", "--data.image_size=16", "--data.ranges=U+0410-U+0413"]
+    options += ["--train.epochs=1"]
     assert main(["extend", str(run), *options, "--memory.size=20", f"--run.dir={more}"]) == 0
-    old, new = (read_run(f).objective.class_vectors(LABELS) for f in (run, more))
-    assert torch.equal(old, new)
+    assert torch.equal(vectors_of(run), vectors_of(more))
+    assert len(load(more).names) == 34 and read_config(more).teacher is None
+
+
+def test_an_extended_run_as_teacher(code: Path, tmp_path: Path):
+    """The student learns from what the run remembers and its new images."""
+    teacher, run = tmp_path / "teacher", tmp_path / "run"
+    new = ["--data=Characters", "--data.image_size=16", "--data.ranges=U+0410-U+0413"]
+    options = [*new, "--train.epochs=1", "--memory.size=60"]
+    assert main(["extend", str(code), *options, f"--run.dir={teacher}"]) == 0
+    student = ["--model.width=4", "--train.epochs=1", f"--teacher.run={teacher}"]
+    assert main(["distill", *student, f"--run.dir={run}"]) == 0
+    assert load(run).names == load(teacher).names
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["num_classes"] == 34 and len(metrics["test"]) == 4
 
 
 @pytest.mark.parametrize(
@@ -170,23 +206,26 @@ def test_a_distilled_run_can_be_extended(code: Path, tmp_path: Path):
         (["--teacher.run=x", "--teacher.weights=y"], "'y' needs 'teacher.timm', not 'teacher.run'"),
         (["--teacher.embeddings=nowhere.npy"], "'teacher.embeddings' must be a file: nowhere.npy"),
         (["--teacher.embeddings=x.npy", "--teacher.targets=own"], "'own' needs 'teacher.run'"),
-        (["--teacher.run={learned}", "--teacher.targets=own"], "has a learned head (normalized_"),
+        (["--teacher.run={learned}", "--teacher.targets=own"], "has a learned head (NormalizedH"),
         (["--teacher.run={learned}", "--teacher.targets=x"], "teacher.targets"),
         (["--teacher.run={code}", "--data.num_classes=40"], "lacks"),
-        (["--teacher.run={code}", "--model.dim=25"], "'model.dim'"),
-        (["--teacher.run={code}", "--classes.system=RootA(9)"], "'classes.system' must be left"),
+        (["--teacher.run={code}", "--head.dim=25"], "'head.dim'"),
+        (["--teacher.run={code}", "--head.system=RootA(9)"], "'head.system' must be left"),
         (
-            ["--teacher.run={code}", "--teacher.targets=means", "--classes.system=RootA(9)"],
-            "'classes.system' = 'RootA(9)' needs 'teacher.targets' = 'codes', not 'means'",
+            ["--teacher.run={code}", "--teacher.targets=means", "--head.system=RootA(9)"],
+            "'head.system' = 'RootA(9)' needs 'teacher.targets' = 'codes', not 'means'",
         ),
-        (["--teacher.run={learned}", "--data.image_size=8"], "1 channels and 16 pixels"),
-        (["--teacher.run={learned}", "--loss.name=linear_ce"], "'loss.name' must be one of"),
+        (["--teacher.run={learned}", "--data.image_size=8"], "takes images of 1 x 16 x 16"),
+        (["--teacher.run={learned}", "--head=LinearHead"], "'head' must be a PrototypeHead"),
         (["--teacher.run={learned}", "--loss.scale=-1"], "'scale' must be positive"),
-        (["--teacher.run={learned}", "--run.baselines=[cosface]"], "'run.baselines' must be left"),
+        (
+            ["--teacher.run={learned}", "--run.baselines=[CosFaceHead]"],
+            "'run.baselines' must be left",
+        ),
         (["--teacher.run={learned}", "--run.init=nowhere"], "'run.init': nowhere"),
         (
-            ["--teacher.run={learned}", "--classes.assignment=random"],
-            "'classes.assignment' must be left out to distill, not 'random'",
+            ["--teacher.run={learned}", "--prototypes.source=formula"],
+            "'prototypes.source' must be left out to distill, not 'formula'",
         ),
     ],
 )
@@ -200,14 +239,12 @@ def test_errors_before_any_work(
     assert not run.exists()
 
 
-def test_resuming_another_run(learned: Path, capsys):
+def test_resuming_another_run(learned: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["distill", "--resume", f"--run.dir={learned}"]) == 2
     assert "has no teacher. Continue it with `rootspace train --resume" in capsys.readouterr().err
-    assert main(["distill", "--resume"]) == 2
-    assert "'--run.dir' must name the folder" in capsys.readouterr().err
 
 
-def test_help(capsys):
+def test_help(capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit):
         main(["distill", "--help"])
     assert "--teacher.run" in capsys.readouterr().out

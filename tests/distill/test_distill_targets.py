@@ -12,22 +12,25 @@ from distill_settings import SMALL
 from PIL import Image
 from torch.nn.functional import cosine_similarity
 
+from rootspace.choosing import random_isometry
 from rootspace.cli import main
-from rootspace.data import AimedImages, AugmentedImages, Characters, ImageFolder
-from rootspace.distill._embeddings_file import open_embeddings
-from rootspace.distill._teachers import timm_embedder
+from rootspace.config import ClassSpec, Config, LoaderConfig
+from rootspace.data import DataModule, ImageFolder, LabeledDataset, make_data
+from rootspace.distill.embeddings_file import open_embeddings
+from rootspace.distill.teachers import timm_embedder
+from rootspace.heads import PrototypeHead
 from rootspace.losses import CosineLoss, InBatchSoftmaxLoss
 from rootspace.models import TimmBackbone
-from rootspace.train import read_run
-from rootspace.train.assignment import random_isometry
+from rootspace.run import load
+from rootspace.sampling import ClassBatchSampler
 
 STUDENT = ["distill", *SMALL, "--train.epochs=1"]
 
 
 @pytest.fixture(scope="module")
-def embedded(learned: Path, data: Characters) -> np.ndarray:
+def embedded(learned: Path, data: DataModule) -> np.ndarray:
     """`[images, dim]` one image after another."""
-    teacher, images = read_run(learned), data.train_dataset
+    teacher, images = load(learned), data.train_dataset
     rows = [teacher.embed(images[row][0][None]).numpy()[0] for row in range(len(images))]
     return np.stack(rows).astype(np.float64)
 
@@ -40,36 +43,38 @@ def means_of(embedded: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dim", [None, 12, 24])
-def test_means(dim: int | None, learned: Path, data: Characters, embedded, tmp_path: Path):
+def test_means(
+    dim: int | None, learned: Path, data: DataModule, embedded: np.ndarray, tmp_path: Path
+):
     folder = tmp_path / "run"
     options = [f"--teacher.run={learned}", "--teacher.targets=means"]
-    options += [] if dim is None else [f"--model.dim={dim}"]
+    options += [] if dim is None else [f"--head.dim={dim}"]
     assert main([*STUDENT, *options, f"--run.dir={folder}"]) == 0
     expected = means_of(embedded, data.train_dataset.labels.numpy())
     if dim is not None:
         expected = expected @ random_isometry(dim, 20, 0).double().numpy().T
     np.testing.assert_allclose(np.load(folder / "targets/vectors.npy"), expected, atol=1e-5)
-    found = read_run(folder).objective.class_vectors(torch.arange(30))
+    found = load(folder).model.head.vectors(torch.arange(30))
     cosine = cosine_similarity(found.double(), torch.from_numpy(expected))
     assert float(cosine.min()) > 1 - 1e-5
 
 
-def test_codes(learned: Path, data: Characters, embedded, tmp_path: Path):
-    """The same vectors as assignment `teacher` chooses."""
+def test_codes(learned: Path, data: DataModule, embedded: np.ndarray, tmp_path: Path):
+    """The same prototypes as `prototypes.source: teacher` chooses."""
     folder, other = tmp_path / "run", tmp_path / "other"
-    options = ["--model.dim=24"]
+    options = ["--head.dim=24"]
     assert main([*STUDENT, *options, f"--teacher.run={learned}", f"--run.dir={folder}"]) == 0
-    options += ["--classes.assignment=teacher", f"--classes.teacher={learned}"]
+    options += ["--prototypes.source=teacher", f"--prototypes.teacher={learned}"]
     assert main(["train", *STUDENT[1:], *options, f"--run.dir={other}"]) == 0
     labels = torch.arange(30)
-    ours, theirs = (read_run(run).objective.class_vectors(labels) for run in (folder, other))
+    ours, theirs = (load(run).model.head.vectors(labels) for run in (folder, other))
     assert torch.equal(ours, theirs)
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["system"] == "PermutationCode(24, levels=3)"
     assert metrics["teacher"]["targets"] == "codes"
 
 
-def test_images(learned: Path, data: Characters, embedded, tmp_path: Path):
+def test_images(learned: Path, data: DataModule, embedded: np.ndarray, tmp_path: Path):
     folder = tmp_path / "run"
     options = [f"--teacher.run={learned}", "--teacher.targets=images"]
     assert main([*STUDENT, *options, f"--run.dir={folder}"]) == 0
@@ -78,35 +83,38 @@ def test_images(learned: Path, data: Characters, embedded, tmp_path: Path):
     assert sorted(p.name for p in (folder / "targets").iterdir()) == ["images.npy", "vectors.npy"]
 
 
-@pytest.mark.parametrize("augment", ["none", "light1"])
+@pytest.mark.parametrize("transform", [None, "rootspace.data.Light1"])
 @pytest.mark.parametrize("num_workers", [0, 1])
-def test_images_keep_their_targets_in_any_order(augment, num_workers: int):
+def test_images_keep_their_targets_in_any_order(transform: str | None, num_workers: int):
     """The target of image i is i: the picture of a batch must be that of its row."""
-    data = Characters(
-        num_classes=20, image_size=16, batch_size=16, augment=augment, num_workers=num_workers
+    characters = {"num_classes": 20, "image_size": 16}
+    config = Config(
+        data=ClassSpec("rootspace.data.Characters", characters),
+        loader=LoaderConfig(batch_size=16, num_workers=num_workers, per_class=2),
+        transform=None if transform is None else ClassSpec(transform),
     )
+    data = make_data(config)
     data.setup()
     data.targets = np.arange(len(data.train_dataset), dtype=np.float64)[:, None]
-    data.per_class = 2
-    loader, seen = data.train_dataloader(), []
+    loader, seen = data.train_loader(PrototypeHead(20, 16), 0), []
     for epoch in range(2):
-        loader.epoch_sampler.set_epoch(epoch)
+        assert isinstance(loader.batch_sampler, ClassBatchSampler)
+        loader.batch_sampler.set_epoch(epoch)
         for images, labels, targets in loader:
             assert targets.dtype == torch.float32
             rows = targets[:, 0].long()
             assert torch.equal(labels, data.train_dataset.labels[rows])
-            if augment == "none":
-                assert torch.equal(images, data.train_dataset.__getitems__(rows.tolist())[0])
+            if transform is None:
+                assert torch.equal(images, data.train_dataset.batch(rows.tolist())[0])
             seen += rows.tolist()
     assert set(seen) == set(range(len(data.train_dataset)))
-    assert isinstance(loader.dataset, AimedImages)
-    assert isinstance(loader.dataset.images, AugmentedImages) == (augment != "none")
-    assert all(len(batch) == 2 for batch in data.means_dataloader())
+    assert all(len(batch) == 2 for batch in data.in_order())
 
 
 def test_losses_towards_targets(code: Path):
-    """Targets take the place of the class vectors, whatever their length."""
-    classes = read_run(code).objective.classes
+    """Targets take the place of the prototypes, whatever their length."""
+    classes = load(code).class_map
+    assert classes is not None
     z, targets = torch.randn(2, 6, 24).unbind()
     labels = torch.arange(6)
     expected = 1 - cosine_similarity(z, targets).mean()
@@ -122,7 +130,7 @@ def test_losses_towards_targets(code: Path):
 # ------------------------------------------------------------------------- files of embeddings
 
 
-def test_npy_in_order(learned: Path, data: Characters, embedded, tmp_path: Path):
+def test_npy_in_order(learned: Path, data: DataModule, embedded: np.ndarray, tmp_path: Path):
     """Embeddings that were taken before give what the network gives."""
     np.save(tmp_path / "e.npy", embedded.astype(np.float16))
     folder = tmp_path / "run"
@@ -133,7 +141,7 @@ def test_npy_in_order(learned: Path, data: Characters, embedded, tmp_path: Path)
 
 
 @pytest.fixture
-def folder_data(tmp_path: Path, data: Characters) -> ImageFolder:
+def folder_data(tmp_path: Path, data: DataModule) -> LabeledDataset:
     """Pictures as files, those of training and of testing under the same names."""
     for part in ("train", "test"):
         for label in range(3):
@@ -142,28 +150,26 @@ def folder_data(tmp_path: Path, data: Characters) -> ImageFolder:
                 image = data.train_dataset[10 * label + number + 4 * (part == "test")][0]
                 path = tmp_path / "photos" / part / f"class{label}" / f"{number}.png"
                 Image.fromarray(image[0].numpy()).save(path)
-    found = ImageFolder(tmp_path / "photos", image_size=16, grayscale=True)
-    found.setup()
-    return found
+    return ImageFolder(tmp_path / "photos", image_size=16, grayscale=True).read().train
 
 
 @pytest.mark.parametrize("ending", ["npy", "parquet"])
-def test_what_embed_writes(ending: str, learned: Path, folder_data: ImageFolder, tmp_path: Path):
+def test_what_embed_writes(ending: str, learned: Path, folder_data: LabeledDataset, tmp_path: Path):
     """Rows find their images by their paths; those of test images are passed over."""
-    out, teacher = tmp_path / f"e.{ending}", read_run(learned)
+    out, teacher = tmp_path / f"e.{ending}", load(learned)
     photos = tmp_path / "photos"
     assert main(["embed", str(learned), str(photos), f"--out={out}"]) == 0
-    file = open_embeddings(out, folder_data.train_dataset)
+    file = open_embeddings(out, folder_data)
     assert file.dim == 20
     found = torch.full((12, 20), torch.nan)
     for z, rows in file.batches():
         found[rows] = z
     for row in range(12):
-        z = teacher.embed(folder_data.train_dataset[row][0][None])[0]
+        z = teacher.embed(folder_data[row][0][None])[0]
         torch.testing.assert_close(found[row], z, atol=1e-4, rtol=1e-4)
 
 
-def test_embeddings_errors(folder_data: ImageFolder, data: Characters, tmp_path: Path):
+def test_embeddings_errors(folder_data: LabeledDataset, data: DataModule, tmp_path: Path):
     def attempt(path: Path, match: str, images=data.train_dataset):
         with pytest.raises(ValueError, match=f"'teacher.embeddings'.*{match}"):
             open_embeddings(path, images)
@@ -179,11 +185,11 @@ def test_embeddings_errors(folder_data: ImageFolder, data: Characters, tmp_path:
     path.with_suffix(".txt").write_text("a\n")
     attempt(path, "must hold 2 paths, one for each row of e.npy, not 1")
     path.with_suffix(".txt").write_text("x/class0/0.png\nx/class0/1.png\n")
-    attempt(path, "one row for each of the 12 training images", folder_data.train_dataset)
+    attempt(path, "one row for each of the 12 training images", folder_data)
     both = [f"{top}/class{c}/{n}.png" for top in "xy" for c in range(3) for n in range(4)]
     np.save(path, np.zeros((24, 3)))
     path.with_suffix(".txt").write_text("\n".join(both) + "\n")
-    attempt(path, "once; paths below 'x/' and 'y/' fit all of them", folder_data.train_dataset)
+    attempt(path, "once; paths below 'x/' and 'y/' fit all of them", folder_data)
     (tmp_path / "e.parquet").write_bytes(b"no")
     attempt(tmp_path / "e.parquet", "must hold the columns 'path' and 'embedding'")
 
@@ -191,20 +197,21 @@ def test_embeddings_errors(folder_data: ImageFolder, data: Characters, tmp_path:
 # ------------------------------------------------------------------------- timm
 
 
-def test_timm_checkpoint(tmp_path: Path, data: Characters):
+def test_timm_checkpoint(tmp_path: Path, data: DataModule):
     """A checkpoint with its classifier gives the features of the very model."""
     timm = pytest.importorskip("timm")
     model = timm.create_model("resnet10t", in_chans=1, num_classes=7).eval()
     path = tmp_path / "weights.pth"
     torch.save({"state_dict": model.state_dict()}, path)
-    embedder = timm_embedder("resnet10t", str(path), data).eval()
-    images = data.train_dataset.__getitems__([0, 1])[0]
+    embedder, dim = timm_embedder("resnet10t", str(path), data)
+    embedder.eval()
+    images = data.train_dataset.batch([0, 1])[0]
     pixels = (images / 255 - embedder.mean) / embedder.std
     with torch.no_grad():
         expected = model.forward_head(model.forward_features(pixels), pre_logits=True)
         torch.testing.assert_close(embedder(images), expected, atol=1e-4, rtol=1e-4)
-    assert embedder.network.dim == TimmBackbone("resnet10t", None).dim == 512
-    options = ["--teacher.timm=resnet10t", f"--teacher.weights={path}", "--model.dim=12"]
+    assert dim == TimmBackbone("resnet10t", None).dim == 512
+    options = ["--teacher.timm=resnet10t", f"--teacher.weights={path}", "--head.dim=12"]
     assert main([*STUDENT, *options, f"--run.dir={tmp_path / 'run'}"]) == 0
     with pytest.raises(ValueError, match=r"'teacher.weights': .* is no checkpoint of resnet18"):
         timm_embedder("resnet18", str(path), data)

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from rootspace.classes import ClassMap
 from rootspace.export import Decoder, OnnxCheck, export_onnx
 from rootspace.export import _onnx as onnx_module
+from rootspace.heads import LinearHead, PrototypeHead
 from rootspace.systems import (
     Circle,
     Orthoplex,
@@ -143,6 +144,29 @@ def test_network_with_uint8_input_names_and_opset(tmp_path: Path):
     )
 
 
+@pytest.mark.parametrize("chosen", [True, False])
+def test_the_frame_of_a_head(chosen: bool, tmp_path: Path):
+    """The file gives what the head predicts: embeddings are centered and turned first."""
+    names = [f"class {label}" for label in range(20)]
+    head = PrototypeHead.from_map(ClassMap(RootA(6), 20, names=names))
+    if chosen:
+        head = PrototypeHead(names=names, dim=16)
+        center, rotation = torch.randn(16), torch.linalg.qr(torch.randn(16, 16)).Q
+        head.choose(torch.randn(20, 16), center, rotation)
+    network, path = nn.Linear(5, head.dim).eval(), tmp_path / "model.onnx"
+    export_onnx(network, head.eval(), torch.randn(2, 5), path, top=3, decode="search")
+    inputs = torch.randn(50, 5)
+    with torch.no_grad():
+        z = network(inputs)
+        expected, framed = head.predict(z, 3), head.transform(z)
+    embedding, _, label, cosine = run(path, inputs)
+    torch.testing.assert_close(embedding, framed)
+    torch.testing.assert_close(cosine, expected.cosine)
+    assert torch.equal(label, expected.label)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert json.loads(session.get_modelmeta().custom_metadata_map["rootspace.names"]) == names
+
+
 class Branching(nn.Module):
     """Depends on the data, so it cannot be traced."""
 
@@ -193,6 +217,7 @@ def _one_label_off(decoder: Decoder, inputs: Tensor) -> tuple[Tensor, ...]:
         ({"top": 0}, r"'top' must be an integer in \[1, 42\], not 0"),
         ({"top": 31, "decode": "search"}, r"'top' must be an integer in \[1, 30\], not 31"),
         ({"decode": "dense"}, "'decode' must be 'auto', 'formula' or 'search', not 'dense'"),
+        ({"classes": LinearHead(30, 6)}, "'classes' must be a head whose classes own prototypes"),
         ({"opset": 17}, "'opset' must be at least 18, not 17"),
         ({"names": ["a"]}, "'names' must hold 30 names, one a class, not 1"),
         ({"model": nn.Identity()}, r"call model.eval\(\)"),

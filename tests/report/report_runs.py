@@ -21,7 +21,7 @@ def metrics(**changes: Any) -> dict[str, Any]:
     return {
         "version": "0.1.0",
         "finished": "2026-01-31 12:00:00",
-        "method": "lsc",
+        "method": "prototypes",
         "loss": "system_softmax",
         "system": "RootA(64)",
         "order": "shuffled",

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from report_runs import HEADER, MakeRun, evaluation
 
-from rootspace.report._curves import curve_figures
-from rootspace.report._figures import RUN_COLOURS, Figure
-from rootspace.report._space import _class_colours, principal_axes, space_views
-from rootspace.report._tables import memory_notes, memory_rows
-from rootspace.report._text import (
+from rootspace.report.figures import RUN_COLORS, Figure, curve_figures
+from rootspace.report.run import ShownRun
+from rootspace.report.space import _class_colors, principal_axes, space_views
+from rootspace.report.tables import memory_notes, memory_rows
+from rootspace.report.text import (
     class_name,
     count,
     data_size,
@@ -22,7 +22,6 @@ from rootspace.report._text import (
     percent,
     quantity,
 )
-from rootspace.report.run import ShownRun
 
 
 def data(figure: Figure) -> list[dict[str, Any]]:
@@ -46,9 +45,9 @@ def test_curves_hold_the_csv(make_run: MakeRun) -> None:
     assert [line["name"] for line in held_out] == [
         "run, seen", "run, unseen", "other, seen", "other, unseen",
     ]  # fmt: skip
-    colours = [line["line"]["color"] for line in held_out]
+    colors = [line["line"]["color"] for line in held_out]
     dashes = [line["line"]["dash"] for line in held_out]
-    assert colours == [loss["line"]["color"]] * 2 + [other["line"]["color"]] * 2
+    assert colors == [loss["line"]["color"]] * 2 + [other["line"]["color"]] * 2
     assert dashes == ["solid", "dash"] * 2
 
 
@@ -84,8 +83,8 @@ def test_principal_axes_agree_with_svd(shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(1)
     points = rng.normal(size=shape) * rng.uniform(0.2, 3, shape[1]) + rng.normal(size=shape[1])
     mean, axes, share = principal_axes(points, 3)
-    centred = points - points.mean(axis=0)
-    _, singular, oracle = np.linalg.svd(centred, full_matrices=False)
+    centered = points - points.mean(axis=0)
+    _, singular, oracle = np.linalg.svd(centered, full_matrices=False)
     np.testing.assert_allclose(mean, points.mean(axis=0))
     np.testing.assert_allclose(np.abs((axes * oracle[:3]).sum(axis=1)), 1, atol=1e-9)
     np.testing.assert_allclose(share, (singular**2 / (singular**2).sum())[:3], atol=1e-12)
@@ -108,9 +107,9 @@ def test_low_dimensions_are_shown_as_they_are(make_run: MakeRun, dim: int) -> No
     np.testing.assert_allclose(shown, arrays["class_vectors"][[1, 4, 5]], atol=6e-5)
     assert "variance" not in view.caption and "Nothing is projected" in view.caption
     assert [name for _, name in view.legend] == [chr(0x4E00 + i) for i in (1, 4, 5)]
-    colours = dict(zip([1, 4, 5], [colour for colour, _ in view.legend], strict=True))
-    assert vectors["marker"]["color"] == list(colours.values())
-    assert samples["marker"]["color"] == [colours[i] for i in arrays["embedding_labels"]]
+    colors = dict(zip([1, 4, 5], [color for color, _ in view.legend], strict=True))
+    assert vectors["marker"]["color"] == list(colors.values())
+    assert samples["marker"]["color"] == [colors[i] for i in arrays["embedding_labels"]]
     assert samples["text"][0] == "丁  U+4E01"
 
 
@@ -124,8 +123,8 @@ def test_high_dimensions_are_projected_on_what_is_shown(make_run: MakeRun) -> No
         (every, arrays["class_vectors"]),
     ):
         points = np.concatenate([vectors, arrays["embeddings"] / norm]).astype(np.float64)
-        centred = points - points.mean(axis=0)
-        left, singular, _ = np.linalg.svd(centred, full_matrices=False)
+        centered = points - points.mean(axis=0)
+        left, singular, _ = np.linalg.svd(centered, full_matrices=False)
         share = 100 * singular[:3] ** 2 / (singular**2).sum()
         assert f"hold {share.sum():.1f} % of their variance" in view.caption
         assert " + ".join(f"{part:.1f}" for part in share) in view.caption
@@ -155,7 +154,7 @@ def test_class_vectors_alone(make_run: MakeRun) -> None:
     arrays = evaluation()
     arrays["embeddings"], arrays["embedding_labels"] = np.zeros((0, 64)), np.zeros(0, int)
     (view,) = space_views(ShownRun.read(make_run(arrays=arrays, method="learned")))
-    assert view.caption.startswith("Small grey diamonds: 20 learned class weights")
+    assert view.caption.startswith("Small gray diamonds: 20 learned class weights")
 
 
 def test_caption_counts_the_vectors_it_shows(make_run: MakeRun) -> None:
@@ -166,24 +165,24 @@ def test_caption_counts_the_vectors_it_shows(make_run: MakeRun) -> None:
         assert "Large diamonds are the class vectors of 1 of these classes." in view.caption
 
 
-def luminance(colour: str) -> float:
-    parts = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+def luminance(color: str) -> float:
+    parts = np.array([int(color[i : i + 2], 16) for i in (1, 3, 5)]) / 255
     linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
-def test_colours_can_be_seen_on_both_pages() -> None:
+def test_colors_can_be_seen_on_both_pages() -> None:
     def contrast(a: str, b: str) -> float:
         low, high = sorted([luminance(a), luminance(b)])
         return (high + 0.05) / (low + 0.05)
 
-    for colour in RUN_COLOURS:
-        assert min(contrast(colour, "#ffffff"), contrast(colour, "#13161a")) >= 3
+    for color in RUN_COLORS:
+        assert min(contrast(color, "#ffffff"), contrast(color, "#13161a")) >= 3
     for num in (3, 10, 24):
-        colours = _class_colours(num)
-        assert len(set(colours)) == num
-        assert all(contrast(colour, "#ffffff") >= 2.2 for colour in colours)
-        assert all(contrast(colour, "#13161a") >= 3 for colour in colours)
+        colors = _class_colors(num)
+        assert len(set(colors)) == num
+        assert all(contrast(color, "#ffffff") >= 2.2 for color in colors)
+        assert all(contrast(color, "#13161a") >= 3 for color in colors)
 
 
 # ------------------------------------------------------------------------ memory and parameters

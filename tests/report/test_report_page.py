@@ -136,7 +136,7 @@ def test_numbers_are_those_of_the_runs(make_run: MakeRun) -> None:
         "seen 2,222 images": ["91.23 %", ">99.99 %"],
         "unseen 1,111 images": ["50.00 %", "–"],
         "training set": ["98.77 %", "100.00 %"],
-        "method": ["LSC", "learned head"],
+        "method": ["prototypes", "learned head"],
         "loss": ["system_softmax", "normalized_softmax"],
         "scale": ["17.5", "–"],
         "vector system": ["RootA(64)", "–"],
@@ -231,6 +231,10 @@ def test_hostile_names_are_only_text(make_run: MakeRun) -> None:
     assert "< U+003C LESS-THAN SIGN" in titles
     assert "◌\u0301" in page.text and "zero width space" in page.text
     assert "<b>&amp;" in page.text and "<fonts>" in page.text
+    labels = [
+        trace["name"] for figure in page.figures() for trace in figure["data"] if "name" in trace
+    ]
+    assert "&lt;b&gt;&amp;amp;" in labels and not any("<" in label for label in labels)
     hover = [
         text
         for figure in page.figures()
@@ -345,5 +349,6 @@ def test_failure_leaves_the_old_report(make_run: MakeRun, monkeypatch: pytest.Mo
 
 
 def test_import_needs_no_extra() -> None:
-    code = "import sys, rootspace.report; sys.exit(bool({'plotly', 'PIL'} & set(sys.modules)))"
+    extras = {"plotly", "PIL", "jinja2"}
+    code = f"import sys, rootspace.report; sys.exit(bool({extras} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

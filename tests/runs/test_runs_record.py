@@ -25,7 +25,7 @@ from rootspace.runs import (
 RECORD = RunRecord(
     version="0.1.0",
     finished="2026-01-31 12:00:00",
-    method="lsc",
+    method="prototypes",
     loss="cosine",
     system="RootA(5)",
     capacity=2**70,
@@ -75,7 +75,7 @@ def evaluation(**changes: Any) -> Evaluation:
 def test_a_record_comes_back(tmp_path: Path):
     RECORD.write(tmp_path)
     assert RunRecord.read(tmp_path) == RECORD
-    assert RECORD.is_lsc and RECORD.parameters.total == 12
+    assert RECORD.has_prototypes and RECORD.parameters.total == 12
     content = json.loads((tmp_path / "metrics.json").read_text())
     assert content["test"] == {
         "a/b": {"accuracy": 0.5, "images": 4},

@@ -34,7 +34,7 @@ def ten(job: Job) -> Outcome:
 
 def classifier(epochs: int):
     def make(scale: Scale) -> Settings:
-        return settings(scale, data="i1kp", model="encoder", dim=3, loss="linear_ce", epochs=epochs)
+        return settings(scale, data="i1kp", model="encoder", dim=3, learned=True, epochs=epochs)
 
     return make
 

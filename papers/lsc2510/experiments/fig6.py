@@ -24,7 +24,7 @@ from rootspace.systems import Circle
 
 from ..experiment import Criterion, Experiment, Row, Scale, Settings
 from ..measures import space_picture
-from ..settings import TRAIN, settings
+from ..settings import TRAIN, settings, spec
 from ..training import training
 
 EPOCHS_OF_TEN: Mapping[Scale, int] = {"desk": 12, "paper": 50}
@@ -36,16 +36,18 @@ RADIUS = 5.0
 class OnCircle(TypedDict):
     """Arguments of `settings`."""
 
-    classes: Settings
+    system: str
+    prototypes: Settings
     loss: Settings
 
 
 def circle(doublings: int) -> OnCircle:
-    """Classes and loss on a circle of 4 * 2^doublings vectors."""
+    """Prototypes and loss on a circle of 4 * 2^doublings vectors."""
     system = Circle(doublings)
     return {
-        "classes": {"system": repr(system), "order": "natural"},
-        "loss": {"name": "distance", "radius": system.cluster_radius(1.0), "norm": RADIUS},
+        "system": repr(system),
+        "prototypes": {"order": "natural"},
+        "loss": spec("losses.DistanceLoss", radius=system.cluster_radius(1.0), norm=RADIUS),
     }
 
 

@@ -25,7 +25,7 @@ from rootspace.systems import RootA
 from ..experiment import Chart, Criterion, Experiment, Part, Row, Scale, Settings
 from ..settings import settings
 from ..training import training
-from .table8 import SMALL
+from .table8 import LARGE_BATCH, SMALL
 
 CLASSES: dict[Scale, int] = {"desk": 1000, "paper": 300_000}
 EPOCHS: dict[Scale, int] = {"desk": 20, "paper": 50}
@@ -39,14 +39,17 @@ def smallest(num_classes: int) -> int:
 
 def part(name: str, dims: dict[Scale, int], minutes: float) -> Part:
     def make(scale: Scale) -> Settings:
-        found = settings(
+        train: Settings = {"eval_every": EPOCHS[scale]}
+        unique: Settings = {**LARGE_BATCH, "unique_labels": CLASSES[scale]}
+        if scale == "paper":
+            train = {**train, "lr": 1e-5}
+        return settings(
             scale, data="i1k", model="encoder", epochs=EPOCHS[scale],
-            classes={"system": f"RootA({dims[scale]}, interpolations=1)"},
-            train_changes={"lr": 1e-5} if scale == "paper" else None,
+            system=f"RootA({dims[scale]}, interpolations=1)",
+            data_changes=SMALL if scale == "paper" else None,
+            loader_changes=unique if scale == "paper" else None,
+            train_changes=train,
         )  # fmt: skip
-        train = {**found["train"], "eval_every": EPOCHS[scale]}
-        unique = {**SMALL, "unique_labels": CLASSES[scale]} if scale == "paper" else {}
-        return {**found, "data": {**found["data"], **unique}, "train": train}
 
     return training(name, make, minutes=minutes)
 

@@ -20,15 +20,15 @@ from __future__ import annotations
 
 from ..experiment import Criterion, Experiment, Part, Row, Scale, Settings
 from ..measures import within_classes
-from ..settings import settings
+from ..settings import COSINE, settings, spec
 from ..training import training
 
 EPOCHS: dict[Scale, int] = {"desk": 8, "paper": 50}
 TARGET = 0.05
 LOSSES: dict[str, Settings] = {
-    "cosine": {"name": "cosine"},
-    "moments": {"name": "gaussian", "match": "moments", "std": TARGET},
-    "kld": {"name": "gaussian", "match": "kld", "std": TARGET, "weight": 0.1},
+    "cosine": COSINE,
+    "moments": spec("losses.GaussianLoss", match="moments", std=TARGET),
+    "kld": spec("losses.GaussianLoss", match="kld", std=TARGET, weight=0.1),
 }
 
 
@@ -36,7 +36,7 @@ def part(name: str) -> Part:
     def make(scale: Scale) -> Settings:
         return settings(
             scale, data="cinic", model="encoder", epochs=EPOCHS[scale],
-            classes={"system": "RootA(9)"}, loss=LOSSES[name],
+            system="RootA(9)", loss=LOSSES[name],
         )  # fmt: skip
 
     return training(name, make, minutes=1.4, after=[within_classes])

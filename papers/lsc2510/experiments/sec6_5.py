@@ -6,7 +6,7 @@ million, experiment 3 of Table 7) and performs similarly. The paper gives no num
 
 At a desk the teacher is that of Table 7 (width 16, 1,000 characters), the student's width is 8, 20
 epochs, rate 1e-3. "Nearest code" gives each class the vector of a `PermutationCode` that is nearest
-to its mean, as `classes.assignment: teacher` does by itself, instead of the mean.
+to its mean, as `prototypes.source: teacher` does by itself, instead of the mean.
 
     python -m papers.lsc2510 --only sec6_5
     python -m papers.lsc2510 --only sec6_5 --scale paper --data DIR
@@ -27,20 +27,18 @@ TEACHER = "table7/ce"
 STUDENT: dict[Scale, Settings] = {"desk": {"width": WIDTH // 2}, "paper": {}}
 
 
-def student(targets: Settings):
+def student(prototypes: Settings, system: str | None = None):
     def make(scale: Scale) -> Settings:
         return settings(
-            scale, data="i1k", model="encoder", dim=DIM, epochs=EPOCHS[scale], classes=targets,
-            model_changes=STUDENT[scale],
+            scale, data="i1k", model="encoder", dim=DIM, epochs=EPOCHS[scale], system=system,
+            prototypes=prototypes, model_changes=STUDENT[scale],
         )  # fmt: skip
 
     return make
 
 
-BY_MEANS: Settings = {
-    "assignment": "file", "system": "Table", "vectors": f"{{{TEACHER}}}/{MEANS}",
-}  # fmt: skip
-BY_CODES: Settings = {"assignment": "teacher", "teacher": f"{{{TEACHER}}}"}
+BY_MEANS: Settings = {"source": "file", "vectors": f"{{{TEACHER}}}/{MEANS}"}
+BY_CODES: Settings = {"source": "teacher", "teacher": f"{{{TEACHER}}}"}
 
 
 def similar(name: str) -> Criterion:
@@ -62,7 +60,7 @@ EXPERIMENT = Experiment(
     "sec6_5",
     __doc__ or "",
     [
-        training("means", student(BY_MEANS), minutes=2.2, needs=[TEACHER]),
+        training("means", student(BY_MEANS, "Table"), minutes=2.2, needs=[TEACHER]),
         training("codes", student(BY_CODES), minutes=2.2, needs=[TEACHER]),
     ],
     [

@@ -2,7 +2,7 @@
 
 The paper proposes, without having tried it: train without class vectors first, take class means,
 give each class the vector nearest to its mean, and go on with LSC; this should speed LSC up. Here
-the first stage is a supervised contrastive loss (`classes.assignment: warmup`, two of five epochs)
+the first stage is a supervised contrastive loss (`prototypes.source: data`, two of five epochs)
 with A_384 and with the library's own choice, a `PermutationCode`; against A_nr of Table 7 after as
 many epochs in all.
 
@@ -25,15 +25,10 @@ from .table7 import DIM, EPOCHS
 RANDOM = "table7/anr"
 
 
-def warmed(system: str | None):
+def chosen(system: str | None):
     def make(scale: Scale) -> Settings:
-        classes = {"assignment": "warmup", **({} if system is None else {"system": system})}
-        # ViT-S has no last linear layer to fold center and rotation into unless it is projected.
-        dim = DIM if scale == "desk" else DIM + 1
-        if system is not None and scale == "paper":
-            classes["system"] = f"RootA({dim})"
-        return settings(scale, data="i1k", model="vit_s", dim=dim, classes=classes,
-                        epochs=EPOCHS[scale])  # fmt: skip
+        return settings(scale, data="i1k", model="vit_s", dim=DIM, system=system,
+                        prototypes={"source": "data"}, epochs=EPOCHS[scale])  # fmt: skip
 
     return make
 
@@ -49,8 +44,8 @@ EXPERIMENT = Experiment(
     "sec6_6",
     __doc__ or "",
     [
-        training("roots", warmed(f"RootA({DIM})"), minutes=4.0, needs=[RANDOM]),
-        training("code", warmed(None), minutes=4.0, needs=[RANDOM]),
+        training("roots", chosen(f"RootA({DIM})"), minutes=4.0, needs=[RANDOM]),
+        training("code", chosen(None), minutes=4.0, needs=[RANDOM]),
     ],
     [
         Row("nearest roots of A_384", "test accuracy, %", "faster (proposed)", "Sec. 6.6", "roots",

@@ -27,6 +27,7 @@ from rootspace.planning import classifier_cost
 
 from ..experiment import Criterion, Experiment, Job, NotRun, Outcome, Part, Row, Scale, Settings
 from ..memory import largest_batch
+from ..settings import spec
 
 NUM_CLASSES = {"1k": 10**3, "10k": 10**4, "100k": 10**5, "1m": 10**6, "10m": 10**7}
 PAPER = {"1k": (943, 386), "10k": (973, 386), "100k": (1237, 374), "1m": (3873, 154),
@@ -36,7 +37,7 @@ PAPER = {"1k": (943, 386), "10k": (973, 386), "100k": (1237, 374), "1m": (3873, 
 LSC = (943, 386)
 MIB_OF_40_GB = 40 * 1024
 DESK: Settings = {
-    "model": {"name": "encoder", "width": 16},
+    "model": spec("models.Encoder", width=16),
     "dim": 36,
     "image_shape": [1, 32, 32],
     "system": "SignedKHot(36, 5)",
@@ -44,7 +45,7 @@ DESK: Settings = {
     "device": "cpu",
 }
 FULL: Settings = {
-    "model": {"name": "vit_base_patch16_224"},
+    "model": spec("models.TimmBackbone", name="vit_base_patch16_224"),
     "dim": 768,
     "image_shape": [3, 224, 224],
     "system": "RootA(768, interpolations=1)",

@@ -28,17 +28,16 @@ EPOCHS: Mapping[Scale, int] = {"desk": 12, "paper": 60}
 
 
 def classifier(scale: Scale) -> Settings:
-    return settings(
-        scale, data="cinic", model="encoder", dim=3, loss="linear_ce", epochs=EPOCHS[scale]
-    )
+    return settings(scale, data="cinic", model="encoder", dim=3, learned=True, epochs=EPOCHS[scale])
 
 
 def matching(file: str):
     def make(scale: Scale) -> Settings:
-        targets = {"assignment": "file", "system": "Table", "vectors": f"{{ce}}/{file}"}
+        targets = {"source": "file", "vectors": f"{{ce}}/{file}"}
         return settings(
-            scale, data="cinic", model="encoder", dim=3, classes=targets, epochs=EPOCHS[scale]
-        )
+            scale, data="cinic", model="encoder", dim=3, system="Table", prototypes=targets,
+            epochs=EPOCHS[scale],
+        )  # fmt: skip
 
     return make
 

@@ -29,15 +29,15 @@ from ..experiment import (
     Settings,
     training_accuracy,
 )
-from ..settings import settings
+from ..settings import COSINE, settings, spec
 from ..training import training
 
 EPOCHS: Mapping[Scale, int] = {"desk": 60, "paper": 100}
 DISTANCE: Settings = {"radius": 1.0, "norm": 5.0}
 LOSSES: Mapping[str, Settings] = {
-    "dist": {"name": "distance", **DISTANCE},
-    "both": {"name": "combined", **DISTANCE},
-    "cos": {"name": "cosine"},
+    "dist": spec("losses.DistanceLoss", **DISTANCE),
+    "both": spec("losses.CombinedLoss", **DISTANCE),
+    "cos": COSINE,
 }
 
 
@@ -45,7 +45,7 @@ def part(loss: str, dim: int) -> Part:
     def make(scale: Scale) -> Settings:
         return settings(
             scale, data="i1kp", model="encoder", epochs=EPOCHS[scale],
-            classes={"system": f"RootA({dim})", "order": "natural"}, loss=LOSSES[loss],
+            system=f"RootA({dim})", prototypes={"order": "natural"}, loss=LOSSES[loss],
         )  # fmt: skip
 
     return training(f"{loss}_{dim}", make, minutes=1.0)

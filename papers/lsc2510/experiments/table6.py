@@ -29,8 +29,7 @@ def part(system: str, augmented: bool) -> Part:
     def make(scale: Scale) -> Settings:
         return settings(
             scale, data="i1kp", model="vit_s", epochs=EPOCHS[scale],
-            classes={"system": SYSTEMS[system], "order": "natural"},
-            data_changes={"augment": "light1" if augmented else "none"},
+            system=SYSTEMS[system], prototypes={"order": "natural"}, augmented=augmented,
         )  # fmt: skip
 
     name = f"{system}_augmented" if augmented else system

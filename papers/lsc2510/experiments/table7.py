@@ -42,43 +42,44 @@ DIM = 384
 
 
 def run(
-    classes: Settings | None,
-    loss: str = "cosine",
+    system: str | None = None,
+    prototypes: Settings | None = None,
+    learned: bool = False,
     augmented: bool = False,
 ):
     def make(scale: Scale) -> Settings:
         return settings(
-            scale, data="i1k", model="vit_s", dim=DIM, classes=classes, loss=loss,
-            epochs=EPOCHS[scale], data_changes={"augment": "light1" if augmented else "none"},
+            scale, data="i1k", model="vit_s", dim=DIM, system=system, prototypes=prototypes,
+            learned=learned, epochs=EPOCHS[scale], augmented=augmented,
         )  # fmt: skip
 
     return make
 
 
-def roots(order: str, positive: bool = False) -> Settings:
+def roots(order: str, positive: bool = False, augmented: bool = False):
     system = f"RootA({DIM}, positive=True)" if positive else f"RootA({DIM})"
-    return {"system": system, "order": order}
+    return run(system, {"order": order}, augmented=augmented)
 
 
 def classifier(scale: Scale) -> Settings:
-    return run(None, loss="linear_ce", augmented=scale == "paper")(scale)
+    return run(learned=True, augmented=scale == "paper")(scale)
 
 
 def augmented_classifier(scale: Scale) -> Settings | NotRun:
     if scale == "paper":
         return NotRun("it is the classifier of experiment 3")
-    return run(None, loss="linear_ce", augmented=True)(scale)
+    return run(learned=True, augmented=True)(scale)
 
 
-CEEMBS: Settings = {"assignment": "file", "system": "Table", "vectors": f"{{ce}}/{MEANS}"}
+CEEMBS: Settings = {"source": "file", "vectors": f"{{ce}}/{MEANS}"}
 PARTS: list[Part] = [
-    training("an", run(roots("natural")), minutes=3.2),
-    training("anp", run(roots("natural", positive=True)), minutes=3.2),
+    training("an", roots("natural"), minutes=3.2),
+    training("anp", roots("natural", positive=True), minutes=3.2),
     training("ce", classifier, minutes=3.2, after=[save_means]),
     training("ce_augmented", augmented_classifier, minutes=4.9),
-    training("ceembs", run(CEEMBS), minutes=3.2, needs=["ce"]),
-    training("anr", run(roots("shuffled")), minutes=3.2),
-    training("anr_augmented", run(roots("shuffled"), augmented=True), minutes=4.9),
+    training("ceembs", run("Table", CEEMBS), minutes=3.2, needs=["ce"]),
+    training("anr", roots("shuffled"), minutes=3.2),
+    training("anr_augmented", roots("shuffled", augmented=True), minutes=4.9),
 ]
 
 

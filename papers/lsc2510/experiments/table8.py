@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..experiment import Criterion, Experiment, NotRun, Part, Row, Scale, Settings
-from ..settings import settings
+from ..settings import settings, spec
 from ..training import training
 
 HAN_FONTS = [
@@ -48,16 +48,16 @@ HAN_FONTS = [
 ]  # fmt: skip
 """24 faces of 20,902 Han characters each: 501,648 pictures."""
 
-HAN: Settings = {
-    "name": "characters",
-    "train_fonts": HAN_FONTS,
-    "test_fonts": [],
-    "ranges": "U+4E00-U+9FA5",
-    "batch_size": 256,
-}
-DEJAVU: Settings = {"name": "characters", "test_fonts": [], "batch_size": 64}
-FASHION: Settings = {"name": "fashion_mnist", "batch_size": 128}
-SMALL: Settings = {"image_size": 32, "batch_size": 512}
+HAN = (
+    spec("data.Characters", train_fonts=HAN_FONTS, test_fonts=[], ranges="U+4E00-U+9FA5"),
+    256,
+)
+DEJAVU = spec("data.Characters", test_fonts=[]), 64
+FASHION = spec("data.FashionMNIST"), 128
+"""Data at a desk, and their batch size."""
+
+SMALL: Settings = {"image_size": 32}
+LARGE_BATCH: Settings = {"batch_size": 512}
 """ImageNet's images as the paper takes them for more than 147,000 labels."""
 
 DESK_LABELS = {"10k": 10_000, "50k": 50_000, "100k": 100_000, "147k": 147_000, "300k": 300_000,
@@ -74,7 +74,7 @@ def part(
     labels: int | str,
     minutes: float,
     *,
-    desk: Settings | NotRun,
+    desk: tuple[Settings, int] | NotRun,
     desk_epochs: int = 1,
     desk_system: str = "RootA(384)",
     interpolated: bool = False,
@@ -85,19 +85,21 @@ def part(
         if scale == "paper":
             return settings(
                 "paper", data="i1k", model="encoder" if interpolated else "vit_s",
-                epochs=PAPER_EPOCHS, classes={"system": _paper_system(interpolated)},
-                data_changes={"unique_labels": labels, **(SMALL if interpolated else {})},
+                epochs=PAPER_EPOCHS, system=_paper_system(interpolated),
+                data_changes=SMALL if interpolated else None,
+                loader_changes={"unique_labels": labels, **(LARGE_BATCH if interpolated else {})},
                 train_changes={"lr": 1e-5} if interpolated else None,
             )  # fmt: skip
         if isinstance(desk, NotRun):
             return desk
+        data, batch_size = desk
         found = settings(
-            "desk", data="i1k", model="encoder", epochs=desk_epochs,
-            classes={"system": desk_system},
+            "desk", data="i1k", model="encoder", epochs=desk_epochs, system=desk_system,
+            loader_changes={"batch_size": batch_size, "unique_labels": DESK_LABELS[name]},
+            # The test set is the training images: once, at the end, is enough.
+            train_changes={"eval_every": desk_epochs},
         )  # fmt: skip
-        # The test set is the training images: once, at the end, is enough.
-        train = {**found["train"], "eval_every": desk_epochs}
-        return {**found, "data": {**desk, "unique_labels": DESK_LABELS[name]}, "train": train}
+        return {**found, "data": data}
 
     return training(name, make, minutes=minutes)
 

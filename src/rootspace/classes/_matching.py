@@ -227,7 +227,7 @@ def _settle_by_disturbance(
         still = []
         for start in range(0, len(rest), CHUNK):
             rows = rest[start : start + CHUNK]
-            found = _disturbed(system, means[rows], torch.full((len(rows),), size), generator)
+            found = _disturbed(system, means[rows], size, generator)
             key = keys(found)
             won = _winners(key, np.zeros(len(key))) & ~np.isin(key, used)
             winners = torch.from_numpy(won)
@@ -238,9 +238,9 @@ def _settle_by_disturbance(
 
 
 def _disturbed(
-    system: VectorSystem, means: Tensor, size: Tensor, generator: torch.Generator
+    system: VectorSystem, means: Tensor, size: float, generator: torch.Generator
 ) -> Tensor:
-    """`[N, dim]` means and the `[N]` lengths of the noise on them -> `[N, ...]` codes near them."""
+    """`[N, dim]` means and the length of the noise on them -> `[N, ...]` codes near them."""
     noise = torch.randn(means.shape, generator=generator, dtype=torch.float32).to(means)
     noise = noise / means.shape[1] ** 0.5
-    return encode(system, system.quantize(normalize(means) + size[:, None].to(means) * noise))
+    return encode(system, system.quantize(normalize(means) + size * noise))

@@ -18,6 +18,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
 from torch.utils.data import Dataset
 
+from rootspace import data, heads, losses, models
 from rootspace._extras import require
 from rootspace.config import (
     Config,
@@ -51,7 +52,13 @@ CLASSES: dict[str, tuple[type | tuple[type, ...], set[str]]] = {
 }
 """What a class of each setting must be, and which of its arguments are no settings."""
 
+OWN = {"data": data, "model": models, "head": heads, "loss": losses}
+"""Where a short name is looked for first: other packages may have a class of the same name."""
+
 DEFAULTS = Config()
+
+MODE = "rootspace"
+"""Of jsonargparse: YAML in which short names mean the library's own classes."""
 
 LISTS = {"loggers": Logger, "callbacks": Callback}
 
@@ -69,8 +76,11 @@ def config_parser(
             take over what it knows of the arguments of the default one.
     """
     jsonargparse = require("jsonargparse", extra="train", purpose=f"`{prog}`")
+    yaml_loader = jsonargparse.get_loader("yaml")
+    jsonargparse.set_loader(MODE, lambda text: named_in_full(yaml_loader(text)), (yaml.YAMLError,))
     parser = jsonargparse.ArgumentParser(
         prog=prog,
+        parser_mode=MODE,
         description="Train a network on labeled data. A class is given by short name or import "
         "path; `--model.help CLASS` shows its settings.",
         exit_on_error=False,
@@ -109,11 +119,46 @@ def parse(arguments: list[str], parser: Any, prog: str, base: Config = DEFAULTS)
         ValueError: naming the setting that cannot be.
     """
     try:
-        sections = parser.parse_args(arguments).as_dict()
+        sections = parser.parse_args(_named_in_full(arguments)).as_dict()
     except Exception as error:
         # jsonargparse raises ArgumentError and its own kinds; all of them name the setting.
         raise ValueError(f"{error}; see `{prog} --help`") from error
     return config_from(sections, base)
+
+
+def named_in_full(sections: Any) -> Any:
+    """Sections of settings with the import paths of the library's own classes for short names."""
+    if not isinstance(sections, Mapping):
+        return sections
+    found = dict(sections)
+    for section in found.keys() & OWN.keys():
+        value = found[section]
+        if isinstance(value, str):
+            found[section] = _full_name(section, value)
+        elif isinstance(value, Mapping) and isinstance(value.get("class_path"), str):
+            found[section] = {**value, "class_path": _full_name(section, value["class_path"])}
+    return found
+
+
+def _named_in_full(arguments: list[str]) -> list[str]:
+    """The same on the command line: `--model Encoder` or `--model=Encoder`."""
+    found = list(arguments)
+    for i, argument in enumerate(arguments):
+        option, equals, value = argument.partition("=")
+        section = option.removeprefix("--").removesuffix(".help")
+        if section not in OWN or not option.startswith("--"):
+            continue
+        if equals:
+            found[i] = f"{option}={_full_name(section, value)}"
+        elif i + 1 < len(arguments):
+            found[i + 1] = _full_name(section, arguments[i + 1])
+    return found
+
+
+def _full_name(section: str, name: str) -> str:
+    package = OWN[section]
+    is_class = name.isidentifier() and isinstance(getattr(package, name, None), type)
+    return f"{package.__name__}.{name}" if is_class else name
 
 
 def config_from(sections: Mapping[str, Any], base: Config = DEFAULTS) -> Config:

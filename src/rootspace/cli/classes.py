@@ -13,7 +13,7 @@ import json
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +109,7 @@ def _training_images(folder: Path, config: Config, names: list[str]) -> list[int
     Raises:
         ValueError, OSError: the data are no longer there, or other ones.
     """
-    data = make_data(config)
+    data = make_data(replace(config, loader=replace(config.loader, label_noise=0.0)))
     data.setup()
     counts = torch.bincount(data.train_dataset.labels, minlength=data.num_classes).tolist()
     number = dict(zip(data.class_names, counts, strict=True))

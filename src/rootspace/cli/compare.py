@@ -14,7 +14,7 @@ from rootspace.config import Config
 from rootspace.train.comparison import COMPARISON, REPORT, PlannedRun, cells, compare
 
 from ._arguments import Parser
-from ._config import config_parser, parse, read_sections
+from ._config import config_parser, named_in_full, parse, read_sections
 
 PROG = "rootspace compare"
 
@@ -71,7 +71,9 @@ def read_recipe(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]], 
     unknown = set(section) - {"methods", "seeds"}
     if unknown:
         raise ValueError(f"Argument '--config': unknown keys {sorted(unknown)} in `compare`.")
-    return content, {str(k): v or {} for k, v in methods.items()}, section.get("seeds", [0])
+    base = merged(Config().as_dict(), named_in_full(content))
+    named = {str(name): named_in_full(settings or {}) for name, settings in methods.items()}
+    return base, named, section.get("seeds", [0])
 
 
 def with_seed(config: Config, seed: int) -> Config:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-from rootspace.config import ClassSpec, Config, RunConfig
-from rootspace.distill.distillation import distill
+from rootspace.config import Config, RunConfig
+from rootspace.data.grown import for_another_run
+from rootspace.distill.distillation import LOSS, distill
 from rootspace.run import read_config
 from rootspace.runs.folder import CONFIG
 from rootspace.train import StoppedByUser
@@ -24,9 +26,6 @@ from .extend import refuse
 from .train import resumption
 
 PROG = "rootspace distill"
-
-LOSS = ClassSpec("rootspace.losses.InBatchSoftmaxLoss", {"negatives": 4096})
-"""A softmax over as many classes as a step bears, measured: docs/distillation.md."""
 
 
 def run(arguments: list[str]) -> int:
@@ -44,11 +43,17 @@ def run(arguments: list[str]) -> int:
         refuse(rest)
         config = Config(run=RunConfig(dir=str(folder)))
     else:
-        base = Config(loss=LOSS)
-        if known.teacher is not None:
-            base = Config(loss=LOSS, data=read_config(known.teacher).data)
+        base, problem = Config(loss=LOSS), None
+        try:
+            if known.teacher is not None:
+                data = for_another_run(read_config(known.teacher).data, known.teacher)
+                base = replace(base, data=data)
+        except ValueError as error:
+            problem = error  # of less importance than what the parser may find
         parser = config_parser(PROG, base, more=("teacher",), skip=("data",))
         config = parse(rest, parser, PROG, base)
+        if problem is not None:
+            raise ValueError(f"Argument 'teacher.run': {problem}") from problem
     try:
         distill(config, resume=folder is not None)
     except (StoppedByUser, KeyboardInterrupt):

@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from rootspace.data.preprocessing import ImagePreprocessing
 from rootspace.export import export_onnx
-from rootspace.heads import Head
 from rootspace.run import Run, load
 from rootspace.runs.folder import SAMPLES
 
@@ -35,16 +33,16 @@ def run(arguments: list[str]) -> int:
     if not options.out.parent.is_dir():
         raise ValueError(f"Argument '--out': the folder {options.out.parent} does not exist.")
     trained = load(options.run)
-    class_map, shape = trained.class_map, trained.model.preprocessing
-    if class_map is None:
+    shape = trained.model.preprocessing
+    if trained.class_map is None:
         raise ValueError(
             f"{options.run} has a learned head; export supports runs whose classes own prototypes."
         )
     if shape is None:
         raise ValueError(f"{options.run} is no run on images, which the file would take.")
     check = export_onnx(
-        InFrame(trained.model.embedder, trained.model.head),
-        class_map,
+        trained.model.embedder,
+        trained.model.head,
         _example(trained, shape),
         options.out,
         options.top,
@@ -60,24 +58,6 @@ def run(arguments: list[str]) -> int:
         f"{check.other_labels} other labels"
     )
     return 0
-
-
-class InFrame(nn.Module):
-    """A network whose embeddings are in the frame of the prototypes.
-
-    Args:
-        embedder: the network.
-        head: whose frame it is.
-    """
-
-    def __init__(self, embedder: nn.Module, head: Head) -> None:
-        super().__init__()
-        self.embedder = embedder
-        self.head = head
-        self.eval()
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.head.transform(self.embedder(images))
 
 
 def _example(trained: Run, shape: ImagePreprocessing) -> torch.Tensor:

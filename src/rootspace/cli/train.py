@@ -9,6 +9,7 @@ from pathlib import Path
 from rootspace.config import Config
 from rootspace.run import read_config
 from rootspace.train import StoppedByUser, train
+from rootspace.train.training import check_resumed_here
 
 from ._config import check_resumed, config_parser, parse
 
@@ -20,15 +21,17 @@ def run(arguments: list[str]) -> int:
     base = Config()
     if resume is not None:
         base = read_config(resume)
+        check_resumed_here(resume, base)
     parser = config_parser(PROG, base)
     parser.add_argument(
         "--resume",
         action="store_true",
         help="continue the run in --run.dir from its last checkpoint, with its settings",
     )
-    config = parse(rest, parser, PROG)
+    config = parse(rest, parser, PROG, base)
     if resume is not None:
-        check_resumed(config, base)
+        # What the run left out has the parser's defaults in both.
+        check_resumed(config, parse([], parser, PROG, base))
     try:
         train(config, resume=resume is not None)
     except StoppedByUser:

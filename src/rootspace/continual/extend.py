@@ -16,25 +16,28 @@ result is there, so a process may be killed at any moment.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import shutil
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 
-from rootspace._files import appearing, replacing
+from rootspace._files import appearing, is_helper
 from rootspace._terminal import say
 from rootspace.choosing import class_means, evaluation_mode, to_device
-from rootspace.config import ClassSpec, Config, LoaderConfig, MemoryConfig, ParentConfig, RunConfig
-from rootspace.data import (
-    DataError,
-    DataModule,
-    Grown,
-    LabeledDataset,
-    StoredImages,
-    View,
-    make_data,
+from rootspace.config import (
+    ClassSpec,
+    Config,
+    LoaderConfig,
+    MemoryConfig,
+    ParentConfig,
+    RunConfig,
+    spec_from,
 )
+from rootspace.data import DataModule, Grown, LabeledDataset, StoredImages, View, make_data
+from rootspace.data.grown import GROWN, Part
 from rootspace.model_file import Model, class_names, write_model
 from rootspace.run import Run, load, read_config
 from rootspace.runs import RunRecord
@@ -42,7 +45,7 @@ from rootspace.runs import folder as files
 from rootspace.train.evaluation import check_shape
 from rootspace.train.training import check_devices, check_folder, conclude, device_of, fit
 
-from .live import REGISTRY, carry_registry, is_registry, known_labels
+from .live import REGISTRY, carry_registry, copy_registry, is_registry, known_labels
 from .replay import carry, remember
 
 FIXED = ("model", "head", "loss", "prototypes")
@@ -51,8 +54,7 @@ FIXED = ("model", "head", "loss", "prototypes")
 LOWER_RATE = 0.1
 """Learning rate of an extension, relative to that of the run; measured (docs/continual.md)."""
 
-GROWN = f"{Grown.__module__}.{Grown.__qualname__}"
-PART = f"{Grown.__module__}.Part"
+PART = f"{Part.__module__}.{Part.__qualname__}"
 
 
 def base_config(run: Run) -> Config:
@@ -112,7 +114,7 @@ def extend(
     """
     folder = Path(config.run.dir)
     check_folder(folder, resume)
-    if resume:
+    if resume or is_helper():  # the first process of a distributed run has begun it
         config = read_config(folder)
         _check_parent(run, folder, config)
     else:
@@ -123,7 +125,7 @@ def extend(
     if not start.exists():
         prepare(load(run, device_of(config.train)), start, config, command)
     data = make_data(config)
-    data.setup()
+    data.setup(config.train.seed)
     say(data.describe())
 
     def finish(model: Model, record: RunRecord) -> RunRecord:
@@ -194,7 +196,7 @@ def planned(run: Run, config: Config) -> Config:
     return replace(
         base,
         run=RunConfig(dir=str(folder)),
-        data=_grown(run, config.data, same, memory),
+        data=grown_data(run, config.data, same, memory),
         loader=config.loader,
         transform=config.transform,
         optimizer=config.optimizer,
@@ -207,41 +209,45 @@ def planned(run: Run, config: Config) -> Config:
     )
 
 
-def _grown(run: Run, new: ClassSpec, same: dict[str, str], memory: MemoryConfig) -> ClassSpec:
+def grown_data(run: Run, new: ClassSpec, same: dict[str, str], memory: MemoryConfig) -> ClassSpec:
     """The data of the extended run: its memory, the new images, the old test sets."""
     own = run.config.data
     if own.class_path == GROWN:
-        parts = [*own.init_args["old"], own.init_args["new"]]
+        old = [*own.init_args["old"], own.init_args["new"]]
+    elif run.config.loader.unique_labels is None:
+        old = [_part(own, {})]
     else:
-        parts = [_part(own, {})]
+        say("Old test sets are left out: each image was a class of its own.")
+        old = [None]
     return ClassSpec(
         GROWN,
         {
             "memory": f"{files.START}/{files.REPLAY}",
             "new": _part(new, same),
-            "old": [part if _is_readable(part, run.config) else None for part in parts],
+            "old": [None if part is None else _if_readable(part, run.config) for part in old],
             "share": memory.share,
         },
     )
 
 
-def _part(data: ClassSpec, same: dict[str, str]) -> dict[str, object]:
-    spec = {"class_path": data.class_path, "init_args": dict(data.init_args)}
-    return {"class_path": PART, "init_args": {"data": spec, "same": same}}
+def _part(data: ClassSpec, same: dict[str, str]) -> Mapping[str, object]:
+    """A `Part` as settings name it."""
+    return asdict(ClassSpec(PART, {"data": data, "same": same}))
 
 
-def _is_readable(part: dict[str, dict[str, dict[str, object]]] | None, config: Config) -> bool:
-    """Whether old data are still there; their test sets are left out else."""
-    if part is None:
-        return False
-    spec = part["init_args"]["data"]
-    data = ClassSpec(str(spec["class_path"]), spec["init_args"])  # pyright: ignore[reportArgumentType]
+def _data_of(part: Mapping[str, object]) -> ClassSpec:
+    """The data of a `Part` from what `_part` gave."""
+    return spec_from(spec_from(part, "data").init_args["data"], "data")
+
+
+def _if_readable(part: Mapping[str, object], config: Config) -> Mapping[str, object] | None:
+    """Settings of old data, None where they are gone: their test sets are left out then."""
     try:
-        make_data(replace(config, data=data, loader=LoaderConfig())).setup()
-    except (DataError, OSError) as error:
+        make_data(replace(config, data=_data_of(part), loader=LoaderConfig())).setup()
+    except (ValueError, OSError) as error:
         say(f"Old test sets are left out: {error}")
-        return False
-    return True
+        return None
+    return part
 
 
 def prepare(run: Run, start: Path, config: Config, command: str) -> None:
@@ -256,8 +262,8 @@ def prepare(run: Run, start: Path, config: Config, command: str) -> None:
     with appearing(start) as temporary:
         old_memory(run, temporary / files.REPLAY, config)
         memory = str((temporary / files.REPLAY).resolve())
-        spec = replace(config.data, init_args={**config.data.init_args, "memory": memory})
-        data = make_data(replace(config, data=spec))
+        spec = ClassSpec(GROWN, {**config.data.init_args, "memory": memory})
+        data = make_data(replace(config, data=spec, loader=_noiseless(config.loader)))
         data.setup()
         source = _source(data)
         names = list(data.class_names[source.num_old :])
@@ -277,7 +283,6 @@ def prepare(run: Run, start: Path, config: Config, command: str) -> None:
             data.train_dataset.labels[source.num_remembered :], minlength=data.num_classes
         )
         images = {label: number for label, number in enumerate(came.tolist()) if number}
-        new = ClassSpec(**config.data.init_args["new"]["init_args"]["data"]).name
         carry_registry(
             run.folder,
             temporary,
@@ -285,7 +290,7 @@ def prepare(run: Run, start: Path, config: Config, command: str) -> None:
             class_names(run.model),
             images,
             command=command,
-            data=new,
+            data=_data_of(config.data.init_args["new"]).name,
         )
 
 
@@ -304,8 +309,7 @@ def conclude_memory(
     start, replay, source = folder / files.START, folder / files.REPLAY, _source(data)
     assert config.memory is not None and config.parent is not None
     if is_registry(start / REGISTRY) and not (folder / REGISTRY).exists():
-        with replacing(folder / REGISTRY) as copy:
-            shutil.copyfile(start / REGISTRY, copy)
+        copy_registry(start, folder)
     old = StoredImages(start / files.REPLAY)
     if not replay.exists():
         rows = torch.arange(source.num_remembered, len(data.train_dataset))
@@ -321,7 +325,7 @@ def conclude_memory(
                 old.image_shape,
                 config.memory,
                 (config.train.seed, step),
-                lambda images: model.embedder(to_device(images, device)),
+                lambda images: model.head.transform(model.embedder(to_device(images, device))),
             )
     return replace(
         record,
@@ -360,7 +364,7 @@ def _run_images(run: Run) -> LabeledDataset:
     Raises:
         ValueError, OSError: the data are no longer there, or other ones.
     """
-    data = make_data(run.config)
+    data = make_data(replace(run.config, loader=_noiseless(run.config.loader)))
     data.setup()
     number = {name: label for label, name in enumerate(run.names)}
     unknown = [name for name in data.class_names if name not in number]
@@ -373,14 +377,19 @@ def _run_images(run: Run) -> LabeledDataset:
     return View(data.train_dataset, own[data.train_dataset.labels])
 
 
+def _noiseless(loader: LoaderConfig) -> LoaderConfig:
+    return replace(loader, label_noise=0.0)
+
+
 def _check_sections(run: Path, base: Config, config: Config) -> None:
     for section in FIXED:
-        mine, its = getattr(config, section), getattr(base, section)
-        if mine != its:
-            raise ValueError(
-                f"Argument '{section}' must stay {its} as in {run}, not {mine}: extending keeps "
-                "the network and the prototypes."
-            )
+        mine, its = _settings(section, config), _settings(section, base)
+        for key in its | mine:
+            if mine.get(key) != its.get(key):
+                raise ValueError(
+                    f"Argument '{key}' must stay {its.get(key)!r} as in {run}, not "
+                    f"{mine.get(key)!r}: extending keeps the network and the prototypes."
+                )
     for key in ("baselines", "class_means"):
         if getattr(config.run, key):
             raise ValueError(
@@ -392,6 +401,21 @@ def _check_sections(run: Path, base: Config, config: Config) -> None:
             "Argument 'loader.unique_labels' must be left out to extend a run, not "
             f"{config.loader.unique_labels!r}: classes are told apart by their names."
         )
+
+
+def _settings(section: str, config: Config) -> dict[str, object]:
+    """All settings of a section by their names, whether they are given or defaults."""
+    settings = getattr(config, section)
+    if settings is None:
+        return {}
+    if not isinstance(settings, ClassSpec):
+        return {f"{section}.{key}": value for key, value in asdict(settings).items()}
+    cls = settings.resolve(object, section)
+    found: dict[str, object] = {section: cls.__name__}
+    for name, parameter in inspect.signature(cls).parameters.items():
+        if parameter.default is not parameter.empty:
+            found[f"{section}.{name}"] = parameter.default
+    return found | {f"{section}.{key}": value for key, value in settings.init_args.items()}
 
 
 def _check_parent(run: Path, folder: Path, config: Config) -> None:

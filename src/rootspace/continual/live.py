@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,11 +13,10 @@ from torch import Tensor
 
 from rootspace._files import replacing
 from rootspace.classes import ClassMap, Prediction
+from rootspace.runs.folder import REGISTRY, REJECTOR
 
 from .open_set import KnownScore, Rejector
 from .registry import ClassRegistry
-
-REGISTRY, REJECTOR = "registry.sqlite", "rejector.json"
 
 CHUNK = 1024
 """Embeddings predicted together, to bound the memory of a search."""
@@ -304,19 +304,35 @@ def carry_registry(
     """
     if not is_registry(source / REGISTRY) or (folder / REGISTRY).exists():
         return
+    with _copied(source, folder) as copy, ClassRegistry(copy) as registry:
+        _check_vectors(registry, classes, len(names))
+        first = len(registry)
+        with registry.change(command=command, source=data):
+            counts = [images.get(label, 0) for label in range(first, len(names))]
+            if counts:
+                registry.add(names[first:], _vector_ids(classes, first), counts)
+            more = {label: n for label, n in images.items() if label < first}
+            if more:
+                registry.count_images(more)
+
+
+def copy_registry(source: Path, folder: Path) -> None:
+    """The registry of a run as it is now, in another run's folder, where it appears complete.
+
+    Not by copying the file: closing it would let go of the locks that this process has on it.
+    """
+    with _copied(source, folder):
+        pass
+
+
+@contextmanager
+def _copied(source: Path, folder: Path) -> Iterator[Path]:
+    """A copy of a registry to be changed, which appears when the block ends without an error."""
     with replacing(folder / REGISTRY) as copy:
         copy.unlink(missing_ok=True)  # of a process that was killed here
-        ClassRegistry(source / REGISTRY).backup(copy)
-        with ClassRegistry(copy) as registry:
-            _check_vectors(registry, classes, len(names))
-            first = len(registry)
-            with registry.change(command=command, source=data):
-                counts = [images.get(label, 0) for label in range(first, len(names))]
-                if counts:
-                    registry.add(names[first:], _vector_ids(classes, first), counts)
-                more = {label: n for label, n in images.items() if label < first}
-                if more:
-                    registry.count_images(more)
+        with ClassRegistry(source / REGISTRY) as registry:
+            registry.backup(copy)
+        yield copy
 
 
 def known_labels(folder: Path, names: Sequence[str], wanted: Sequence[str]) -> list[int | None]:

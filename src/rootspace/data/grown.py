@@ -7,15 +7,20 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
+
+from rootspace.config import ClassSpec
 
 from .datasets import Joined, LabeledDataset, View
 from .errors import DataError
 from .source import Content, DataSource
 from .stored import StoredImages
+from .torch_dataset import as_source
 
 _TOGETHER = 1024
 """Images that are compared together."""
@@ -26,11 +31,11 @@ class Part:
     """A data source, and which of its classes go by another name.
 
     Attributes:
-        data: the source.
+        data: the source, or a data set of torch.
         same: name of a class of it -> name that the class has in the run.
     """
 
-    data: DataSource
+    data: DataSource | Dataset[Any]
     same: Mapping[str, str] = field(default_factory=dict)
 
     def names(self, content: Content) -> list[str]:
@@ -128,13 +133,30 @@ class Grown(DataSource):
         return View.some(train, torch.cat([*rounds, part, torch.arange(old, old + new)]))
 
 
+GROWN = f"{Grown.__module__}.{Grown.__qualname__}"
+"""As the class of data in settings."""
+
+
+def for_another_run(data: ClassSpec, folder: Path) -> ClassSpec:
+    """The data of a run as another run finds them: memory by its whole path.
+
+    Args:
+        data: of the run.
+        folder: of the run.
+    """
+    if data.class_path != GROWN:
+        return data
+    memory = str((folder / data.init_args["memory"]).resolve())
+    return ClassSpec(GROWN, {**data.init_args, "memory": memory})
+
+
 def _read(part: Part, memory: StoredImages) -> Content:
     """The content of a source, whose images have the shape of the memory's.
 
     Raises:
         DataError: they have not.
     """
-    content, shape = part.data.read(), memory.image_shape
+    content, shape = as_source(part.data).read(), memory.image_shape
     found = content.preprocessing
     own = None if found is None else (found.channels, found.size, found.size)
     if own != shape:

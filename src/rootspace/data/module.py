@@ -19,7 +19,7 @@ from .datasets import Batches, LabeledDataset, Transformed, View, WithTargets, a
 from .errors import DataError, check_names
 from .preprocessing import ImagePreprocessing
 from .source import Content, DataSource
-from .torch_dataset import TorchData
+from .torch_dataset import as_source
 from .transforms import ImageTransform
 from .unique import ImageNames, check_unique_labels, unique_images
 
@@ -234,10 +234,8 @@ def make_data(config: Config) -> DataModule:
         ValueError: naming the setting that cannot be.
     """
     source = config.data.build((DataSource, Dataset), "data", run_dir=config.run.dir)
-    if not isinstance(source, DataSource):
-        source = TorchData(source)
     transform = None if config.transform is None else partial(_transform, config.transform)
-    return DataModule(source, config.loader, transform)
+    return DataModule(as_source(source), config.loader, transform)
 
 
 def _transform(spec: ClassSpec, shape: ImagePreprocessing | None) -> Callable[[Any], Any]:

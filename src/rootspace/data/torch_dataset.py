@@ -340,6 +340,11 @@ def _known_names(data: Any, key: str) -> list[str] | None:
     return [str(name) for name in classes] if isinstance(classes, list | tuple) else None
 
 
+def as_source(data: DataSource | Dataset[Any]) -> DataSource:
+    """A source of the data, which may be a data set of torch."""
+    return data if isinstance(data, DataSource) else TorchData(data)
+
+
 def _size(data: Any, name: str) -> int:
     try:
         if isinstance(data, IterableDataset):

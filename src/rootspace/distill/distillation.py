@@ -18,7 +18,7 @@ import torch
 from rootspace._terminal import say
 from rootspace.building import TABLE, make_embedder, make_head, make_loss
 from rootspace.classes import ClassMap
-from rootspace.config import Config, TeacherConfig
+from rootspace.config import ClassSpec, Config, TeacherConfig
 from rootspace.data import DataModule, make_data
 from rootspace.heads import Head, PrototypeHead
 from rootspace.model_file import Model, read_head
@@ -40,6 +40,9 @@ from .targets import CLASSES, IMAGES, take_own, take_targets
 from .teachers import open_teacher
 
 OWN, CODES = "own", "codes"
+
+LOSS = ClassSpec("rootspace.losses.InBatchSoftmaxLoss", {"negatives": 4096})
+"""A softmax over as many classes as a step bears, measured: docs/distillation.md."""
 
 
 def distill(config: Config, *, resume: bool = False) -> RunRecord | None:
@@ -74,7 +77,7 @@ def distill(config: Config, *, resume: bool = False) -> RunRecord | None:
     if not resume:
         _check_settings(config, teaching)
     data = make_data(config)
-    data.setup()
+    data.setup(config.train.seed)
     say(data.describe())
     targets = folder / files.TARGETS
     if targets.exists():  # a run that goes on, or a helper process of a distributed one
@@ -197,10 +200,11 @@ def _own_classes(teaching: TeacherConfig, data: DataModule) -> tuple[ClassMap, l
 
 
 def _towards(config: Config, teaching: TeacherConfig, kind: str) -> Config:
-    """The settings of a student: its targets as resolved, and no contrastive loss."""
+    """The settings of a student: its targets and loss as resolved, and no contrastive loss."""
     arguments = {**config.head.init_args, "contrastive_weight": 0.0}
     head = replace(config.head, init_args=arguments)
-    return replace(config, head=head, teacher=replace(teaching, targets=kind))  # pyright: ignore[reportArgumentType]
+    teacher = replace(teaching, targets=kind)  # pyright: ignore[reportArgumentType]
+    return replace(config, head=head, loss=config.loss or LOSS, teacher=teacher)
 
 
 def _check_settings(config: Config, teaching: TeacherConfig) -> None:

@@ -170,5 +170,5 @@ def rows_by_path(path: Path, names: Sequence[str], images: LabeledDataset) -> Te
 def _root(images: LabeledDataset) -> Path | None:
     """The folder that the names of images are relative to, where they are files."""
     while isinstance(images, View):
-        images = images.images
+        images = images.data
     return images.root.resolve() if isinstance(images, FileImages) else None

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from rootspace.classes import ClassMap
+from rootspace.heads import Head
 from rootspace.systems import MAX_INDEX, Circle, Enumerated, Orbit
 
 MOST_BYTES = 2**30
@@ -32,6 +33,23 @@ class Decoded(NamedTuple):
     index: Tensor  # pyright: ignore[reportIncompatibleMethodOverride] - shadows tuple.index
     label: Tensor
     cosine: Tensor
+
+
+class InFrame(nn.Module):
+    """A network whose embeddings are in the frame of the prototypes.
+
+    Args:
+        network: inputs -> `[batch, dim]`.
+        head: whose frame it is.
+    """
+
+    def __init__(self, network: nn.Module, head: Head) -> None:
+        super().__init__()
+        self.network = network
+        self.head = head
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.head.transform(self.network(inputs))
 
 
 class Decoder(nn.Module):

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from rootspace._extras import require
 from rootspace._files import replacing
 from rootspace.classes import ClassMap
+from rootspace.heads import Head
 
-from ._decoder import Decoded, Decoder
+from ._decoder import Decoded, Decoder, InFrame
 from ._translations import translations
 
 LOWEST_OPSET = 18
@@ -50,7 +51,7 @@ class OnnxCheck(NamedTuple):
 
 def export_onnx(
     model: nn.Module,
-    classes: ClassMap,
+    classes: ClassMap | Head,
     example: Tensor,
     path: str | os.PathLike[str],
     top: int = 1,
@@ -70,13 +71,14 @@ def export_onnx(
         model: in evaluation mode, `[batch, ...]` -> `[batch, dim]`. What it takes is what the file
             takes: preprocessing belongs into it. The `embedder` of a trained run takes uint8
             images `[batch, channels, height, width]`.
-        classes: the class map.
+        classes: the head, whose frame the file then puts embeddings into; or a class map, where
+            the embeddings are to be compared with the prototypes as they are.
         example: `[n, ...]` inputs of the model, n at least 1, on its device.
         path: of the file.
         top: k.
         decode: see `Decoder`.
         opset: of ONNX, at least 18; what PyTorch prefers if None.
-        names: of the classes; those of the class map if None.
+        names: of the classes; those of the head or class map if None.
 
     Returns:
         The largest differences on batches of other sizes than the one it was traced with.
@@ -88,6 +90,13 @@ def export_onnx(
     for package in ("onnx", "onnxscript", "onnxruntime"):
         require(package, extra="onnx", purpose="Export to ONNX")
     path = Path(path)
+    head = classes if isinstance(classes, Head) else None
+    class_map = classes.class_map if isinstance(classes, Head) else classes
+    if class_map is None:
+        raise ValueError(
+            f"Argument 'classes' must be a head whose classes own prototypes, not a "
+            f"{type(classes).__name__} without any."
+        )
     if opset is not None and opset < LOWEST_OPSET:
         raise ValueError(f"Argument 'opset' must be at least {LOWEST_OPSET}, not {opset}.")
     if model.training:
@@ -98,17 +107,18 @@ def export_onnx(
             f"{tuple(example.shape)}."
         )
     names = classes.names if names is None else list(names)
-    if names is not None and len(names) != classes.num_classes:
+    if names is not None and len(names) != class_map.num_classes:
         raise ValueError(
-            f"Argument 'names' must hold {classes.num_classes} names, one a class, not "
+            f"Argument 'names' must hold {class_map.num_classes} names, one a class, not "
             f"{len(names)}."
         )
-    decoder = Decoder(model, classes, top, decode).to(example.device).eval()
+    network = model if head is None else InFrame(model, head)
+    decoder = Decoder(network, class_map, top, decode).to(example.device).eval()
     _check_size(decoder)
     # A dimension of size 1 would be taken for a constant.
     inputs = torch.cat([example, example.flip(-1)])
     with torch.no_grad():
-        _check_embeddings(model(example), classes)
+        _check_embeddings(model(example), class_map)
         onnx_program = _convert(decoder, inputs, opset)
     _make_names_unique(onnx_program.model.graph)
     onnx_program.model.metadata_props.update(_metadata(decoder, names))

@@ -210,7 +210,9 @@ def supervised_contrastive_loss(z: Tensor, labels: Tensor, temperature: float) -
     norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
     unit = z / norm.clamp_min(torch.finfo(z.dtype).tiny)
     itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
-    logits = (unit @ unit.T / temperature).masked_fill(itself, -torch.inf)
+    # A row alone has no other: a share of minus infinity would make the sum NaN.
+    nothing = torch.finfo(z.dtype).min
+    logits = (unit @ unit.T / temperature).masked_fill(itself, nothing)
     positive = (labels[:, None] == labels) & ~itself
     count = positive.sum(-1)
     log_share = logits.masked_fill(itself, 0.0) - logits.logsumexp(-1, keepdim=True)

@@ -7,6 +7,6 @@ write_report("runs/dejavu")  # writes runs/dejavu/report.html
 ```
 """
 
-from rootspace.report._document import document as document
-from rootspace.report._page import write_report as write_report
-from rootspace.report._text import escape as escape
+from rootspace.report.page import document as document
+from rootspace.report.page import write_report as write_report
+from rootspace.report.text import escape as escape

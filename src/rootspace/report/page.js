@@ -1,25 +1,25 @@
 (() => {
   "use strict";
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const colour = (name) =>
+  const color = (name) =>
     getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
-  /* The figures come without colours for text and grid; these follow the page. */
+  /* The figures come without colors for text and grid; these follow the page. */
   const paint = (layout) => {
-    layout.font.color = colour("muted");
+    layout.font.color = color("muted");
     layout.hoverlabel = {
-      bgcolor: colour("card"),
-      bordercolor: colour("rule"),
-      font: { color: colour("text") },
+      bgcolor: color("card"),
+      bordercolor: color("rule"),
+      font: { color: color("text") },
     };
-    layout.modebar = { bgcolor: "rgba(0,0,0,0)", color: colour("muted"), activecolor: colour("text") };
+    layout.modebar = { bgcolor: "rgba(0,0,0,0)", color: color("muted"), activecolor: color("text") };
     const axes = layout.scene ?? layout;
     for (const key of Object.keys(axes).filter((key) => /^[xyz]axis/.test(key))) {
       Object.assign(axes[key], {
-        gridcolor: colour("grid"),
-        linecolor: colour("rule"),
-        zerolinecolor: colour("rule"),
-        tickcolor: colour("rule"),
+        gridcolor: color("grid"),
+        linecolor: color("rule"),
+        zerolinecolor: color("rule"),
+        tickcolor: color("rule"),
       });
     }
     return layout;

@@ -114,7 +114,7 @@ class RunRecord:
     Attributes:
         version: of rootspace.
         finished: local time, as "2026-01-31 12:00:00".
-        method: `lsc`, or `learned` for a head that is trained.
+        method: `prototypes`, or `learned` for a head that is trained.
         loss: its name.
         scale: by which cosines are multiplied in the loss, where it has one.
         system: of vectors, as it is written; as `order`, `capacity` and `min_angle` (degrees) for
@@ -175,8 +175,8 @@ class RunRecord:
     teacher: TeacherRecord | None = None
 
     @property
-    def is_lsc(self) -> bool:
-        return self.method == "lsc"
+    def has_prototypes(self) -> bool:
+        return self.method == "prototypes"
 
     @classmethod
     def read(cls, folder: Path) -> RunRecord:

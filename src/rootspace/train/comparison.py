@@ -88,7 +88,7 @@ def _finished(out: Path, planned: Sequence[PlannedRun]) -> list[Path]:
 def _rows(folder: Path) -> list[dict[str, Any]]:
     """One row for each test set of a finished run."""
     record = RunRecord.read(folder)
-    learned = not record.is_lsc
+    learned = not record.has_prototypes
     common = {
         "method": folder.parent.name,
         "loss": record.loss,

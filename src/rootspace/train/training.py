@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import lightning as L
 import torch
@@ -17,13 +18,14 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 import rootspace
 from rootspace._files import is_helper, lock
+from rootspace._memory import peak_megabytes, reset_peak
 from rootspace._terminal import say, table
 from rootspace.building import baseline_config, make_embedder, make_head
 from rootspace.callbacks import ChoosePrototypes
 from rootspace.choosing import choose_prototypes
 from rootspace.config import Config, TrainConfig
 from rootspace.data import DataModule, make_data
-from rootspace.heads import Head
+from rootspace.heads import Head, PrototypeHead
 from rootspace.model_file import Model, read_network, write_model
 from rootspace.models import Embedder, num_parameters
 from rootspace.report import write_report
@@ -34,7 +36,6 @@ from rootspace.vector_file import read_vectors
 
 from .callbacks import Display, History, SaveOnSignal, StoppedByUser, checkpoints
 from .evaluation import check_shape, evaluate, mean_directions, save_samples
-from .memory import peak_megabytes, reset_peak
 from .module import RunModule
 
 PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
@@ -57,15 +58,10 @@ def train(config: Config, *, resume: bool = False) -> RunRecord | None:
     folder = Path(config.run.dir)
     check_folder(folder, resume)
     if resume:
-        found = read_config(folder, trust_code=True)
-        for section, what in ((found.parent, "extends another run"), (found.teacher, "is taught")):
-            if section is not None:
-                raise ValueError(
-                    f"Argument 'run.dir': {folder} {what}. {files.resume_hint(folder, found)}"
-                )
+        check_resumed_here(folder, read_config(folder, trust_code=True))
     check_devices(config.train)
     data = make_data(config)
-    data.setup()
+    data.setup(config.train.seed)
     say(data.describe())
     model = build(config, data)  # before anything is written: settings may not fit the data
     baselines = {
@@ -81,6 +77,22 @@ def train(config: Config, *, resume: bool = False) -> RunRecord | None:
     if record is not None:
         conclude(folder, list(baselines))
     return record
+
+
+def check_resumed_here(folder: Path, config: Config) -> None:
+    """Raise a ValueError for a run that another command has begun.
+
+    Args:
+        folder: of the run.
+        config: of it.
+    """
+    for section, what in (
+        (config.parent, "extends another run"),
+        (config.teacher, "has a teacher"),
+    ):
+        if section is not None:
+            hint = files.resume_hint(folder, config)
+            raise ValueError(f"Argument 'run.dir': {folder} {what}. {hint}")
 
 
 def conclude(folder: Path, baselines: list[str]) -> None:
@@ -163,7 +175,7 @@ def choose_before(config: Config, model: Model, data: DataModule) -> None:
     Raises:
         ValueError: what they name does not fit the data.
     """
-    head, settings = model.head, config.prototypes
+    settings, head = config.prototypes, cast(PrototypeHead, model.head)
     if head.ready or settings.source not in ("teacher", "file"):
         return
     device = device_of(config.train)
@@ -237,7 +249,8 @@ def fit(
         if not resumes:
             choose_before(config, model, data)
         head = model.head
-        model.embedder.train()  # one that was read is in evaluation mode
+        model.embedder.train()  # those that were read are in evaluation mode
+        head.train()
         loader = data.train_loader(head, config.train.seed)
         module = RunModule(model.embedder, head, config, len(loader), list(data.test_datasets))
         choosing = _choosing(config, head, data)
@@ -333,6 +346,10 @@ def _silence_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # Lightning's own use of what torch has deprecated.
     warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
+    # Before the classes have prototypes there is no accuracy to choose the best checkpoint by.
+    warnings.filterwarnings("ignore", message=".*could not find the monitored key.*")
+    # Nor by those that lie elsewhere, where the folder of a resumed run has been moved.
+    warnings.filterwarnings("ignore", message=".*The dirpath has changed from.*")
     # A resumed run finds its own checkpoints there.
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
 

@@ -1,34 +1,90 @@
-"""Training curves in the manner of the paper's Figs. 5, 8 and 9."""
+"""Figures as JSON for plotly: what they share, and the training curves (Figs. 5, 8 and 9).
+
+Figures carry no color that depends on light or dark: page.js sets text, grid and hover colors.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rootspace.report._figures import (
-    Figure,
-    make_figure,
-    plotly_objects,
-    run_colour,
-    set_dash,
-)
-from rootspace.report._text import figure_text
+from rootspace._extras import require
 from rootspace.report.run import ShownRun, test_sets
+from rootspace.report.text import figure_text
+
+RUN_COLORS = ("#3b82f6", "#d9660a", "#129a74", "#a855f7", "#dc3b75", "#8f7d12", "#737a86")
+"""In the order of the runs; each at least 3:1 against the light and the dark page."""
+DASHES = {
+    "solid": "",
+    "dash": "7 4",
+    "dot": "2 3",
+    "dashdot": "7 3 2 3",
+    "longdash": "12 4",
+    "longdashdot": "12 3 2 3",
+}
+"""In the order of the held-out sets: plotly's name and the same in SVG, for the legend."""
 
 _FEW_EPOCHS = 40
 _DECADES = 1.3  # a loss that falls further is drawn on a logarithmic axis
 _MOST_DECADES = 3
 _MINUTES_FROM, _HOURS_FROM = 180, 3 * 3600
+_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A plotly figure as JSON, and what it shows in words."""
+
+    label: str
+    json: str
+
+
+def make_figure(label: str, traces: Sequence[Any], layout: dict[str, Any]) -> Figure:
+    common = {
+        "template": "none",
+        "autosize": True,
+        "showlegend": False,
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": _FONT, "size": 12, "color": "#7a808a"},
+        "uirevision": "keep",
+    }
+    text = plotly_objects().Figure(list(traces), layout={**common, **layout}).to_json()
+    # Inside <script>, "<" could end the element; in a JSON string an escape says the same.
+    return Figure(label, text.replace("<", "\\u003c"))
+
+
+def run_color(position: int) -> str:
+    return RUN_COLORS[position % len(RUN_COLORS)]
+
+
+def set_dash(position: int) -> str:
+    return list(DASHES)[position % len(DASHES)]
+
+
+def plotly_objects() -> ModuleType:
+    return require("plotly.graph_objects", extra="train", purpose="rootspace.report")
+
+
+def plotly_source() -> str:
+    """plotly.js itself."""
+    offline = require("plotly.offline", extra="train", purpose="rootspace.report")
+    return offline.get_plotlyjs()
+
+
+# ------------------------------------------------------------------------------ training curves
 
 
 def curve_figures(runs: Sequence[ShownRun], *, wall_time: bool) -> list[tuple[str, Figure]]:
     """Training loss, training accuracy and held-out accuracy, as (title, figure).
 
     Args:
-        runs: our run first; the colour follows the position, the dash the held-out set.
+        runs: our run first; the color follows the position, the dash the held-out set.
         wall_time: against training time instead of epochs.
     """
     unit, divisor = _time_unit(runs) if wall_time else ("epochs", 1.0)
@@ -39,7 +95,7 @@ def curve_figures(runs: Sequence[ShownRun], *, wall_time: bool) -> list[tuple[st
         if not run.epochs:
             continue
         epochs, seconds = _column(run, "epoch"), _column(run, "seconds")
-        style = {"color": run_colour(position), "width": 2}
+        style = {"color": run_color(position), "width": 2}
         x = seconds / divisor if wall_time else epochs
         loss.append(_line(x, _column(run, "loss"), unit, run.name, style))
         accuracy.append(_line(x, 100 * _column(run, "accuracy"), unit, run.name, style))
@@ -68,7 +124,9 @@ def _line(x: Any, y: NDArray[Any], unit: str, name: str, style: dict[str, Any]) 
         mode="lines+markers" if len(x) <= _FEW_EPOCHS else "lines",
         line=style,
         marker={"size": 5},
-        hovertemplate=f"{name}<br><b>%{{y:.4~r}}</b> after %{{x:.4~r}} {unit}<extra></extra>",
+        # Not the name itself, in which a "%{" would be a command.
+        hovertemplate="%{fullData.name}<br>"
+        f"<b>%{{y:.4~r}}</b> after %{{x:.4~r}} {unit}<extra></extra>",
     )
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rootspace.report._figures import Figure, make_figure, plotly_objects
-from rootspace.report._text import class_name, figure_text, plural
+from rootspace.report.figures import Figure, make_figure, plotly_objects
 from rootspace.report.run import ShownRun
+from rootspace.report.text import class_name, figure_text, plural
 from rootspace.runs import Evaluation
 
 Array = NDArray[Any]
 
-_CLASS_COLOURS = (
+_CLASS_COLORS = (
     "#3b82f6", "#e8710a", "#129a74", "#dc3b75", "#a855f7",
     "#b58900", "#0e9bb5", "#8c6d54", "#5f9e1f", "#e0569f",
 )  # fmt: skip
@@ -33,7 +33,7 @@ _LMS_TO_RGB = np.array(
         [-0.0041960863, -0.7034186147, 1.7076147010],
     ]
 )
-_GREY = "#8b919b"
+_GRAY = "#8b919b"
 _FEW_VECTORS = 48
 _MOST_NAMED = 40
 _AXES = 3
@@ -46,7 +46,7 @@ class SpaceView:
     title: str
     figure: Figure
     caption: str
-    legend: tuple[tuple[str, str], ...]  # (colour, class name); empty when there are too many
+    legend: tuple[tuple[str, str], ...]  # (color, class name); empty when there are too many
 
 
 def space_views(run: ShownRun) -> list[SpaceView]:
@@ -80,8 +80,8 @@ def principal_axes(points: Array, num: int) -> tuple[Array, Array, Array]:
         positive) and the share of the variance along each of them `[num]`.
     """
     mean = points.mean(axis=0)
-    centred = points - mean
-    values, vectors = np.linalg.eigh(centred.T @ centred)  # ascending
+    centered = points - mean
+    values, vectors = np.linalg.eigh(centered.T @ centered)  # ascending
     axes = vectors[:, ::-1][:, :num].T
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
     variance = np.maximum(values[::-1], 0.0)
@@ -102,7 +102,7 @@ class _Scene:
     sample_labels: list[int]
     origin: Array
     share: Array  # of the variance along each axis; empty when coordinates are shown directly
-    colours: dict[int, str]  # of the classes that have embeddings
+    colors: dict[int, str]  # of the classes that have embeddings
 
     @property
     def flat(self) -> bool:
@@ -113,22 +113,22 @@ class _Scene:
         return len(self.share) == 0
 
     @property
-    def coloured(self) -> Array:
-        return np.array([label in self.colours for label in self.vector_labels], dtype=bool)
+    def colored(self) -> Array:
+        return np.array([label in self.colors for label in self.vector_labels], dtype=bool)
 
     @property
     def joined(self) -> Array:
-        """The vectors that get a line from the origin: all if few, else the coloured if few."""
+        """The vectors that get a line from the origin: all if few, else the colored if few."""
         if len(self.vectors) <= _FEW_VECTORS:
             return np.ones(len(self.vectors), dtype=bool)
-        return self.coloured & (self.coloured.sum() <= _FEW_VECTORS)
+        return self.colored & (self.colored.sum() <= _FEW_VECTORS)
 
 
 def _view(run: ShownRun, evaluation: Evaluation, shown: Array, title: str) -> SpaceView:
     scene = _scene(run, evaluation, shown)
     names = evaluation.names
     caption = _caption(run, scene)
-    legend = [(colour, class_name(names, label).text) for label, colour in scene.colours.items()]
+    legend = [(color, class_name(names, label).text) for label, color in scene.colors.items()]
     return SpaceView(
         title,
         make_figure("Scatter plot. " + caption, _traces(scene, names), _layout(scene)),
@@ -156,14 +156,14 @@ def _scene(run: ShownRun, evaluation: Evaluation, shown: Array) -> _Scene:
         sample_labels=evaluation.embedding_labels.tolist(),
         origin=origin,
         share=share,
-        colours=dict(zip(classes, _class_colours(len(classes)), strict=True)),
+        colors=dict(zip(classes, _class_colors(len(classes)), strict=True)),
     )
 
 
-def _class_colours(num: int) -> list[str]:
-    if num <= len(_CLASS_COLOURS):
-        return list(_CLASS_COLOURS[:num])
-    # Equal steps around the colour circle of OKLab; neighbours differ in lightness as well.
+def _class_colors(num: int) -> list[str]:
+    if num <= len(_CLASS_COLORS):
+        return list(_CLASS_COLORS[:num])
+    # Equal steps around the color circle of OKLab; neighbors differ in lightness as well.
     lightness = np.where(np.arange(num) % 2, 0.58, 0.71)
     hue = 2 * np.pi * np.arange(num) / num
     lab = np.stack([lightness, 0.14 * np.cos(hue), 0.14 * np.sin(hue)], axis=1)
@@ -173,36 +173,36 @@ def _class_colours(num: int) -> list[str]:
 
 
 def _traces(scene: _Scene, names: list[str]) -> list[Any]:
-    """From back to front: guides, lines, other class vectors, embeddings, coloured vectors."""
+    """From back to front: guides, lines, other class vectors, embeddings, colored vectors."""
     flat = scene.flat
     hover = [_hover(names, label) for label in scene.vector_labels]
-    coloured = np.flatnonzero(scene.coloured)
-    grey = np.flatnonzero(~scene.coloured)
+    colored = np.flatnonzero(scene.colored)
+    gray = np.flatnonzero(~scene.colored)
     traces = _guides(flat) if scene.direct else []
     ends = scene.vectors[scene.joined]
     if len(ends):
         gap = np.full_like(ends, np.nan)
         path = np.stack([np.broadcast_to(scene.origin, ends.shape), ends, gap], axis=1)
-        line = {"color": _GREY, "width": 1.5 if flat else 2}
+        line = {"color": _GRAY, "width": 1.5 if flat else 2}
         traces.append(_trace(path.reshape(-1, ends.shape[1]), mode="lines", line=line))
-    if len(grey):
-        marker = {"color": _GREY, "symbol": "diamond", "size": 6 if flat else 2}
-        text = [hover[i] for i in grey]
-        traces.append(_markers(scene.vectors[grey], text, "class vector", marker))
+    if len(gray):
+        marker = {"color": _GRAY, "symbol": "diamond", "size": 6 if flat else 2}
+        text = [hover[i] for i in gray]
+        traces.append(_markers(scene.vectors[gray], text, "class vector", marker))
     if len(scene.samples):
-        colours = [scene.colours[label] for label in scene.sample_labels]
-        marker = {"color": colours, "size": 6 if flat else 3, "opacity": 0.8}
+        colors = [scene.colors[label] for label in scene.sample_labels]
+        marker = {"color": colors, "size": 6 if flat else 3, "opacity": 0.8}
         text = [_hover(names, label) for label in scene.sample_labels]
         traces.append(_markers(scene.samples, text, "test image", marker))
-    if len(coloured):
+    if len(colored):
         marker = {
-            "color": [scene.colours[scene.vector_labels[i]] for i in coloured],
+            "color": [scene.colors[scene.vector_labels[i]] for i in colored],
             "symbol": "diamond",
             "size": 13 if flat else 7,
             "line": {"color": "rgba(255,255,255,0.9)", "width": 1},
         }
-        text = [hover[i] for i in coloured]
-        traces.append(_markers(scene.vectors[coloured], text, "class vector", marker))
+        text = [hover[i] for i in colored]
+        traces.append(_markers(scene.vectors[colored], text, "class vector", marker))
     return traces
 
 
@@ -223,7 +223,7 @@ def _guides(flat: bool) -> list[Any]:
         rings += [(tilt * x, tilt * y, zero + height) for height in (-tilt, tilt)]
     gap = np.full((1, len(rings[0])), np.nan)
     path = np.concatenate([part for ring in rings for part in (np.stack(ring, axis=1), gap)])
-    return [_trace(path, mode="lines", opacity=0.4, line={"color": _GREY, "width": 1.5})]
+    return [_trace(path, mode="lines", opacity=0.4, line={"color": _GRAY, "width": 1.5})]
 
 
 def _markers(points: Array, text: list[str], kind: str, marker: dict[str, Any]) -> Any:
@@ -276,23 +276,23 @@ def _layout(scene: _Scene) -> dict[str, Any]:
 
 def _caption(run: ShownRun, scene: _Scene) -> str:
     """What exactly is shown."""
-    kind = "class vector" if run.record.is_lsc else "learned class weight"
-    coloured = int(scene.coloured.sum())
-    grey = len(scene.vectors) - coloured
+    kind = "class vector" if run.record.has_prototypes else "learned class weight"
+    colored = int(scene.colored.sum())
+    gray = len(scene.vectors) - colored
     parts = []
     if len(scene.samples):
-        images, classes = len(scene.samples), len(scene.colours)
+        images, classes = len(scene.samples), len(scene.colors)
         parts.append(
             f"Each dot is the embedding of one of {plural(images, 'test image')} of "
-            f"{plural(classes, 'class', 'classes')}, scaled to length 1 and coloured by class."
+            f"{plural(classes, 'class', 'classes')}, scaled to length 1 and colored by class."
         )
-    if coloured:
-        these = "these" if coloured >= len(scene.colours) else f"{coloured} of these"
+    if colored:
+        these = "these" if colored >= len(scene.colors) else f"{colored} of these"
         parts.append(f"Large diamonds are the {kind}s of {these} classes.")
-    if grey:
-        which = plural(grey, f"other {kind}" if coloured else kind)
+    if gray:
+        which = plural(gray, f"other {kind}" if colored else kind)
         classes = plural(run.record.num_classes, "class", "classes")
-        parts.append(f"Small grey diamonds: {which}, out of {classes} in all.")
+        parts.append(f"Small gray diamonds: {which}, out of {classes} in all.")
     joined = int(scene.joined.sum())
     if joined:
         which = f"all {kind}s" if joined == len(scene.vectors) else "the large diamonds"

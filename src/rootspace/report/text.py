@@ -16,12 +16,17 @@ _LONGEST_NAME = 40
 
 def escape(text: object) -> str:
     """Text for HTML content and quoted attributes; characters no page may hold made visible."""
-    return html.escape("".join(map(_visible, str(text))), quote=True)
+    return html.escape(visible(text), quote=True)
 
 
 def figure_text(text: str) -> str:
     """Text for a plotly label or hover box, which would read markup in it."""
-    return html.escape("".join(map(_visible, text)), quote=False)
+    return html.escape(visible(text), quote=False)
+
+
+def visible(text: object) -> str:
+    """Text with the characters that no page may hold made visible."""
+    return "".join(map(_visible, str(text)))
 
 
 def percent(fraction: float | None) -> str:
