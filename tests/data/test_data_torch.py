@@ -235,7 +235,7 @@ def test_names_as_labels() -> None:
 def test_classes_are_sorted(labels: list[Any], names: list[str]) -> None:
     content = read(vectors(labels=labels * 4), test_fraction=0)
     assert content.class_names == names
-    assert [content.class_names[label] for label in content.train.labels[:2]] == [
+    assert [content.class_names[label] for label in content.train.labels[:2].tolist()] == [
         str(value.item() if hasattr(value, "item") else value) for value in labels[:2]
     ]
 

@@ -282,20 +282,30 @@ def described(root: Path, spec: ClassSpec, **loader: Any) -> DataModule:
     return data
 
 
+def set_seeds(seed: int) -> None:
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    random.seed(seed)
+
+
+def numpy_state() -> np.ndarray:
+    return np.random.get_state(legacy=False)["state"]["key"]  # noqa: NPY002
+
+
 @pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 def test_any_transform_is_reproducible(root: Path, spec: ClassSpec) -> None:
     """Per seed, epoch and image, whatever the workers; global generators stay as they are."""
     loader = training(described(root, spec))
-    np.random.seed(1), random.seed(1)  # noqa: NPY002
-    state = torch.get_rng_state(), np.random.get_state()[1], random.getstate()  # noqa: NPY002
+    set_seeds(1)
+    state = torch.get_rng_state(), numpy_state(), random.getstate()
     first = by_image(loader, 3)
     assert torch.equal(torch.get_rng_state(), state[0])
-    assert np.array_equal(np.random.get_state()[1], state[1])  # noqa: NPY002
+    assert np.array_equal(numpy_state(), state[1])
     assert random.getstate() == state[2]
     assert all(
         image.shape == (3, 16, 16) and image.dtype == torch.uint8 for image in first.values()
     )
-    np.random.seed(2), random.seed(2), torch.manual_seed(2)  # noqa: NPY002
+    set_seeds(2)
     again = by_image(training(described(root, spec, num_workers=2)), 3)
     assert again.keys() == first.keys() == set(range(11))
     assert all(torch.equal(again[i], first[i]) for i in first)

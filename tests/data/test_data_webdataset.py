@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import webdataset
 from loading import epoch, ready, training
 from PIL import Image
 from webdataset import tariterators
+from webdataset.writer import TarWriter
 
 from rootspace.data import (
     Content,
@@ -41,7 +41,7 @@ def encoded(number: int, kind: str = "png", size: tuple[int, int] = (20, 16)) ->
 def write(path: Path, samples: list[Sample]) -> Path:
     """A shard of webdataset's own writer, which encodes `cls` and `json`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with webdataset.TarWriter(str(path)) as writer:
+    with TarWriter(str(path)) as writer:
         for sample in samples:
             writer.write(sample)
     return path
@@ -277,7 +277,7 @@ def test_damaged_shards(root: Path) -> None:
 def test_wrong_samples(sample: Sample, message: str, tmp_path: Path) -> None:
     path = tmp_path / "train/0.tar"
     path.parent.mkdir()
-    with webdataset.TarWriter(str(path), encoder=False) as writer:
+    with TarWriter(str(path), encoder=False) as writer:
         content = {k: str(v).encode() if isinstance(v, int) else v for k, v in sample.items()}
         writer.write({"__key__": "x/1", **content})
     with pytest.raises(
