@@ -13,9 +13,7 @@ from rootspace.sampling import ResumableLoader
 MakeTransform = Callable[[ImagePreprocessing | None], Callable[[Any], Any]]
 
 
-def ready(
-    source: DataSource, transform: MakeTransform | None = None, **loader: Any
-) -> DataModule:
+def ready(source: DataSource, transform: MakeTransform | None = None, **loader: Any) -> DataModule:
     """The data of a source; keyword arguments are those of `LoaderConfig`."""
     data = DataModule(source, LoaderConfig(**loader), transform)
     data.setup()
