@@ -16,9 +16,9 @@ from avalanche.training.supervised import ER_ACE, Replay
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from rootspace.data import ImageData, LabelledImages
-from rootspace.models import Encoder
-from rootspace.train import Embedder, TrainConfig
+from rootspace.config import Config, TrainConfig
+from rootspace.data import DataModule, LabeledDataset
+from rootspace.models import Embedder, Encoder
 from rootspace.train.module import learning_rate_factor
 
 
@@ -48,7 +48,7 @@ class Schedule(SupervisedPlugin):
 
 
 def train_strategy(
-    name: str, parts: Sequence[ImageData], size: dict[str, Any], rate: float, seed: int
+    name: str, parts: Sequence[DataModule], size: dict[str, Any], rate: float, seed: int
 ) -> list[list[float]]:
     """Train on all experiences in turn; a learned linear layer with cross-entropy over all classes.
 
@@ -66,16 +66,18 @@ def train_strategy(
         Accuracies after each experience on those so far.
     """
     torch.manual_seed(seed)
-    network = Encoder(size["dim"], parts[0].in_channels, size["width"])
+    shape = parts[0].preprocessing
+    assert shape is not None
+    network = Encoder(size["dim"], shape.channels, size["width"])
     config = TrainConfig(
         epochs=size["epochs"], lr=network.default_lr, warmup_steps=size["warmup_steps"]
     )
-    embedder = Embedder(network, parts[0].mean, parts[0].std)
+    embedder = Embedder(network, shape.mean, shape.std)
     model = nn.Sequential(embedder, nn.Linear(size["dim"], len(parts) * size["classes"]))
     half = size["batch_size"] // 2
     common = {
         "model": model,
-        "optimizer": torch.optim.AdamW(model.parameters(), weight_decay=config.weight_decay),
+        "optimizer": torch.optim.AdamW(model.parameters(), **Config().optimizer.init_args),
         "criterion": nn.CrossEntropyLoss(),
         "mem_size": size["memory"],
         "train_mb_size": half,
@@ -109,10 +111,10 @@ class BalancedReplay(Replay):
         plugin.storage_policy = ClassBalancedBuffer(mem_size, adaptive_size=True)
 
 
-def dataset(part: ImageData, images: LabelledImages) -> AvalancheDataset:
+def dataset(part: DataModule, images: LabeledDataset) -> AvalancheDataset:
     """Images in memory, under the labels that the names of their classes are."""
     names = torch.tensor([int(name) for name in part.class_names])
-    pixels, labels = images.__getitems__(range(len(images)))
+    pixels, labels = images.batch(range(len(images)))
     targets = names[labels].tolist()
     tensors = TensorDataset(pixels, names[labels])
     attributes = [

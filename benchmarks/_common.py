@@ -28,6 +28,7 @@ from typing import Any, Literal
 
 import torch
 
+from rootspace import _memory
 from rootspace._terminal import table as text_table
 
 Row = dict[str, Any]
@@ -37,6 +38,8 @@ ROOT = Path(__file__).parents[1]
 SLOW = 10.0
 """A call that takes more seconds than this is not repeated."""
 
+
+CPU = torch.device("cpu")
 
 NOT_RUN = "not run"
 """Status of a cell that is left out unless the run is told otherwise."""
@@ -338,22 +341,17 @@ def reset_peak() -> float:
     """Start measuring the peak of memory; megabytes held now.
 
     Memory that was freed before is given back first, where the C library can: else it is counted
-    as held. Not that of rootspace.train, whose import takes longer than most cells do.
+    as held.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
-    with contextlib.suppress(OSError):  # on Linux only; elsewhere it is that of the process
-        Path("/proc/self/clear_refs").write_text("5")
+    _memory.reset_peak(CPU)
     return peak_megabytes()
 
 
 def peak_megabytes() -> float:
     """Largest resident memory since `reset_peak`."""
-    with contextlib.suppress(OSError):
-        if match := re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text()):
-            return int(match[1]) * 1024 / 1e6
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+    return _memory.peak_megabytes(CPU)
 
 
 # ------------------------------------------------------------------------- reports
@@ -430,7 +428,7 @@ def plot(path: Path, title: str, panels: Sequence[Panel]) -> None:
             x, y = zip(*sorted(points), strict=True) if points else ((), ())
             axis.loglog(x, y, marker="o", markersize=4, label=name, color=colors[name], **style)
         for name, level in panel.levels.items():
-            axis.axhline(level, linestyle="--", color="grey", label=name)
+            axis.axhline(level, linestyle="--", color="gray", label=name)
         axis.set(xlabel="classes", ylabel=panel.label)
         axis.grid(alpha=0.3)
     handles = {}

@@ -2,105 +2,81 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch.nn.functional import normalize
 
-from rootspace.continual import MemoryConfig
-from rootspace.continual.extend import base_config, conclude_memory, old_memory
-from rootspace.data import Grown
+from rootspace.choosing import class_means
+from rootspace.config import ClassSpec, MemoryConfig, ParentConfig, RunConfig
+from rootspace.continual.extend import base_config, conclude_memory, grown_data, old_memory
+from rootspace.data import DataModule, Grown, View, make_data
+from rootspace.heads import NormalizedHead
+from rootspace.model_file import Model
+from rootspace.run import load
 from rootspace.runs import TestResult
-from rootspace.runs.folder import PARENT, REPLAY, START
-from rootspace.train import NormalizedSoftmax, TrainConfig, TrainedRun, read_run
-from rootspace.train import run_folder as files
-from rootspace.train.run import Parts, settings_from, train_parts
-from rootspace.train.scoring import score
-
-Row = dict[str, Any]
+from rootspace.runs.folder import REPLAY, START
+from rootspace.train.evaluation import accuracies
+from rootspace.train.training import fit
 
 
 def extend_learned(
     run: Path,
     folder: Path,
-    new: Row,
-    training: Row,
-    memory: int,
+    new: ClassSpec,
     *,
+    epochs: int,
+    lr: float,
+    memory: int,
     imprinted: bool,
     scored: bool = False,
 ) -> dict[str, TestResult] | None:
-    """What `rootspace extend` does, for a normalised softmax, which gets a row a new class.
+    """What `rootspace extend` does, for a normalized softmax, which gets a row a new class.
 
     Args:
         run: that is extended.
         folder: of the extended run.
-        new: data settings that differ from those of the run.
-        training: settings that differ, likewise.
+        new: the new images.
+        epochs: of training.
+        lr: peak learning rate.
         memory: images of old classes to repeat.
         imprinted: new rows are the mean embeddings of their classes (arXiv 1712.07136), not random.
         scored: return the accuracies before training.
     """
-    kept = MemoryConfig(memory)
-    base, own = base_config(run), files.read_config(run)["data"]
-    config = {
-        **base,
-        "run": {**base["run"], "dir": str(folder)},
-        "train": {**base["train"], **training},
-        "memory": asdict(kept),
-        PARENT: {"run": str(run), "weights": ""},
-        "data": {
-            "name": Grown.name,
-            "memory": str(folder / START / REPLAY),
-            "new": {**base["data"], **new},
-            "old": [*own["old"], own["new"]] if own["name"] == Grown.name else [own],
-            "share": kept.share,
-            "batch_size": base["data"]["batch_size"],
-        },
-    }
-    settings = settings_from(TrainConfig, config["train"])
-    trained = read_run(run)
-    old_memory(run, folder / START / REPLAY, trained, config)
-    data = files.make_data(config["data"])
+    trained, kept = load(run), MemoryConfig(memory)
+    base = base_config(trained)
+    config = replace(
+        base,
+        run=RunConfig(str(folder)),
+        data=grown_data(trained, new, {}, kept),
+        train=replace(base.train, epochs=epochs, lr=lr),
+        memory=kept,
+        parent=ParentConfig(str(run), ""),
+    )
+    (folder / START).mkdir(parents=True)
+    old_memory(trained, folder / START / REPLAY, config)
+    data = make_data(config)
     data.setup()
-    assert isinstance(data, Grown)
-    torch.manual_seed(settings.seed)
-    arguments = {key: value for key, value in config["loss"].items() if key != "name"}
-    dim: int = trained.embedder.network.dim  # pyright: ignore[reportAssignmentType]
-    head, old = NormalizedSoftmax(dim, data.num_classes, **arguments), trained.objective
-    assert isinstance(old, NormalizedSoftmax)
-    with torch.no_grad():
-        head.weight[: data.num_old] = old.weight
-        if imprinted:
-            rows = new_means(trained, data)
-            head.weight[data.num_old :] = rows * old.weight.norm(dim=-1).mean()
-    shape = (data.in_channels, data.image_size)
-    begun = TrainedRun(folder, config, trained.embedder, head, list(data.class_names), *shape)
-    before = score(begun, data) if scored else None
-    train_parts(
+    assert isinstance(data.source, Grown)
+    model = trained.model
+    assert isinstance(model.head, NormalizedHead)
+    torch.manual_seed(config.train.seed)
+    names = list(data.class_names[data.source.num_old :])
+    model.head.extend(names, new_means(model, data, data.source.num_old) if imprinted else None)
+    before = accuracies(model, data) if scored else None
+    fit(
         config,
-        settings,
         folder,
         data,
-        Parts(trained.embedder.train(), head.train(), None),
-        False,
-        lambda module, record: conclude_memory(
-            folder, data, kept, settings.seed, module.embedder, record
-        ),
+        model,
+        finish=lambda model, record: conclude_memory(folder, data, config, model, record),
     )
     return before
 
 
-@torch.no_grad()
-def new_means(trained: TrainedRun, data: Grown) -> torch.Tensor:
+def new_means(model: Model, data: DataModule, num_old: int) -> torch.Tensor:
     """`[new classes, dim]` directions of the mean unit embeddings of the new classes."""
-    dim: int = trained.embedder.network.dim  # pyright: ignore[reportAssignmentType]
-    total = torch.zeros(data.num_classes - data.num_old, dim)
-    for images, labels in data.means_dataloader():
-        new = labels >= data.num_old
-        if bool(new.any()):
-            z = normalize(trained.embed(images[new]).float(), dim=-1)
-            total.index_add_(0, labels[new] - data.num_old, z)
-    return normalize(total, dim=-1)
+    train = data.train_dataset
+    rows = (train.labels >= num_old).nonzero()[:, 0]
+    new = data.loader_of(View(train, train.labels[rows] - num_old, rows))
+    return class_means(model.embedder, new, data.num_classes - num_old, unit=True).means()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from rootspace.cli import main as rootspace
-from rootspace.data import Characters, ImageData
-from rootspace.train import TrainedRun
-
-BATCH = 512
+from rootspace.config import LoaderConfig
+from rootspace.data import Characters, DataModule, make_data
+from rootspace.run import Run
 
 
 def succeed(*arguments: str) -> None:
@@ -20,26 +20,30 @@ def succeed(*arguments: str) -> None:
         raise SystemExit(f"This failed: rootspace {' '.join(arguments)[:300]}")
 
 
-def all_characters(trained: TrainedRun) -> Characters:
+def all_characters(run: Run) -> DataModule:
     """All characters of a run's fonts, those it has not seen too."""
-    settings = {k: v for k, v in trained.config["data"].items() if k not in ("name", "num_classes")}
-    data = Characters(**settings)
+    given = {k: v for k, v in run.config.data.init_args.items() if k != "num_classes"}
+    spec = replace(run.config.data, init_args=given)
+    data = make_data(replace(run.config, data=spec, loader=LoaderConfig()))
     data.setup()
     return data
 
 
-def pictures(data: Characters, labels: Tensor, font: str) -> Tensor:
+def fonts_of(data: DataModule) -> list[str]:
+    """Names of the training faces, then of the test faces, of `all_characters`."""
+    assert isinstance(data.source, Characters)
+    return data.source.fonts
+
+
+def pictures(data: DataModule, labels: Tensor, font: str) -> Tensor:
     """uint8 `[P, 1, H, W]` pictures of these `[P]` characters in a font."""
-    return torch.stack([data.image_of(label, font) for label in labels.tolist()])
-
-
-def embeddings(trained: TrainedRun, images: Tensor) -> Tensor:
-    """uint8 `[P, C, H, W]` -> `[P, dim]`, in batches."""
-    return torch.cat([trained.embed(part) for part in images.split(BATCH)])
+    source = data.source
+    assert isinstance(source, Characters)
+    return torch.stack([source.image_of(label, font) for label in labels.tolist()])
 
 
 @torch.no_grad()
-def accuracy_by_name(part: ImageData, predict: Callable[[Tensor], Tensor]) -> float:
+def accuracy_by_name(part: DataModule, predict: Callable[[Tensor], Tensor]) -> float:
     """Accuracy on the test images of a folder whose class names are numbers, the right answers.
 
     Args:
@@ -47,6 +51,7 @@ def accuracy_by_name(part: ImageData, predict: Callable[[Tensor], Tensor]) -> fl
         predict: uint8 images `[B, C, H, W]` -> `[B]` numbers.
     """
     names = torch.tensor([int(name) for name in part.class_names])
-    (loader,) = part.val_dataloader()
-    right = sum(int((predict(images) == names[labels]).sum()) for images, labels in loader)
-    return right / len(part.test_datasets["val"])
+    images = part.test_datasets["val"]
+    loader = part.loader_of(images)
+    right = sum(int((predict(batch) == names[labels]).sum()) for batch, labels in loader)
+    return right / len(images)

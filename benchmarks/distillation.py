@@ -3,12 +3,12 @@
     python benchmarks/distillation.py [--quick] [--out runs/distillation] [--only METHOD ...]
         [--seeds 0 1 2]
 
-Characters in the fonts of matplotlib. Two teachers of the same network, a learned normalised
-softmax and LSC with its defaults; a student of a quarter of their width, trained by itself, by the
-logits of the first teacher (Hinton et al., arXiv 1503.02531), and with each kind of target of
-`rootspace distill`. Loader, batches, epochs and precision are the same for all; each run has a
-process of its own, for its peak of memory. At the end a step of each method is timed in turn with
-the others on the same batches, as other work on the machine disturbs whole runs. Runs that are
+Characters in the fonts of matplotlib. Two teachers of the same network, a learned normalized
+softmax and prototypes with their defaults; a student of a quarter of their width, trained by
+itself, by the logits of the first teacher (Hinton et al., arXiv 1503.02531), and with each kind of
+target of `rootspace distill`. Loader, batches, epochs and precision are the same for all; each run
+has a process of its own, for its peak of memory. At the end a step of each method is timed in turn
+with the others on the same batches, as other work on the machine disturbs whole runs. Runs that are
 complete are not trained again.
 """
 
@@ -20,7 +20,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +30,15 @@ from _common import median_ms_in_turn, table
 from _runs import succeed
 from torch import Tensor, nn
 
-from rootspace.data import ImageData
-from rootspace.distill._targets import IMAGES
+from rootspace.data import DataModule, make_data
+from rootspace.distill.targets import IMAGES
+from rootspace.heads import LearnedHead, LinearHead
+from rootspace.model_file import Model
+from rootspace.models import Embedder, Encoder
+from rootspace.run import load
 from rootspace.runs import EpochRow, RunRecord
-from rootspace.runs.folder import METRICS, TARGETS
-from rootspace.train import (
-    Embedder,
-    LinearCE,
-    TrainConfig,
-    TrainedRun,
-    VectorObjective,
-    WarmupConfig,
-    WarmupObjective,
-    read_run,
-)
-from rootspace.train import run_folder as files
-from rootspace.train.build import build_network
-from rootspace.train.run import Parts, settings_from, train_parts
+from rootspace.runs.folder import METRICS, TARGETS, read_config
+from rootspace.train.training import fit
 
 Row = dict[str, Any]
 DIM = 256
@@ -67,12 +59,12 @@ class Size:
 
 
 QUICK = Size(
-    ["--data.num_classes=40", "--data.image_size=16", "--data.batch_size=64"], 8, 4, 1, "32", 0.1
+    ["--data.num_classes=40", "--data.image_size=16", "--loader.batch_size=64"], 8, 4, 1, "32", 0.1
 )
 
 TEACHERS = {
-    "learned": ["--loss.name=normalized_softmax", f"--model.dim={DIM}"],
-    "lsc": [],
+    "learned": ["--head=NormalizedHead", f"--head.dim={DIM}"],
+    "prototypes": [],
 }
 
 
@@ -92,29 +84,29 @@ class Method:
 
 
 # The learning rate of a linear layer is the best of docs/comparison.md.
-LINEAR = ["--loss.name=linear_ce", f"--model.dim={DIM}", "--train.lr=3e-3"]
+LINEAR = ["--head=LinearHead", f"--head.dim={DIM}", "--train.lr=3e-3"]
 METHODS = {
     REFERENCE: Method(LINEAR),
-    "normalized_softmax": Method(["--loss.name=normalized_softmax", f"--model.dim={DIM}"]),
-    "lsc": Method(),
+    "normalized_softmax": Method(["--head=NormalizedHead", f"--head.dim={DIM}"]),
+    "prototypes": Method(),
     "logits, T=2": Method(LINEAR, "learned", 2.0),
     "logits, T=4": Method(LINEAR, "learned", 4.0),
     "codes": Method(["--teacher.targets=codes"], "learned"),
     "means": Method(["--teacher.targets=means"], "learned"),
     "images": Method(["--teacher.targets=images"], "learned"),
-    "own": Method(["--teacher.targets=own"], "lsc"),
+    "own": Method(["--teacher.targets=own"], "prototypes"),
 }
 
 
 class Remembering(Embedder):
     """Keeps the images of the last batch, which a teacher wants to see too."""
 
-    def forward(self, images: Tensor) -> Tensor:
-        self.images = images
-        return super().forward(images)
+    def forward(self, x: Tensor) -> Tensor:
+        self.images = x
+        return super().forward(x)
 
 
-class LogitDistillation(LinearCE):
+class LogitDistillation(LinearHead):
     """The logits of a teacher as soft targets, beside the labels (arXiv 1503.02531).
 
     Args:
@@ -125,19 +117,21 @@ class LogitDistillation(LinearCE):
     """
 
     def __init__(
-        self, teacher: TrainedRun, embedder: Remembering, temperature: float, weight: float = 0.9
+        self, teacher: Model, embedder: Remembering, temperature: float, weight: float = 0.9
     ) -> None:
-        super().__init__(DIM, len(teacher.names))
+        super().__init__(teacher.head.num_classes, DIM, names=teacher.head.names)
         self.temperature, self.soft = temperature, weight
         self._frozen = (teacher, embedder)  # no modules of this one: not trained, not saved
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+    def forward(
+        self, embeddings: Tensor, labels: Tensor, *, targets: Tensor | None = None
+    ) -> Tensor:
         teacher, embedder = self._frozen
+        assert isinstance(teacher.head, LearnedHead)
         with torch.no_grad():
-            head = teacher.objective
-            logits = head.scale * head.logits(teacher.embedder(embedder.images))  # pyright: ignore
+            logits = teacher.head.logits(teacher.embedder(embedder.images).float())
             wanted = (logits.float() / self.temperature).log_softmax(dim=-1)
-        own = self.logits(embeddings)
+        own = self.logits(embeddings.float())
         found = (own / self.temperature).log_softmax(dim=-1)
         soft = nn.functional.kl_div(found, wanted, reduction="batchmean", log_target=True)
         hard = nn.functional.cross_entropy(own, labels)
@@ -146,7 +140,7 @@ class LogitDistillation(LinearCE):
 
 def arguments_of(size: Size, width: int, seed: int, folder: Path) -> list[str]:
     return [
-        *("--data.name=characters", *size.data, f"--model.width={width}"),
+        *("--data=Characters", *size.data, f"--model.width={width}"),
         *(f"--train.epochs={size.epochs}", f"--train.precision={size.precision}"),
         *(f"--train.seed={seed}", f"--run.dir={folder}"),
     ]
@@ -172,27 +166,22 @@ def train(out: Path, name: str, size: Size, seed: int) -> None:
 
 def by_logits(out: Path, method: Method, size: Size, seed: int, folder: Path) -> None:
     """The baseline: the loop of `rootspace train` with a teacher in it."""
-    config = files.read_config(folder_of(out, REFERENCE, seed))
-    config["run"]["dir"] = str(folder)
-    data = files.make_data(config["data"])
+    config = read_config(folder_of(out, REFERENCE, seed))
+    config = replace(config, run=replace(config.run, dir=str(folder)))
+    data = make_data(config)
     data.setup()
     torch.manual_seed(seed)
-    embedder, objective = logit_parts(out, method, size, data)
+    model = logit_model(out, method, size, data)
     folder.mkdir(parents=True)
-    settings = settings_from(TrainConfig, config["train"])
-    parts = Parts(embedder, objective, None)
-    train_parts(config, settings, folder, data, parts, False)
+    fit(config, folder, data, model)
 
 
-def logit_parts(
-    out: Path, method: Method, size: Size, data: ImageData
-) -> tuple[Remembering, LogitDistillation]:
-    model = {"name": "encoder", "width": size.student}
-    network = build_network(model, DIM, data.in_channels, data.image_size)
-    embedder = Remembering(network, data.mean, data.std)
-    teacher = read_run(folder_of(out, f"{TEACHER}{method.teacher}", 0))
-    assert method.temperature is not None
-    return embedder, LogitDistillation(teacher, embedder, method.temperature)
+def logit_model(out: Path, method: Method, size: Size, data: DataModule) -> Model:
+    shape = data.preprocessing
+    assert shape is not None and method.temperature is not None
+    embedder = Remembering(Encoder(DIM, shape.channels, size.student), shape.mean, shape.std)
+    teacher = load(folder_of(out, f"{TEACHER}{method.teacher}", 0)).model
+    return Model(embedder, LogitDistillation(teacher, embedder, method.temperature), shape)
 
 
 def folder_of(out: Path, name: str, seed: int) -> Path:
@@ -213,29 +202,24 @@ def in_a_process(out: Path, name: str, seed: int, quick: bool) -> None:
 
 
 def make_step(
-    out: Path, name: str, seed: int, size: Size, data: ImageData, images: Tensor, labels: Tensor
+    out: Path, name: str, seed: int, size: Size, data: DataModule, images: Tensor, labels: Tensor
 ) -> Callable[[], None]:
-    """A training step: the network, its loss, AdamW; of LSC's defaults the second stage."""
+    """A training step: the network, its loss, AdamW; of prototypes once they are chosen."""
     method, folder = METHODS[name], folder_of(out, name, seed)
     if method.temperature is None:
-        trained = read_run(folder)
-        embedder, objective = trained.embedder, trained.objective
+        model = load(folder).model
     else:
-        embedder, objective = logit_parts(out, method, size, data)
-    if name == "lsc":
-        assert isinstance(objective, VectorObjective)
-        loss, objective = objective.loss, WarmupObjective(lambda _: loss, WarmupConfig(), 0)
-        objective.settle(loss.classes)
-    whole = nn.ModuleList([embedder, objective]).train()
+        model = logit_model(out, method, size, data)
+    whole = nn.ModuleList([model.embedder, model.head]).train()
     optimizer = torch.optim.AdamW(whole.parameters(), lr=1e-5)
     path = folder / TARGETS / IMAGES
     targets = np.load(path, mmap_mode="r") if path.exists() else None
     rows = np.random.default_rng(0).integers(len(data.train_dataset), size=len(labels))
 
     def step() -> None:
-        own = [] if targets is None else [torch.from_numpy(targets[rows])]
+        own = None if targets is None else torch.from_numpy(targets[rows])
         with torch.autocast("cpu", torch.bfloat16, enabled=size.precision == "bf16"):
-            loss = objective(embedder(images), labels, *own)
+            loss = model.head(model.embedder(images), labels, targets=own)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -245,9 +229,10 @@ def make_step(
 
 def times(out: Path, names: Sequence[str], size: Size, seed: int) -> dict[str, float]:
     """Milliseconds of a step of each method, in turn on the same batch."""
-    data = files.make_data(files.read_config(folder_of(out, names[0], seed))["data"])
+    first = load(folder_of(out, names[0], seed))
+    data = make_data(first.config)
     data.setup()
-    images, labels = next(iter(data.train_dataloader()))
+    images, labels, *_ = next(iter(data.train_loader(first.model.head, seed)))
     steps = [make_step(out, name, seed, size, data, images, labels) for name in names]
     return dict(zip(names, median_ms_in_turn(steps, size.seconds), strict=True))
 

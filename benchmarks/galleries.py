@@ -8,9 +8,9 @@ if the nearest picture of the gallery shows the same character. Compatible netwo
 the larger network's queries than with the small one's, in the gallery as it is (the criterion of
 backward-compatible training, BCT, arXiv 2003.11942). Some characters no network has seen.
 
-Upgrades: LSC towards the class vectors of the old run (`rootspace distill`); the same network on
-its own, LSC and a learned normalised softmax; BCT: a learned softmax, and beside it the loss
-against the old rows of weights, which stay as they are.
+Upgrades: towards the prototypes of the old run (`rootspace distill`); the same network on its own,
+with prototypes chosen from the data and with a learned normalized softmax; BCT: a learned softmax,
+and beside it the loss against the old rows of weights, which stay as they are.
 """
 
 from __future__ import annotations
@@ -19,26 +19,27 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from _common import table
-from _runs import all_characters, embeddings, pictures, succeed
-from torch import Tensor, nn
-from torch.nn.functional import normalize
+from _runs import all_characters, pictures, succeed
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
 
-from rootspace.runs.folder import LAST, METRICS
-from rootspace.train import NormalizedSoftmax, TrainConfig, TrainedRun, read_run
-from rootspace.train import run_folder as files
-from rootspace.train.build import build_network
-from rootspace.train.embedder import Embedder
-from rootspace.train.run import Parts, settings_from, train_parts
+from rootspace.building import make_embedder
+from rootspace.data import make_data
+from rootspace.heads import NormalizedHead
+from rootspace.model_file import Model
+from rootspace.run import Run, load
+from rootspace.runs.folder import LAST, METRICS, read_config
+from rootspace.train.training import fit
 
 Row = dict[str, Any]
-LEARNED = ("--loss.name=normalized_softmax", "--model.dim=256")
+LEARNED = ("--head=NormalizedHead", "--head.dim=256")
 
 
 @dataclass
@@ -57,29 +58,28 @@ class Size:
 QUICK = Size(40, 16, 2, 4, 64, 2, 2)
 
 
-class BCTObjective(NormalizedSoftmax):
+class BCTHead(NormalizedHead):
     """Backward-compatible training: the classification loss, and the same with the old weights.
 
     Args:
         old: the head of the run to be compatible with.
-        lr_factor: learning rate of the class vectors relative to the network's.
     """
 
     old: Tensor
 
-    def __init__(self, old: NormalizedSoftmax, lr_factor: float = 10.0) -> None:
-        num_classes, dim = old.weight.shape
-        scale = old.scale
-        assert scale is not None
-        super().__init__(dim, num_classes, scale, lr_factor)
+    def __init__(self, old: NormalizedHead) -> None:
+        super().__init__(
+            old.num_classes, old.dim, names=old.names, scale=old.scale, lr_factor=old.lr_factor
+        )
         # Not a part of the run: what reads it knows the learned head alone.
         self.register_buffer("old", normalize(old.weight.detach(), dim=-1), persistent=False)
 
-    def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        assert self.scale is not None
+    def forward(
+        self, embeddings: Tensor, labels: Tensor, *, targets: Tensor | None = None
+    ) -> Tensor:
         z = normalize(embeddings.float(), dim=-1)
-        influence = nn.functional.cross_entropy(self.scale * z @ self.old.T, labels)
-        return super().forward(embeddings, labels) + influence
+        influence = cross_entropy(self.scale * z @ self.old.T, labels)
+        return super().forward(embeddings, labels, targets=targets) + influence
 
 
 def train(folder: Path, size: Size, seed: int, old: bool, *changes: str) -> None:
@@ -89,10 +89,10 @@ def train(folder: Path, size: Size, seed: int, old: bool, *changes: str) -> None
     arguments = [
         "distill" if any(change.startswith("--teacher") for change in changes) else "train",
         f"--run.dir={folder}",
-        "--data.name=characters",
+        "--data=Characters",
         f"--data.num_classes={size.classes}",
         f"--data.image_size={size.image_size}",
-        f"--data.batch_size={size.batch_size}",
+        f"--loader.batch_size={size.batch_size}",
         f"--model.width={size.old_width if old else size.new_width}",
         f"--train.epochs={size.old_epochs if old else size.new_epochs}",
         f"--train.seed={seed}",
@@ -109,19 +109,16 @@ def train_bct(folder: Path, alone: Path, old: Path, seed: int) -> None:
     if (folder / METRICS).exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    config = files.read_config(alone)
-    config["run"] = {**config["run"], "dir": str(folder)}
-    data = files.make_data(config["data"])
+    config = read_config(alone)
+    config = replace(config, run=replace(config.run, dir=str(folder)))
+    data = make_data(config)
     data.setup()
     torch.manual_seed(seed)
-    head = read_run(old).objective
-    assert isinstance(head, NormalizedSoftmax)
-    objective = BCTObjective(head)
-    dim = objective.weight.shape[1]
-    network = build_network(config["model"], dim, data.in_channels, data.image_size)
-    parts = Parts(Embedder(network, data.mean, data.std), objective, None)
-    settings = settings_from(TrainConfig, config["train"])
-    train_parts(config, settings, folder, data, parts, True)
+    old_head = load(old).model.head
+    assert isinstance(old_head, NormalizedHead)
+    head = BCTHead(old_head)
+    embedder = make_embedder(config.model, head.dim, data.preprocessing)
+    fit(config, folder, data, Model(embedder, head, data.preprocessing), resume=True)
 
 
 def upgrades(out: Path, size: Size, seed: int) -> dict[str, tuple[Path, Path]]:
@@ -132,19 +129,22 @@ def upgrades(out: Path, size: Size, seed: int) -> dict[str, tuple[Path, Path]]:
         train(folder, size, seed if old else seed + 1000, old, *changes)
         return folder
 
-    lsc, learned = run("lsc_old", True), run("learned_old", True, *LEARNED)
+    chosen, learned = run("prototypes_old", True), run("learned_old", True, *LEARNED)
     alone = run("learned_alone", False, *LEARNED)
     bct = out / f"bct_{seed}"
     train_bct(bct, alone, learned, seed + 1000)
     return {
-        "LSC, old class vectors": (lsc, run("lsc_same", False, f"--teacher.run={lsc}")),
-        "LSC, alone": (lsc, run("lsc_alone", False)),
+        "prototypes of the old run": (
+            chosen,
+            run("prototypes_same", False, f"--teacher.run={chosen}"),
+        ),
+        "prototypes, alone": (chosen, run("prototypes_alone", False)),
         "learned softmax, BCT": (learned, bct),
         "learned softmax, alone": (learned, alone),
     }
 
 
-def evaluate(old: TrainedRun, new: TrainedRun) -> Row:
+def evaluate(old: Run, new: Run) -> Row:
     """Shares of right answers, of characters that the networks have seen and of others."""
     data = all_characters(old)
     gallery_font, query_font = list(data.test_datasets)[:2]
@@ -152,10 +152,7 @@ def evaluate(old: TrainedRun, new: TrainedRun) -> Row:
     seen = torch.tensor([name in known for name in data.class_names])
     images = [pictures(data, torch.arange(len(seen)), f) for f in (gallery_font, query_font)]
     stored, asked = (
-        {
-            key: normalize(embeddings(run, some).float(), dim=-1)
-            for key, run in (("old", old), ("new", new))
-        }
+        {key: normalize(run.embed(some), dim=-1) for key, run in (("old", old), ("new", new))}
         for some in images
     )
     row: Row = {"classes": len(old.names), "pictures": len(seen)}
@@ -191,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows: list[Row] = []
     for seed in options.seeds:
         for method, (old, new) in upgrades(options.out, size, seed).items():
-            rows.append({"method": method, "seed": seed, **evaluate(read_run(old), read_run(new))})
+            rows.append({"method": method, "seed": seed, **evaluate(load(old), load(new))})
     (options.out / "galleries.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
     text = report(rows)
     (options.out / "galleries.md").write_text(text + "\n", encoding="utf-8")

@@ -27,16 +27,17 @@ from _common import table
 from _learned import extend_learned
 from _runs import succeed
 
-from rootspace.data import Characters
+from rootspace.config import ClassSpec
+from rootspace.data import Characters, make_data
+from rootspace.run import load
 from rootspace.runs import EpochRow, RunRecord, TestResult
-from rootspace.runs.folder import METRICS, START
+from rootspace.runs.folder import METRICS, START, read_config
 from rootspace.runs.record import as_json
-from rootspace.train import read_run
-from rootspace.train import run_folder as files
-from rootspace.train.scoring import score
+from rootspace.train.evaluation import accuracies
 
 Row = dict[str, Any]
 STEPS = 4
+CHARACTERS = "rootspace.data.Characters"
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Method:
     """How a run is extended.
 
     Attributes:
-        learned: a normalised softmax with a row of weights a class, instead of LSC.
+        learned: a normalized softmax with a row of weights a class, instead of prototypes.
         imprinted: new rows are the mean embeddings of their classes (arXiv 1712.07136), not random.
         memory: whether old images are repeated.
     """
@@ -55,10 +56,10 @@ class Method:
 
 
 METHODS = {
-    "lsc": Method(),
+    "prototypes": Method(),
     "learned_imprinted": Method(learned=True, imprinted=True),
     "learned": Method(learned=True),
-    "lsc_no_memory": Method(memory=False),
+    "prototypes_no_memory": Method(memory=False),
     "learned_no_memory": Method(learned=True, memory=False),
 }
 
@@ -82,41 +83,43 @@ QUICK = Size(40, 60, 16, 4, 64, 3, 1, (0.1,))
 
 def characters_of_steps(size: Size, seed: int) -> list[str]:
     """Disjoint ranges for the first run and each step, of characters that all look different."""
-    data = Characters(image_size=size.image_size)
-    data.setup()
+    content = Characters(image_size=size.image_size).read()
     number = size.classes // STEPS
-    names = np.random.default_rng(seed).permutation(data.class_names)
+    names = np.random.default_rng(seed).permutation(list(content.class_names))
     names = names[: size.classes + STEPS * number]
     parts = np.split(names, range(size.classes, len(names), number))
     return [",".join(f"U+{ord(name):04X}" for name in part) for part in parts]
 
 
 def train_first(folder: Path, size: Size, characters: str, learned: bool, seed: int) -> None:
-    loss = ["--loss.name=normalized_softmax", "--model.dim=256"] if learned else []
+    head = ["--head=NormalizedHead", "--head.dim=256"] if learned else []
     succeed(
         "train",
         f"--run.dir={folder}",
+        "--data=Characters",
         f"--data.ranges={characters}",
         f"--data.image_size={size.image_size}",
-        f"--data.batch_size={size.batch_size}",
+        f"--loader.batch_size={size.batch_size}",
         f"--model.width={size.width}",
         f"--train.epochs={size.epochs}",
         f"--train.seed={seed}",
-        *loss,
+        *head,
     )
 
 
-def extend_lsc(
+def extend_prototypes(
     run: Path, folder: Path, size: Size, characters: str, memory: int, lr: float
 ) -> dict[str, TestResult]:
     """A step of `rootspace extend`; accuracies before its training."""
     succeed(
-        *("extend", str(run), f"--run.dir={folder}", f"--data.ranges={characters}"),
+        *("extend", str(run), f"--run.dir={folder}"),
+        *("--data=Characters", f"--data.ranges={characters}"),
+        f"--data.image_size={size.image_size}",
         *(f"--memory.size={memory}", f"--train.epochs={size.step_epochs}", f"--train.lr={lr}"),
     )
-    data = files.make_data(files.read_config(folder)["data"])
+    data = make_data(read_config(folder))
     data.setup()
-    return score(read_run(folder / START), data)
+    return accuracies(load(folder / START).model, data)
 
 
 def rows_of(folder: Path, before: Row | None, step: int) -> Iterator[Row]:
@@ -126,7 +129,7 @@ def rows_of(folder: Path, before: Row | None, step: int) -> Iterator[Row]:
     for row in EpochRow.read(folder):
         epochs.append({name: value for name, value in row.tests.items() if not math.isnan(value)})
     for epoch, accuracy in enumerate(epochs, 0 if before else 1):
-        if not accuracy:  # the warm-up
+        if not accuracy:  # no prototypes yet
             continue
         groups = {
             "first": [name for name in images if step_of(name) == 0],
@@ -150,12 +153,12 @@ def step_of(test: str) -> int:
 def grow(out: Path, name: str, size: Size, rate: float, seed: int) -> list[Row]:
     """All steps of a method at a learning rate."""
     method, characters = METHODS[name], characters_of_steps(size, seed)
-    kind = "learned" if method.learned else "lsc"
+    kind = "learned" if method.learned else "prototypes"
     run = out / f"first_{kind}_{seed}"
     if not (run / METRICS).exists():
         train_first(run, size, characters[0], method.learned, seed)
     found = list(rows_of(run, None, 0))[-1:]
-    lr = rate * float(read_run(run).embedder.network.default_lr)  # pyright: ignore[reportArgumentType]
+    lr = rate * load(run).model.embedder.default_lr
     for step, some in enumerate(characters[1:], 1):
         folder = out / f"{name}_{rate}_{seed}_{step}"
         saved = out / f"{folder.name}.json"
@@ -166,14 +169,15 @@ def grow(out: Path, name: str, size: Size, rate: float, seed: int) -> list[Row]:
                 before = extend_learned(
                     run,
                     folder,
-                    {"ranges": some},
-                    {"epochs": size.step_epochs, "lr": lr},
-                    memory,
+                    ClassSpec(CHARACTERS, {"ranges": some, "image_size": size.image_size}),
+                    epochs=size.step_epochs,
+                    lr=lr,
+                    memory=memory,
                     imprinted=method.imprinted,
                     scored=True,
                 )
             else:
-                before = extend_lsc(run, folder, size, some, memory, lr)
+                before = extend_prototypes(run, folder, size, some, memory, lr)
             assert before is not None
             saved.write_text(json.dumps(as_json(before)), encoding="utf-8")
         before = json.loads(saved.read_text(encoding="utf-8"))

@@ -5,11 +5,11 @@
 
 Split Fashion-MNIST (five experiences of two classes) and Split Characters (five of twenty, in the
 fonts of matplotlib). A test image is read among all classes so far, and nothing says which
-experience it is from. LSC grows by `rootspace extend`; against it learned heads whose weight matrix
-grows by rows on the same batches and the same memory, and with --avalanche strategies of that
-library on the same images, network, epochs and size of memory. Learning rates are relative to that
-from scratch, which the first experience has. The first seed tries every rate, the others the one of
-best average accuracy. Runs that are complete are not trained again.
+experience it is from. Runs with prototypes grow by `rootspace extend`; against them learned heads
+whose weight matrix grows by rows on the same batches and the same memory, and with --avalanche
+strategies of that library on the same images, network, epochs and size of memory. Learning rates
+are relative to that from scratch, which the first experience has. The first seed tries every rate,
+the others the one of best average accuracy. Runs that are complete are not trained again.
 """
 
 from __future__ import annotations
@@ -30,16 +30,24 @@ import numpy as np
 import torch
 from _common import table
 from _learned import extend_learned
-from _runs import accuracy_by_name, embeddings, succeed
+from _runs import accuracy_by_name, succeed
 from PIL import Image
 from torch.nn.functional import normalize
 
 from rootspace._files import write_json, write_text
-from rootspace.data import Characters, FashionMNIST, ImageData, JoinedImages, StoredImages
+from rootspace.config import ClassSpec
+from rootspace.data import (
+    Characters,
+    Content,
+    DataModule,
+    FashionMNIST,
+    ImageFolder,
+    Joined,
+    StoredImages,
+)
+from rootspace.run import load
 from rootspace.runs import RunRecord
 from rootspace.runs.folder import METRICS, REPLAY, START
-from rootspace.train import read_run
-from rootspace.train import run_folder as files
 
 Row = dict[str, Any]
 Matrix = list[list[float]]
@@ -93,31 +101,31 @@ class Method:
     """How classes are added.
 
     Attributes:
-        learned: a normalised softmax with a row of weights a class, instead of LSC.
-        assigned: class vectors are chosen by the means of the embeddings, not by a formula.
+        learned: a normalized softmax with a row of weights a class, instead of prototypes.
+        chosen: prototypes are chosen from the data, not by a formula.
         memory: whether old images are repeated.
         joint: not at all: all classes are trained on together, from scratch.
     """
 
     learned: bool = False
-    assigned: bool = True
+    chosen: bool = True
     memory: bool = True
     joint: bool = False
 
     @property
     def kind(self) -> str:
         """Methods of a kind begin with the same first run."""
-        return "learned" if self.learned else "assigned" if self.assigned else "formula"
+        return "learned" if self.learned else "chosen" if self.chosen else "formula"
 
 
 METHODS = {
     "fine_tuning": Method(learned=True, memory=False),
     "replay": Method(learned=True),
     "joint": Method(learned=True, joint=True),
-    "lsc_no_memory": Method(memory=False),
-    "lsc_formula": Method(assigned=False),
-    "lsc": Method(),
-    "lsc_joint": Method(joint=True),
+    "prototypes_no_memory": Method(memory=False),
+    "prototypes_formula": Method(chosen=False),
+    "prototypes": Method(),
+    "prototypes_joint": Method(joint=True),
 }
 STRATEGIES = {
     "avalanche_replay": "Replay",
@@ -157,10 +165,9 @@ def metrics(accuracy: Matrix) -> Row:
 # --------------------------------------------------------------------------------- data
 
 
-def source(name: str, size: Size) -> ImageData:
-    if name == "fashion":
-        return FashionMNIST(image_size=size.image_size)
-    return Characters(image_size=size.image_size)
+def content(name: str, size: Size) -> Content:
+    kind = FashionMNIST if name == "fashion" else Characters
+    return kind(image_size=size.image_size).read()
 
 
 def write_experiences(folder: Path, name: str, size: Size, seed: int) -> list[Path]:
@@ -172,20 +179,19 @@ def write_experiences(folder: Path, name: str, size: Size, seed: int) -> list[Pa
     together = folder / "all"
     if not together.exists():
         shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed here
-        data = source(name, size)
-        data.setup()
-        tests = JoinedImages(list(data.test_datasets.values()))
-        order = np.random.default_rng(seed).permutation(data.num_classes)
+        data = content(name, size)
+        tests = Joined(list(data.tests.values()))
+        order = np.random.default_rng(seed).permutation(len(data.class_names))
         for place, label in enumerate(order[: size.experiences * size.classes].tolist()):
             own = f"{place:03d}"
             for split, images, most in (
-                ("train", data.train_dataset, size.images),
+                ("train", data.train, size.images),
                 ("val", tests, size.tests),
             ):
                 target = parts[place // size.classes] / split / own
                 target.mkdir(parents=True)
                 rows = (images.labels == label).nonzero()[:most, 0].tolist()
-                for row, image in zip(rows, images.__getitems__(rows)[0], strict=True):
+                for row, image in zip(rows, images.batch(rows)[0], strict=True):
                     Image.fromarray(image[0].numpy()).save(target / f"{row:05d}.png")
         shutil.rmtree(folder / "all.tmp", ignore_errors=True)
         for part in parts:
@@ -203,15 +209,15 @@ def train_first(folder: Path, images: Path, size: Size, method: Method, seed: in
         return
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed here
     kind = {
-        "learned": ["--loss.name=normalized_softmax", f"--model.dim={size.dim}"],
-        "assigned": [f"--model.dim={size.dim}"],
+        "learned": ["--head=NormalizedHead", f"--head.dim={size.dim}"],
+        "chosen": [f"--head.dim={size.dim}"],
         # Roots of which the classes to come leave most free.
-        "formula": ["--classes.assignment=random", "--classes.system=RootA(32)"],
+        "formula": ["--prototypes.source=formula", "--head.system=RootA(32)"],
     }
     succeed(
-        *("train", f"--run.dir={folder}", "--data.name=image_folder", f"--data.root={images}"),
+        *("train", f"--run.dir={folder}", "--data=ImageFolder", f"--data.root={images}"),
         *(f"--data.image_size={size.image_size}", "--data.grayscale=true"),
-        *(f"--data.batch_size={size.batch_size}", f"--model.width={size.width}"),
+        *(f"--loader.batch_size={size.batch_size}", f"--model.width={size.width}"),
         *(f"--train.epochs={size.epochs}", f"--train.eval_every={size.epochs}"),
         *(f"--train.seed={seed}", f"--train.warmup_steps={WARMUP_STEPS}", *kind[method.kind]),
     )
@@ -226,13 +232,18 @@ def train_next(
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed here
     memory = size.memory if method.memory else 0
     # A rate of 1 is that of the first run.
-    lr = rate * float(read_run(run).embedder.network.default_lr)  # pyright: ignore[reportArgumentType]
+    lr = rate * load(run).model.embedder.default_lr
     if method.learned:
-        training = {"epochs": size.epochs, "lr": lr}
-        extend_learned(run, folder, {"root": str(images)}, training, memory, imprinted=False)
+        spec = ClassSpec(
+            "rootspace.data.ImageFolder",
+            {"root": str(images), "image_size": size.image_size, "grayscale": True},
+        )
+        extend_learned(run, folder, spec, epochs=size.epochs, lr=lr, memory=memory, imprinted=False)
     else:
         succeed(
-            *("extend", str(run), f"--run.dir={folder}", f"--data.root={images}"),
+            *("extend", str(run), f"--run.dir={folder}"),
+            *("--data=ImageFolder", f"--data.root={images}"),
+            *(f"--data.image_size={size.image_size}", "--data.grayscale=true"),
             *(f"--memory.size={memory}", f"--train.epochs={size.epochs}", f"--train.lr={lr}"),
         )
 
@@ -243,27 +254,20 @@ def accuracies(run: Path) -> list[float]:
 
 
 @torch.no_grad()
-def accuracies_by_means(run: Path, memory: Path, parts: Sequence[ImageData]) -> list[float]:
+def accuracies_by_means(run: Path, memory: Path, parts: Sequence[DataModule]) -> list[float]:
     """The same by the nearest mean of the embeddings that the memory holds of a class (iCaRL)."""
-    trained, images = read_run(run), StoredImages(memory)
-    z = normalize(embeddings(trained, images.__getitems__(range(len(images)))[0]).float(), dim=-1)
+    trained, images = load(run), StoredImages(memory)
+    z = normalize(trained.embed(images.batch(range(len(images)))[0]), dim=-1)
     classes = range(len(images.class_names))
     means = normalize(torch.stack([z[images.labels == c].mean(dim=0) for c in classes]), dim=-1)
     return [
-        accuracy_by_name(part, lambda pixels: (trained.embed(pixels).float() @ means.T).argmax(-1))
+        accuracy_by_name(part, lambda pixels: (trained.embed(pixels) @ means.T).argmax(-1))
         for part in parts
     ]
 
 
-def loaded(part: Path, size: Size) -> ImageData:
-    data = files.make_data(
-        {
-            "name": "image_folder",
-            "root": str(part),
-            "image_size": size.image_size,
-            "grayscale": True,
-        }
-    )
+def loaded(part: Path, size: Size) -> DataModule:
+    data = DataModule(ImageFolder(part, size.image_size, grayscale=True))
     data.setup()
     return data
 
@@ -271,7 +275,7 @@ def loaded(part: Path, size: Size) -> ImageData:
 def run_method(
     folder: Path, experiences: Sequence[Path], size: Size, name: str, rate: float, seed: int
 ) -> tuple[Matrix, Matrix]:
-    """All experiences with a method: accuracies by class vectors, and by means of the memory."""
+    """All experiences with a method: accuracies by prototypes, and by means of the memory."""
     method = METHODS[name]
     *parts, together = experiences
     if method.joint:

@@ -1,10 +1,10 @@
-"""Whole steps of training against the number of classes: LSC from the data, learned heads.
+"""Whole steps of training against the number of classes: chosen prototypes, learned heads.
 
     python benchmarks/training.py [--quick] [--only PATTERN ...]
 
 The encoder of the recipes (0.6 M parameters, bfloat16), images of 32x32, batches of 256, forward,
-backward and AdamW, through the objectives that `rootspace train` builds. Each figure is divided by
-that of LSC at 5,000 classes in the same process. See docs/comparison.md.
+backward and AdamW, through the heads that `rootspace train` builds. Each figure is divided by that
+of prototypes at 5,000 classes in the same process. See docs/comparison.md.
 """
 
 from __future__ import annotations
@@ -17,46 +17,40 @@ from _common import Cell, Results, Row, Settings
 from torch import nn
 
 from rootspace.classes import ClassMap
-from rootspace.losses import InBatchSoftmaxLoss
+from rootspace.heads import Head, LinearHead, NormalizedHead, PrototypeHead
 from rootspace.models import Encoder
 from rootspace.planning import code_for
-from rootspace.train import LinearCE, NormalizedSoftmax, Objective, WarmupConfig, WarmupObjective
 
 COUNTS = (5_000, 20_902, 100_000, 1_000_000)
 BATCH, SIZE, WIDTH = 256, 32, 16
 COLUMNS = ("method", "classes", "status", "ms", "reference_ms", "mb")
 
 
-def warm_up(num_classes: int) -> Objective:
-    return WarmupObjective(InBatchSoftmaxLoss, WarmupConfig(), 1)
-
-
-def lsc(num_classes: int) -> Objective:
-    """The second stage; which vectors the classes own does not matter to its cost."""
-    system = code_for(num_classes)
-    objective = WarmupObjective(InBatchSoftmaxLoss, WarmupConfig(), 1)
+def prototypes(num_classes: int) -> Head:
+    """Once they are chosen; which vectors they are does not matter to the cost of a step."""
+    head = PrototypeHead(num_classes)
     parts = torch.arange(num_classes).split(2**14)
-    vectors = torch.cat([system.quantize(torch.randn(len(part), system.dim)) for part in parts])
-    objective.settle(ClassMap.assigned(system, vectors))
-    return objective
+    vectors = [head.system.quantize(torch.randn(len(part), head.dim)) for part in parts]
+    head.set_prototypes(ClassMap.assigned(head.system, torch.cat(vectors)))
+    return head
 
 
-METHODS: dict[str, Callable[[int], Objective]] = {
-    "LSC, vectors from the data": lsc,
-    "LSC, warm-up": warm_up,
-    "learned normalised softmax": lambda count: NormalizedSoftmax(code_for(count).dim, count),
-    "learned linear layer": lambda count: LinearCE(code_for(count).dim, count),
+METHODS: dict[str, Callable[[int], Head]] = {
+    "prototypes from the data": prototypes,
+    "before the choice": PrototypeHead,
+    "learned normalized softmax": lambda count: NormalizedHead(count, code_for(count).dim),
+    "learned linear layer": lambda count: LinearHead(count, code_for(count).dim),
 }
-REFERENCE = "LSC, vectors from the data"
+REFERENCE = "prototypes from the data"
 
 
-def make_step(objective: Objective, num_classes: int, batch: int) -> Callable[[], None]:
+def make_step(head: Head, num_classes: int, batch: int) -> Callable[[], None]:
     """A step of training on random images, two of each class."""
     network = Encoder(code_for(num_classes).dim, 1, WIDTH).to(memory_format=torch.channels_last)
-    parameters = [*network.parameters(), *objective.parameters()]
+    parameters = [*network.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=1e-3)
     images = torch.randn(batch, 1, SIZE, SIZE).contiguous(memory_format=torch.channels_last)
-    whole = nn.ModuleList([network, objective]).train()
+    whole = nn.ModuleList([network, head]).train()
 
     def step() -> None:
         labels = torch.randint(num_classes, (batch // 2,)).repeat(2)
@@ -76,7 +70,7 @@ def batch_of(settings: Settings) -> int:
 def measure(columns: Row, settings: Settings) -> Iterator[Row]:
     """Milliseconds of a step, of the reference in turn with it, and the peak of memory."""
     batch = batch_of(settings)
-    make_step(warm_up(10), 10, batch)()  # start the threads, load what is loaded once
+    make_step(PrototypeHead(10), 10, batch)()  # start the threads, load what is loaded once
     before = _common.reset_peak()
     count = columns["classes"]
     step = make_step(METHODS[columns["method"]](count), count, batch)

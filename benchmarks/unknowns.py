@@ -20,33 +20,34 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _runs import all_characters, embeddings, pictures
+from _runs import all_characters, pictures
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from rootspace.continual import KnownScore, auroc, fit_score, fpr_at_tpr
+from rootspace.heads import LearnedHead
+from rootspace.run import Run, load
 from rootspace.runs.folder import BASELINES
 from rootspace.systems import MAX_INDEX
-from rootspace.train import LearnedObjective, read_run
-from rootspace.train.run_folder import TrainedRun
+from rootspace.train.training import title
 
 K = 10
 """Classes that share a probability."""
 
 
 @torch.no_grad()
-def scores(trained: TrainedRun, fitting: Tensor, z: Tensor) -> Iterator[tuple[str, Tensor]]:
+def scores(run: Run, fitting: Tensor, z: Tensor) -> Iterator[tuple[str, Tensor]]:
     """Name and `[N]` values of every score of embeddings `[N, dim]`.
 
     Args:
-        trained: the run.
+        run: trained.
         fitting: `[C, dim]` embeddings of its classes in order, for the temperatures.
         z: `[N, dim]` embeddings to score.
     """
-    objective, classes = trained.objective, trained.class_map
+    head, classes = run.model.head, run.class_map
     labels = torch.arange(len(fitting))
-    own = (normalize(fitting, dim=-1) * objective.class_vectors(labels)).sum(-1)
-    among, best = objective.predict(fitting, K), objective.predict(z, K)
+    own = (normalize(fitting, dim=-1) * head.vectors(labels)).sum(-1)
+    among, best = head.search(fitting, K), head.search(z, K)
     # Linear layers predict by logits: their largest cosine is that of the class predicted.
     yield "cosine", KnownScore()(best, z)
     found = fit_score("probability", among, fitting, labels, own)
@@ -56,8 +57,8 @@ def scores(trained: TrainedRun, fitting: Tensor, z: Tensor) -> Iterator[tuple[st
         yield "probability in the system, fitted", found(best, z, classes)
         strict = KnownScore(reject_unassigned=True)
         yield "cosine, none without a class", strict(best, z, classes)
-    if isinstance(objective, LearnedObjective):
-        logits = (objective.scale or 1) * objective.logits(z)
+    if isinstance(head, LearnedHead):
+        logits = head.logits(z)
         yield "maximum softmax probability", torch.softmax(logits.double(), -1).amax(-1)
         yield "maximum logit", logits.amax(-1)
 
@@ -68,10 +69,10 @@ def main() -> None:
     parser.add_argument("--unknown", type=int, default=1000, help="unseen characters, at most")
     parser.add_argument("--seed", type=int, default=0, help="of their choice")
     options = parser.parse_args()
-    trained = read_run(options.run)
-    data = all_characters(trained)
+    run = load(options.run)
+    data = all_characters(run)
     number = {name: label for label, name in enumerate(data.class_names)}
-    known = [number[name] for name in trained.names]
+    known = [number[name] for name in run.names]
     unseen = sorted(set(number.values()) - set(known))
     tests = list(data.test_datasets)
     if not unseen:
@@ -82,25 +83,25 @@ def main() -> None:
     learned = sorted(p for p in (options.run / BASELINES).glob("*") if p.is_dir())
     rows = []
     for folder in [options.run, *learned]:
-        trained = read_run(folder)
-        print(f"{folder}: {trained.config['loss']['name']}", file=sys.stderr)
+        run = load(folder)
+        print(f"{folder}: {title(run.config)}", file=sys.stderr)
         embedded = {
             font: [
-                embeddings(trained, pictures(data, torch.as_tensor(labels), font))
+                run.embed(pictures(data, torch.as_tensor(labels), font))
                 for labels in (known, chosen)
             ]
             for font in tests
         }
         for font, other in zip(tests, [*tests[1:], tests[0]], strict=True):
             z, fitting = torch.cat(embedded[font]), embedded[other][0]
-            answers = trained.objective.predict(embedded[font][0]).label[:, 0]
+            answers = run.model.head.search(embedded[font][0]).label[:, 0]
             accuracy = float((answers == torch.arange(len(known))).float().mean())
-            for name, values in scores(trained, fitting, z):
+            for name, values in scores(run, fitting, z):
                 pair = values[: len(known)], values[len(known) :]
                 rows.append(
                     {
                         "font": font,
-                        "method": trained.config["loss"]["name"],
+                        "method": title(run.config),
                         "score": name,
                         "known": len(known),
                         "unknown": len(chosen),

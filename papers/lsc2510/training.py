@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rootspace import load
 from rootspace.config import ClassSpec, Config
 from rootspace.data import make_data
 from rootspace.heads import LinearHead
+from rootspace.run import load
 from rootspace.runs import EpochRow, RunRecord
 from rootspace.runs.folder import CHECKPOINTS
 from rootspace.runs.process import train_in_process

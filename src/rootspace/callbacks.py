@@ -25,7 +25,8 @@ class ChoosePrototypes(L.Callback):
     look-alikes are told apart best. The state is in Lightning's checkpoints, the prototypes in the
     module's `state_dict`: a resumed run goes on as one that was never stopped.
 
-    Where training ends early (`EarlyStopping`, `max_time`), prototypes are chosen again after it.
+    Where training ends early (`EarlyStopping`, `max_time`), prototypes are chosen again after it,
+    when checkpoints have been written: save the module then.
 
     Args:
         after: share of the epochs that come before the first choice, in [0, 1]; or how many, if an
@@ -75,6 +76,11 @@ class ChoosePrototypes(L.Callback):
         """Epochs that were behind the latest choice."""
         self.fit: ChoiceRecord | None = None
         """How well the latest choice fits."""
+
+    @property
+    def state_key(self) -> str:
+        # A module may have several heads, each with a callback of its own.
+        return self._generate_state_key(head=self.head)
 
     def state_dict(self) -> dict[str, Any]:
         fit = None if self.fit is None else asdict(self.fit)

@@ -113,22 +113,20 @@ class ClassSpec:
             ValueError: it is neither, or does not take the arguments.
         """
         found = _imported(self.class_path, setting)
-        if callable(found) and not isinstance(found, type):
-            if not self.init_args:
-                return found
-            arguments = {key: _built(value, setting) for key, value in self.init_args.items()}
-            try:
-                inspect.signature(found).bind_partial(**arguments)
-            except TypeError as error:
-                raise ValueError(f"Argument '{setting}': {self.class_path}: {error}.") from error
-            return partial(found, **arguments)
-        made = self.build(object, setting, **filled)
+        made = self.build(object, setting, **filled) if isinstance(found, type) else found
         if not callable(made):
             raise ValueError(
                 f"Argument '{setting}' must name something that can be called, not "
                 f"{self.class_path}."
             )
-        return made
+        if made is not found or not self.init_args:
+            return made
+        arguments = {key: _built(value, setting) for key, value in self.init_args.items()}
+        try:
+            inspect.signature(made).bind_partial(**arguments)
+        except TypeError as error:
+            raise ValueError(f"Argument '{setting}': {self.class_path}: {error}.") from error
+        return partial(made, **arguments)
 
 
 def _imported(path: str, setting: str) -> Any:

@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy, normalize
 from .classes import Assignment, ClassMap, Prediction, assign
 from .losses import ClassLoss, InBatchSoftmaxLoss, SystemSoftmaxLoss, functional
 from .planning import CODE_DIM, code_for
-from .systems import Table, VectorSystem, directed_rows, system_from
+from .systems import Table, VectorSystem, check_range, directed_rows, system_from
 
 FORMAT = 1
 """Version of what `PrototypeHead.state_dict` holds."""
@@ -100,7 +100,11 @@ class Head(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def vectors(self, labels: Tensor) -> Tensor:
-        """`[...]` labels -> `[..., dim]` unit vectors of these classes, in float32."""
+        """`[...]` labels -> `[..., dim]` unit vectors of these classes, in float32.
+
+        Raises:
+            IndexError: a label is out of range.
+        """
 
     @abc.abstractmethod
     def extend(self, new: int | Sequence[str], means: Tensor | None = None) -> None:
@@ -203,7 +207,7 @@ class PrototypeHead(Head):
         dim: int | None = None,
         *,
         names: Sequence[str] | None = None,
-        system: VectorSystem | str | None = None,
+        system: str | VectorSystem | None = None,
         loss: Callable[[ClassMap], ClassLoss] = InBatchSoftmaxLoss,
         temperature: float = 0.15,
         contrastive_weight: float = 0.5,
@@ -707,6 +711,11 @@ class LearnedHead(Head):
         """`[..., dim]` -> the k classes with the largest logits, and their cosines, `[..., k]`."""
         if not 1 <= k <= self.num_classes:
             raise ValueError(f"Argument 'k' must lie in [1, {self.num_classes}], not {k}.")
+        if z.shape[-1:] != (self.dim,):
+            raise ValueError(
+                f"Argument 'z' must have shape [..., {self.dim}], not {tuple(z.shape)}."
+            )
+        directed_rows(z.reshape(-1, self.dim), "z")  # or they have no nearest class
         with torch.autocast(z.device.type, enabled=False):
             label = self.logits(_wide(z)).topk(k, dim=-1).indices
         return Prediction(label, self.cosines(z).gather(-1, label))
@@ -717,6 +726,7 @@ class LearnedHead(Head):
         return torch.where(labels < 0, 0.0, share.gather(-1, labels.clamp(min=0)))
 
     def vectors(self, labels: Tensor) -> Tensor:
+        check_range(labels, self.num_classes, "'labels' must lie in")
         return normalize(self.weight.detach()[labels].float(), dim=-1)
 
     def extend(self, new: int | Sequence[str], means: Tensor | None = None) -> None:

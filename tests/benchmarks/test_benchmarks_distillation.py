@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from rootspace.heads import NormalizedHead
+
 
 @pytest.fixture
 def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -19,7 +21,9 @@ def benchmark(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("distillation")
 
 
-def test_a_method_of_each_kind(benchmark: ModuleType, tmp_path: Path, capsys):
+def test_a_method_of_each_kind(
+    benchmark: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
     methods = ["ce", "logits, T=2", "images"]
     arguments = ["--quick", f"--out={tmp_path}", "--only", *methods]
     benchmark.main(arguments)
@@ -38,13 +42,14 @@ def test_a_method_of_each_kind(benchmark: ModuleType, tmp_path: Path, capsys):
     assert "targets" not in names
 
 
-def test_logit_distillation(benchmark: ModuleType):
+def test_logit_distillation(benchmark: ModuleType, monkeypatch: pytest.MonkeyPatch):
     """The soft part is a divergence: nothing where student and teacher agree."""
     logits, images = torch.randn(5, 7), torch.zeros(5, 1)
-    head = SimpleNamespace(scale=2.0, logits=lambda z: logits / 2)
-    teacher = SimpleNamespace(names=range(7), embedder=lambda images: images, objective=head)
+    head = NormalizedHead(7, 256)
+    monkeypatch.setattr(head, "logits", lambda z: logits)
+    teacher = SimpleNamespace(embedder=lambda images: images, head=head)
     loss = benchmark.LogitDistillation(teacher, SimpleNamespace(images=images), 3.0)
-    assert [name for name, _ in loss.named_parameters()] == ["layer.weight", "layer.bias"]
+    assert [name for name, _ in loss.named_parameters()] == ["weight", "bias"]
     z, labels = torch.randn(5, 256), torch.tensor([0, 1, 2, 3, 6])
     own = loss.logits(z)
     wanted = (logits / 3).softmax(dim=-1)

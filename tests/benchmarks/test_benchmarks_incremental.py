@@ -15,7 +15,7 @@ import torch
 from rootspace.data import StoredImages
 
 ROOT = Path(__file__).parents[2]
-METHODS = ["fine_tuning", "replay", "lsc_formula", "lsc", "lsc_joint"]
+METHODS = ["fine_tuning", "replay", "prototypes_formula", "prototypes", "prototypes_joint"]
 
 
 @pytest.fixture
@@ -70,16 +70,16 @@ def test_quick(script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for row in rows:
         joint = row["method"].endswith("joint")
         assert [len(line) for line in row["matrix"]] == ([1] if joint else [1, 2, 3])
-        assert ("by_means" in row) == (row["method"] in ("replay", "lsc_formula", "lsc"))
+        assert ("by_means" in row) == (row["method"] in METHODS[1:4])
         assert all(0 <= accuracy <= 1 for line in row["matrix"] for accuracy in line)
     assert capsys.readouterr().out == (tmp_path / "incremental.md").read_text()
-    # LSC and the learned head repeat the same images.
+    # Prototypes and the learned head repeat the same images.
     one, other = (
         StoredImages(tmp_path / f"characters/{name}_0.3_0_2/start/replay")
-        for name in ("lsc", "replay")
+        for name in ("prototypes", "replay")
     )
     assert len(one) == 16 and torch.equal(one.labels, other.labels)
-    assert torch.equal(one.__getitems__(range(16))[0], other.__getitems__(range(16))[0])
+    assert torch.equal(one.batch(range(16))[0], other.batch(range(16))[0])
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("metrics.json")}
     script.main(arguments)
     assert before == {path: path.stat().st_mtime_ns for path in before}, "nothing was trained again"
@@ -98,8 +98,8 @@ def test_the_best_rate_is_that_of_the_first_seed(script: Any):
 )
 def test_without_avalanche(script: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     arguments = ["--quick", f"--out={tmp_path}", "--data", "characters", "--avalanche"]
-    script.main([*arguments, "--only", "lsc_joint", "avalanche_replay"])
+    script.main([*arguments, "--only", "prototypes_joint", "avalanche_replay"])
     assert "install avalanche-lib" in capsys.readouterr().err
     assert [row["method"] for row in json.loads((tmp_path / "incremental.json").read_text())] == [
-        "lsc_joint"
+        "prototypes_joint"
     ]

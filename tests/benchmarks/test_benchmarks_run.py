@@ -13,7 +13,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from rootspace.train import read_run
+from rootspace.run import load
 
 ROOT = Path(__file__).parents[2]
 LOSS_COLUMNS = "cell part method system classes batch status ms update_ms mb reference_ms machine"
@@ -90,7 +90,7 @@ def test_training(tmp_path: Path):
     rows = rows_of(tmp_path / "training.csv")
     assert [row["status"] for row in rows] == ["ok", "ok"]
     assert all(float(row["ms"]) > 0 and float(row["reference_ms"]) > 0 for row in rows)
-    assert "learned normalised softmax" in (tmp_path / "training.md").read_text(encoding="utf-8")
+    assert "learned normalized softmax" in (tmp_path / "training.md").read_text(encoding="utf-8")
 
 
 @needs_peers
@@ -123,7 +123,12 @@ def test_galleries(tmp_path: Path):
     script("galleries").main(["--quick", f"--out={out}"])
     rows = json.loads((out / "galleries.json").read_text(encoding="utf-8"))
     assert [row["method"] for row in rows] == [
-        *("LSC, old class vectors", "LSC, alone", "learned softmax, BCT", "learned softmax, alone")
+        *(
+            "prototypes of the old run",
+            "prototypes, alone",
+            "learned softmax, BCT",
+            "learned softmax, alone",
+        )
     ]
     for row in rows:
         assert row["classes"] == 40 and row["pictures"] > 2000
@@ -131,6 +136,6 @@ def test_galleries(tmp_path: Path):
     # The same two old networks, whatever the upgrade.
     assert rows[0]["seen old in old"] == rows[1]["seen old in old"]
     assert rows[2]["seen old in old"] == rows[3]["seen old in old"]
-    old, new = (read_run(out / f"lsc_{kind}_0").objective for kind in ("old", "same"))
+    old, new = (load(out / f"prototypes_{kind}_0").model.head for kind in ("old", "same"))
     labels = torch.arange(40)
-    torch.testing.assert_close(new.class_vectors(labels), old.class_vectors(labels))
+    torch.testing.assert_close(new.vectors(labels), old.vectors(labels))

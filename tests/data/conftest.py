@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import pickle
 import struct
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pytest
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from PIL import Image
+from torchvision import datasets
 
 Box = tuple[int, int, int, int]
 
@@ -118,31 +119,25 @@ _CIFAR_BATCHES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_bat
 
 
 @pytest.fixture
-def make_cifar(tmp_path: Path) -> Callable[..., Path]:
-    """CIFAR-10 in small: 4 images a batch, pickled by Python 3 with byte keys, as a folder."""
+def make_cifar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
+    """CIFAR-10 in small: 4 images a batch; torchvision takes these files for the published ones."""
 
-    def make(protocol: int = 2) -> Path:
-        folder = tmp_path / "cifar-10-batches-py"
+    def make() -> Path:
+        folder = tmp_path / datasets.CIFAR10.base_folder
         folder.mkdir()
         generator = np.random.default_rng(0)
         for name in _CIFAR_BATCHES:
             data = generator.integers(0, 256, (4, 3072), dtype=np.uint8)
             labels = generator.integers(0, 10, 4).tolist()
-            batch = {b"data": data, b"labels": labels, b"batch_label": name.encode()}
-            (folder / name).write_bytes(pickle.dumps(batch, protocol=protocol))
+            (folder / name).write_bytes(pickle.dumps({"data": data, "labels": labels}))
+        names = [f"class {label}" for label in range(10)]
+        (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": names}))
+        sums = {path.name: hashlib.md5(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+        listed = [[name, sums[name]] for name in _CIFAR_BATCHES]
+        monkeypatch.setattr(datasets.CIFAR10, "train_list", listed[:5])
+        monkeypatch.setattr(datasets.CIFAR10, "test_list", listed[5:])
+        meta = {**datasets.CIFAR10.meta, "md5": sums["batches.meta"]}
+        monkeypatch.setattr(datasets.CIFAR10, "meta", meta)
         return folder
 
     return make
-
-
-@pytest.fixture
-def pack_cifar() -> Callable[[Path], Path]:
-    """Packs the folder into the archive that CIFAR-10 comes in."""
-
-    def pack(folder: Path) -> Path:
-        archive = folder.parent / "cifar-10-python.tar.gz"
-        with tarfile.open(archive, "w:gz") as tar:
-            tar.add(folder, arcname=folder.name)
-        return archive
-
-    return pack

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -8,8 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from rootspace.data import Characters, Content, DataError
-from rootspace.data import cache as cache_module
+from rootspace import _files
+from rootspace.data import (
+    Characters,
+    Content,
+    DataError,
+    DataModule,
+    ImagePreprocessing,
+    LabeledDataset,
+)
 from rootspace.data.cache import default_cache_directory
 from rootspace.data.characters import cache as pictures_cache
 from rootspace.data.characters import drawing
@@ -24,48 +33,65 @@ GREEK = "U+0041-U+005A, U+0391-U+03A9"
 FONTS = ["DejaVuSans", "DejaVuSerif", "DejaVuSansMono"]
 
 
-def greek(**arguments) -> Characters:
-    data = Characters(**{"train_fonts": FONTS, "ranges": GREEK} | arguments)
-    data.setup()
-    return data
+def greek(**arguments: Any) -> tuple[Characters, Content]:
+    """A source and what it has read."""
+    source = Characters(**{"train_fonts": FONTS, "ranges": GREEK} | arguments)
+    return source, source.read()
+
+
+def pixels(data: LabeledDataset) -> torch.Tensor:
+    assert isinstance(data, ArrayImages)
+    return data.images
+
+
+def preprocessing(content: Content) -> ImagePreprocessing:
+    assert content.preprocessing is not None
+    return content.preprocessing
 
 
 @pytest.fixture(scope="module")
-def default(tmp_path_factory) -> Characters:
-    data = Characters(cache_dir=str(tmp_path_factory.mktemp("cache")))
-    data.setup()
-    return data
+def default(tmp_path_factory: pytest.TempPathFactory) -> tuple[Characters, Content]:
+    source = Characters(cache_dir=str(tmp_path_factory.mktemp("cache")))
+    return source, source.read()
 
 
-def test_the_default_set(default):
+def test_the_default_set(default: tuple[Characters, Content]) -> None:
+    content = default[1]
+    num_classes = len(content.class_names)
     # Another FreeType may round a pixel differently and so keep two characters apart.
-    assert default.num_classes == pytest.approx(2206, abs=20)
-    assert (default.in_channels, default.image_size) == (1, 32)
-    assert len(default.train_dataset) == 10 * default.num_classes
-    assert [*default.test_datasets] == ["DejaVuSansMono-BoldOblique", "DejaVuSerif-Italic"]
-    assert all(len(data) == default.num_classes for data in default.test_datasets.values())
-    assert default.describe().startswith(
-        f"characters: {default.num_classes:,} classes, {10 * default.num_classes:,} training "
+    assert num_classes == pytest.approx(2206, abs=20)
+    shape = preprocessing(content)
+    assert (shape.channels, shape.size, shape.fit, shape.background) == (1, 32, "pad", 255)
+    assert len(content.train) == 10 * num_classes
+    assert [*content.tests] == ["DejaVuSansMono-BoldOblique", "DejaVuSerif-Italic"]
+    assert all(len(data) == num_classes for data in content.tests.values())
+    data = DataModule(default[0])
+    data.setup()
+    assert data.describe().startswith(
+        f"Characters: {num_classes:,} classes, {10 * num_classes:,} training "
         "images 1x32x32, test sets: DejaVuSansMono-BoldOblique ("
     )
 
 
-def test_every_class_has_ink_and_paper_in_every_font(default):
-    for data in (default.train_dataset, *default.test_datasets.values()):
-        images = data.images.flatten(1)
+def test_every_class_has_ink_and_paper_in_every_font(default: tuple[Characters, Content]) -> None:
+    content = default[1]
+    for data in (content.train, *content.tests.values()):
+        images = pixels(data).flatten(1)
         assert images.dtype == torch.uint8
         assert (images.amin(1) < 200).all() and (images.float().mean(1) > 60).all()
-    assert 0.8 < default.mean[0] < 0.95 and 0.2 < default.std[0] < 0.4
+    shape = preprocessing(content)
+    assert 0.8 < shape.mean[0] < 0.95 and 0.2 < shape.std[0] < 0.4
 
 
-def test_names_are_the_first_of_the_aliases(default):
-    assert default.class_names == [names[0] for names in default.aliases]
-    everything = [character for names in default.aliases for character in names]
-    assert len(set(everything)) == len(everything) > default.num_classes
-    assert all(names == sorted(names) for names in default.aliases)
-    assert default.class_names == sorted(default.class_names)
-    assert ["E", "Ε", "Е"] in default.aliases  # Latin, Greek, Cyrillic
-    assert {"O", "0", "o", ".", "·", "-", "_"} <= set(default.class_names)
+def test_names_are_the_first_of_the_aliases(default: tuple[Characters, Content]) -> None:
+    source, content = default
+    assert content.class_names == [names[0] for names in source.aliases]
+    everything = [character for names in source.aliases for character in names]
+    assert len(set(everything)) == len(everything) > len(content.class_names)
+    assert all(names == sorted(names) for names in source.aliases)
+    assert content.class_names == sorted(content.class_names)
+    assert ["E", "Ε", "Е"] in source.aliases  # Latin, Greek, Cyrillic
+    assert {"O", "0", "o", ".", "·", "-", "_"} <= set(content.class_names)
 
 
 def test_merging_against_brute_force():
@@ -85,39 +111,42 @@ def test_characters_merge_only_where_all_training_fonts_agree(make_font):
     same = make_font("Same", {"A": low, "B": low, "C": high})
     other = make_font("Other", {"A": low, "B": high, "C": high})
     both = Characters([str(same), str(other)], [])
-    both.setup()
+    both.read()
     assert both.aliases == [["A"], ["B"], ["C"]]
     # What a test font shows does not matter.
     one = Characters([str(same)], [str(other)])
-    one.setup()
+    one.read()
     assert one.aliases == [["A", "B"], ["C"]]
     assert torch.equal(one.image_of(0, "Other"), both.image_of(0, "Other"))
 
 
-def test_each_font_gives_one_image_of_each_class():
-    data = greek()
-    labels = data.train_dataset.labels
+def test_each_font_gives_one_image_of_each_class() -> None:
+    source, content = greek()
+    labels, num_classes = content.train.labels, len(content.class_names)
     assert labels.dtype == torch.int64
-    assert torch.equal(labels.bincount(), torch.full((data.num_classes,), len(FONTS)))
+    assert torch.equal(labels.bincount(), torch.full((num_classes,), len(FONTS)))
     for row, font in enumerate(FONTS):
-        for label in (0, data.num_classes - 1):
-            image, found = data.train_dataset[row * data.num_classes + label]
-            assert found == label and torch.equal(image, data.image_of(label, font))
-    for font, tests in data.test_datasets.items():
-        assert torch.equal(tests[3][0], data.image_of(3, font))
+        for label in (0, num_classes - 1):
+            image, found = content.train[row * num_classes + label]
+            assert found == label and torch.equal(image, source.image_of(label, font))
+    for font, tests in content.tests.items():
+        assert torch.equal(tests[3][0], source.image_of(3, font))
 
 
-def test_classes_are_drawn_by_seed_from_all():
-    everything = greek()
-    few, again, other = (greek(num_classes=9, seed=seed) for seed in (1, 1, 2))
-    assert few.num_classes == 9 and few.class_names == sorted(few.class_names)
+def test_classes_are_drawn_by_seed_from_all() -> None:
+    source, content = greek()
+    everything = list(content.class_names)
+    (few_source, few), (_, again), (_, other) = (
+        greek(num_classes=9, seed=seed) for seed in (1, 1, 2)
+    )
+    assert len(few.class_names) == 9 and few.class_names == sorted(few.class_names)
     assert few.class_names == again.class_names != other.class_names
-    chosen = np.random.default_rng(1).choice(everything.num_classes, 9, replace=False)
-    assert few.class_names == [everything.class_names[index] for index in sorted(chosen)]
+    chosen = np.random.default_rng(1).choice(len(everything), 9, replace=False)
+    assert few.class_names == [everything[index] for index in sorted(chosen)]
     for label, name in enumerate(few.class_names):
-        expected = everything.image_of(everything.class_names.index(name), FONTS[0])
-        assert torch.equal(few.image_of(label, FONTS[0]), expected)
-    assert greek(num_classes=everything.num_classes).class_names == everything.class_names
+        expected = source.image_of(everything.index(name), FONTS[0])
+        assert torch.equal(few_source.image_of(label, FONTS[0]), expected)
+    assert greek(num_classes=len(everything))[1].class_names == everything
 
 
 def test_drawing_is_deterministic_and_cached_as_drawn(cache):
@@ -131,34 +160,33 @@ def test_drawing_is_deterministic_and_cached_as_drawn(cache):
             assert np.array_equal(stored.images, drawn.images)
 
 
-def test_a_second_run_draws_nothing(cache):
-    first = greek()
-    with mock.patch.object(_cache, "draw_pictures", side_effect=AssertionError):
-        second = greek()
-        greek(num_classes=5, seed=3, batch_size=7)
-    assert torch.equal(first.train_dataset.images, second.train_dataset.images)
+def test_a_second_run_draws_nothing(cache: Path) -> None:
+    _, first = greek()
+    with mock.patch.object(pictures_cache, "draw_pictures", side_effect=AssertionError):
+        _, second = greek()
+        greek(num_classes=5, seed=3)
+    assert torch.equal(pixels(first.train), pixels(second.train))
     assert [path.suffix for path in cache.iterdir()] == [".npz"]
 
 
-def test_setup_draws_once():
-    data = Characters(FONTS, ranges=GREEK)
-    with mock.patch.object(_cache, "draw_pictures", wraps=draw_pictures) as drawing:
-        data.prepare_data()
-        data.setup("fit")
-        data.setup("test")
+def test_setup_draws_once() -> None:
+    data = DataModule(Characters(FONTS, ranges=GREEK))
+    with mock.patch.object(pictures_cache, "draw_pictures", wraps=draw_pictures) as drawing:
+        data.setup()
+        data.setup()
     assert drawing.call_count == 1
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a zip file", None])
-def test_a_damaged_cache_is_drawn_again(cache, damage):
-    first = greek()
+def test_a_damaged_cache_is_drawn_again(cache: Path, damage: bytes | None) -> None:
+    _, first = greek()
     (path,) = cache.iterdir()
     whole = path.read_bytes()
     if damage is None:  # one changed byte in the middle of the pictures
         middle = len(whole) // 2
         damage = whole[:middle] + bytes((whole[middle] ^ 1,)) + whole[middle + 1 :]
     path.write_bytes(damage)
-    assert torch.equal(greek().train_dataset.images, first.train_dataset.images)
+    assert torch.equal(pixels(greek()[1].train), pixels(first.train))
     assert path.read_bytes() == whole
 
 
@@ -180,20 +208,20 @@ def test_the_key_depends_on_all_that_shapes_the_pictures(make_font):
         *(cache_key([face], None, 32) for face in (*before, *after)),
     }
     assert len(keys) == 9
-    with mock.patch.object(_cache, "_RENDERER_VERSION", 0):
+    with mock.patch.object(pictures_cache, "_RENDERER_VERSION", 0):
         assert cache_key(faces, None, 32) not in keys
 
 
 def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.warns(UserWarning, match=r"drawn again next time, since .*file"):
-        data = greek(cache_dir=str(tmp_path / "file"))
-    assert data.num_classes > 20
+        _, content = greek(cache_dir=str(tmp_path / "file"))
+    assert len(content.class_names) > 20
 
 
 def test_a_failed_write_leaves_nothing_behind(cache):
     with (
-        mock.patch.object(_cache.os, "replace", side_effect=OSError("disk full")),
+        mock.patch.object(_files.os, "replace", side_effect=OSError("disk full")),
         pytest.warns(UserWarning, match="disk full"),
     ):
         greek()
@@ -211,26 +239,26 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
     assert default_cache_directory() == tmp_path / ".cache" / "rootspace"
 
 
-def test_a_saved_picture_loads_as_it_was(tmp_path):
-    data = greek()
-    image = data.image_of(4, "DejaVuSerif")
+def test_a_saved_picture_loads_as_it_was(tmp_path: Path) -> None:
+    source, content = greek()
+    image = source.image_of(4, "DejaVuSerif")
     Image.fromarray(image[0].numpy()).save(tmp_path / "a.png")
-    assert torch.equal(data.load_image(tmp_path / "a.png"), image)
+    assert torch.equal(preprocessing(content)(tmp_path / "a.png"), image)
 
 
-def test_a_scan_is_scaled_and_centred_on_white(tmp_path):
+def test_a_scan_is_scaled_and_centered_on_white(tmp_path: Path) -> None:
     Image.new("RGB", (64, 32), (0, 0, 0)).save(tmp_path / "wide.png")
-    image = greek().load_image(str(tmp_path / "wide.png"))
+    image = preprocessing(greek()[1])(str(tmp_path / "wide.png"))
     assert image.shape == (1, 32, 32) and image.dtype == torch.uint8
     assert (image[0, :8] == 255).all() and (image[0, 24:] == 255).all()
     assert (image[0, 8:24] == 0).all()
 
 
 def test_a_long_drawing_shows_progress(capsys, monkeypatch):
-    monkeypatch.setattr(_pictures, "_LONG_WORK", 10)
+    monkeypatch.setattr(drawing, "_LONG_WORK", 10)
     draw_pictures(find_faces(["DejaVuSans"], "train_fonts"), parse_ranges("U+41-U+5A"), 16)
     assert "Drawing characters" in capsys.readouterr().err
-    monkeypatch.setattr(_pictures, "_LONG_WORK", 100)
+    monkeypatch.setattr(drawing, "_LONG_WORK", 100)
     draw_pictures(find_faces(["DejaVuSans"], "train_fonts"), parse_ranges("U+41-U+5A"), 16)
     assert capsys.readouterr().err == ""
 
@@ -240,7 +268,7 @@ def test_blank_characters_are_left_out(make_font):
     first = make_font("First", {"A": box, "B": None, "C": box, "D": (0, 0, 500, 500)})
     second = make_font("Second", {"A": box, "B": box, "C": None, "D": box})
     data = Characters([str(first)], [str(second)])
-    data.setup()
+    data.read()
     assert data.aliases == [["A"], ["D"]]
 
 
@@ -255,9 +283,9 @@ def test_fonts_that_share_nothing(make_font):
     message = "Font 'OnlyB' .* holds none of the characters that OnlyA share: choose other"
     for train, test in (([a, b], []), ([a], [b])):
         with pytest.raises(DataError, match=message):
-            Characters([str(path) for path in train], [str(path) for path in test]).setup()
+            Characters([str(path) for path in train], [str(path) for path in test]).read()
     with pytest.raises(DataError, match=r"'OnlyA' .* holds none of the characters within 'ranges'"):
-        Characters([str(a)], [], ranges="U+42").setup()
+        Characters([str(a)], [], ranges="U+42").read()
 
 
 def test_fonts_without_ink(make_font):
@@ -265,13 +293,13 @@ def test_fonts_without_ink(make_font):
     full = make_font("Full", {"A": box, "B": box})
     blank = make_font("Blank", {"A": None, "B": None})
     with pytest.raises(DataError, match=r"Blank\.ttf' has no outlines to draw"):
-        Characters([str(full)], [str(blank)]).setup()
+        Characters([str(full)], [str(blank)]).read()
     half, other = (
         make_font("Half", {"A": None, "B": box}),
         make_font("Other", {"A": box, "B": None}),
     )
     with pytest.raises(DataError, match="No character leaves ink in all of the fonts Half, Other"):
-        Characters([str(half)], [str(other)]).setup()
+        Characters([str(half)], [str(other)]).read()
 
 
 def test_wrong_arguments():
@@ -282,10 +310,10 @@ def test_wrong_arguments():
     with pytest.raises(DataError, match="'ranges' must look like"):
         Characters(ranges="Han")
     with pytest.raises(DataError, match=r"'font' must be one of .*'DejaVuSans'.* not 'Arial'"):
-        greek().image_of(0, "Arial")
+        greek()[0].image_of(0, "Arial")
 
 
 def test_a_fake_font_is_named(tmp_path):
     (tmp_path / "fake.ttf").write_text("not a font")
     with pytest.raises(DataError, match=r"fake\.ttf' is not a font"):
-        Characters(test_fonts=[str(tmp_path / "fake.ttf")]).setup()
+        Characters(test_fonts=[str(tmp_path / "fake.ttf")]).read()

@@ -5,15 +5,18 @@ from __future__ import annotations
 import pickle
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from loading import ready
 from PIL import Image
 from torchvision import datasets
 
-from rootspace.data import CINIC10, DataError, cinic10
+from rootspace.data import CINIC10, Content, DataError, FileImages, LabeledDataset, cinic10
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 SPLITS = ("train", "valid", "test")
@@ -38,10 +41,13 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def make(root: Path, **arguments) -> CINIC10:
-    data = CINIC10(root, complete=False, **arguments)
-    data.setup()
-    return data
+def make(root: Path, **arguments: Any) -> Content:
+    return CINIC10(root, complete=False, **arguments).read()
+
+
+def files(data: LabeledDataset) -> list[str]:
+    assert isinstance(data, FileImages)
+    return list(data.files)
 
 
 def expected(root: Path, *splits: str) -> list[tuple[str, int]]:
@@ -54,73 +60,82 @@ def expected(root: Path, *splits: str) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize("splits", [("train",), ("valid", "train"), ("test",)])
-def test_images_and_labels_are_those_of_torchvision(root: Path, splits: tuple[str, ...]):
+def test_images_and_labels_are_those_of_torchvision(root: Path, splits: tuple[str, ...]) -> None:
     others = [split for split in SPLITS if split not in splits][:1]
-    data = make(root, train_splits=list(splits), test_splits=others)
-    train, wanted = data.train_dataset, expected(root, *splits)
+    train = make(root, train_splits=list(splits), test_splits=others).train
+    wanted = expected(root, *splits)
     assert len(train) == 30 * len(splits)
-    assert [
-        (str(root / f), y) for f, y in zip(train.files, train.labels.tolist(), strict=True)
-    ] == (wanted)
-    images, labels = train.__getitems__([4, 0])
+    found = zip(files(train), train.labels.tolist(), strict=True)
+    assert [(str(root / file), label) for file, label in found] == wanted
+    images, labels = train.batch([4, 0])
     for image, label, index in zip(images, labels, (4, 0), strict=True):
         pixels = np.asarray(Image.open(wanted[index][0]))
         assert np.array_equal(image.permute(1, 2, 0), pixels) and label == wanted[index][1]
 
 
-def test_defaults_are_the_paper_s(root: Path):
-    data = make(root)
-    assert data.class_names == CLASSES and data.image_size == 32
-    assert [*data.test_datasets] == ["test"]
-    assert all(file.startswith("train/") for file in data.train_dataset.files)
-    assert not any("cifar" in file for file in data.train_dataset.files)
-    assert data.describe() == (
-        "cinic10: 10 classes, 30 training images 3x32x32, test sets: test (30)"
+def test_defaults_are_the_paper_s(root: Path) -> None:
+    content = make(root)
+    assert content.class_names == CLASSES
+    assert [*content.tests] == ["test"]
+    assert all(file.startswith("train/") for file in files(content.train))
+    assert not any("cifar" in file for file in files(content.train))
+    assert ready(CINIC10(root, complete=False)).describe() == (
+        "CINIC10: 10 classes, 30 training images 3x32x32, test sets: test (30)"
     )
 
 
-def test_cifar10_as_a_test_set(root: Path, make_cifar, pack_cifar):
+def test_first_classes(root: Path, make_cifar: Callable[[], Path]) -> None:
+    content = make(root, num_classes=3, cifar10_root=make_cifar())
+    assert content.class_names == CLASSES[:3] and len(content.train) == 9
+    assert all(int(test.labels.max()) < 3 for test in content.tests.values() if len(test))
+
+
+def test_cifar10_as_a_test_set(root: Path, make_cifar: Callable[[], Path]) -> None:
     folder = make_cifar()
     raw = pickle.loads((folder / "test_batch").read_bytes())
-    for cifar in (folder, pack_cifar(folder)):
-        data = make(root, cifar10_root=cifar)
-        assert [*data.test_datasets] == ["test", "cifar10"]
-        images, labels = data.test_datasets["cifar10"].__getitems__(range(4))
-        assert np.array_equal(images.flatten(1), raw[b"data"]) and labels.tolist() == raw[b"labels"]
-    with pytest.raises(
-        DataError, match=r"'cifar10_root' must be 'cifar-10-python\.tar\.gz', .*nothing"
-    ):
+    content = make(root, cifar10_root=folder)
+    assert [*content.tests] == ["test", "cifar10"]
+    images, labels = content.tests["cifar10"].batch(range(4))
+    assert np.array_equal(images.flatten(1), raw["data"]) and labels.tolist() == raw["labels"]
+    with pytest.raises(DataError, match=r"'cifar10_root' must be the folder 'cifar-10.*nothing"):
         make(root, cifar10_root=root / "nothing")
 
 
-def test_load_image_is_what_the_test_set_holds(root: Path):
-    data = make(root)
-    test = data.test_datasets["test"]
-    assert torch.equal(data.load_image(root / test.files[7]), test[7][0])
+def test_a_test_image_comes_back_from_its_file(root: Path) -> None:
+    content = make(root)
+    test = content.tests["test"]
+    assert content.preprocessing is not None
+    assert torch.equal(content.preprocessing(root / files(test)[7]), test[7][0])
 
 
-def test_a_copy_must_be_complete(root: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_copy_must_be_complete(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         DataError, match=r"train/airplane' must hold 7,000 images .* not 3: .*'complete'"
     ):
-        CINIC10(root).setup()
+        CINIC10(root).read()
     monkeypatch.setattr(cinic10, "_PER_CLASS", 3)
-    CINIC10(root).setup()
+    CINIC10(root).read()
     next((root / "test/ship").glob("n*.png")).unlink()
     with pytest.raises(DataError, match="test/ship' must hold 3 images from ImageNet, not 2"):
-        CINIC10(root).setup()
-    CINIC10(root, test_splits=["valid"]).setup()
+        CINIC10(root).read()
+    CINIC10(root, test_splits=["valid"]).read()
 
 
-def test_cifar_images_may_have_been_removed_before(root: Path):
-    before = make(root).train_dataset
+def test_cifar_images_may_have_been_removed_before(root: Path) -> None:
+    before = files(make(root).train)
     for path in root.rglob("cifar*.png"):
         path.unlink()
-    after = make(root).train_dataset
-    assert list(after.files) == list(before.files)
+    assert files(make(root).train) == before
 
 
-def test_images_from_elsewhere(root: Path):
+def test_hidden_files_do_not_count(root: Path) -> None:
+    before = files(make(root).train)
+    (root / "train/cat/._n02121808_9.png").write_bytes(b"macOS")
+    (root / ".DS_Store").write_bytes(b"macOS")
+    assert files(make(root).train) == before
+
+
+def test_images_from_elsewhere(root: Path) -> None:
     shutil.copy(root / "train/cat/cifar10-train-3.png", root / "train/cat/mine.png")
     with pytest.raises(
         DataError, match=r"train' holds an image named 'mine\.png', which is neither"
@@ -128,7 +143,7 @@ def test_images_from_elsewhere(root: Path):
         make(root)
 
 
-def test_missing_folders(root: Path, tmp_path: Path):
+def test_missing_folders(root: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"'root' must be CINIC-10's folder, .* not '.*nothing'"):
         make(tmp_path / "nothing")
     shutil.rmtree(root / "train/frog")
@@ -157,6 +172,6 @@ def test_missing_folders(root: Path, tmp_path: Path):
         ({"test_splits": ["train"]}, "'test_splits' must not name 'train', which is trained on"),
     ],
 )
-def test_wrong_splits(arguments: dict, message: str):
+def test_wrong_splits(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=re.escape(message)):
         CINIC10("anywhere", **arguments)

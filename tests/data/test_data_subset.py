@@ -11,23 +11,22 @@ import torch
 from rootspace.data import DataError, FashionMNIST
 
 
-def test_first_classes_and_images(make_idx: Callable[..., Path]):
+def test_first_classes_and_images(make_idx: Callable[..., Path]) -> None:
     root = make_idx()
-    whole, some = FashionMNIST(root), FashionMNIST(root, num_classes=2, images_per_class=1)
-    whole.setup(), some.setup()
-    assert some.class_names == whole.class_names[:2] and some.num_classes == 2
+    whole = FashionMNIST(root).read()
+    some = FashionMNIST(root, num_classes=2, images_per_class=1).read()
+    assert some.class_names == whole.class_names[:2]
     # Labels are 0, 1, ..., 9, 0, 1 for training and 0, ..., 4 for testing.
-    assert some.train_dataset.labels.tolist() == [0, 1]
-    images, labels = some.train_dataset.__getitems__([1, 0])
+    assert some.train.labels.tolist() == [0, 1]
+    images, labels = some.train.batch([1, 0])
     assert labels.tolist() == [1, 0]
-    assert torch.equal(images, whole.train_dataset.__getitems__([1, 0])[0])
-    assert torch.equal(some.train_dataset.original(1), whole.train_dataset.original(1))
-    assert some.train_dataset.name(0) is None
-    assert some.test_datasets["test"].labels.tolist() == [0, 1]
-    assert some.mean == whole.mean, "inputs are scaled alike, so that networks go on"
-    pairs = FashionMNIST(root, num_classes=2)
-    pairs.setup()
-    assert pairs.train_dataset.labels.tolist() == [0, 1, 0, 1]
+    assert torch.equal(images, whole.train.batch([1, 0])[0])
+    assert torch.equal(some.train.original(1), whole.train.original(1))
+    assert some.train.name(0) is None
+    assert some.tests["test"].labels.tolist() == [0, 1]
+    assert some.preprocessing == whole.preprocessing, "scaled alike, so that networks go on"
+    pairs = FashionMNIST(root, num_classes=2).read()
+    assert pairs.train.labels.tolist() == [0, 1, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -39,6 +38,6 @@ def test_first_classes_and_images(make_idx: Callable[..., Path]):
         ({"images_per_class": 0}, "not 0"),
     ],
 )
-def test_errors(settings: dict, message: str, make_idx: Callable[..., Path]):
+def test_errors(settings: dict[str, int], message: str, make_idx: Callable[..., Path]) -> None:
     with pytest.raises(DataError, match=message):
-        FashionMNIST(make_idx(), **settings).setup()
+        FashionMNIST(make_idx(), **settings).read()

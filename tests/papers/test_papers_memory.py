@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from papers.lsc2510.memory import largest_batch
 from rootspace.models import Encoder, num_parameters
 
 SETTINGS = {
-    "model": {"name": "encoder", "width": 4},
+    "model": {"class_path": "rootspace.models.Encoder", "init_args": {"width": 4}},
     "dim": 8,
     "image_shape": [1, 32, 32],
     "system": "RootA(8)",
@@ -45,10 +46,10 @@ def test_bisection(monkeypatch: pytest.MonkeyPatch):
     tried: list[int] = []
     monkeypatch.setattr(memory, "set_limit", lambda device, limit: None)
     monkeypatch.setattr(torch, "set_num_threads", lambda number: None)
-    rows: list[dict] = []
+    rows: list[dict[str, Any]] = []
     monkeypatch.setattr(memory, "_say", lambda **row: rows.append(row))
 
-    def trains(network, loss, optimizer, batch, settings):
+    def trains(network: Any, loss: Any, optimizer: Any, batch: int, settings: Any) -> bool:
         tried.append(batch)
         return batch <= 1000
 

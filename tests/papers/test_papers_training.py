@@ -10,7 +10,16 @@ import pytest
 import torch
 import yaml
 
-from papers.lsc2510.experiment import Chart, Criterion, Experiment, Figures, Job, Row, Scale
+from papers.lsc2510.experiment import (
+    Chart,
+    Criterion,
+    Experiment,
+    Figures,
+    Job,
+    Row,
+    Scale,
+    Settings,
+)
 from papers.lsc2510.measures import (
     class_groups,
     distances,
@@ -19,26 +28,34 @@ from papers.lsc2510.measures import (
     within_classes,
 )
 from papers.lsc2510.runner import reproduce
-from papers.lsc2510.training import make_data, run_settings, train_in_process, training
-from rootspace.cli import main
-from rootspace.train import callbacks, read_run
+from papers.lsc2510.settings import COSINE, spec
+from papers.lsc2510.training import config_of, train, training
+from rootspace._files import write_text
+from rootspace.data import make_data
+from rootspace.run import load
+from rootspace.train import RunModule
+from rootspace.train import train as train_here
 
-BASE = {
-    "data": {"name": "characters", "num_classes": 20, "image_size": 16, "batch_size": 32},
-    "model": {"name": "encoder", "width": 4, "dim": 3},
+BASE: Settings = {
+    "data": spec("data.Characters", num_classes=20, image_size=16),
+    "loader": {"batch_size": 32},
+    "model": spec("models.Encoder", width=4),
     "train": {"epochs": 2, "lr": 3e-3, "schedule": "constant", "warmup_steps": 0},
 }
 
 
-def classifier(scale: Scale):
-    return {**BASE, "classes": {"assignment": "random"}, "loss": {"name": "linear_ce"}}
+def classifier(scale: Scale) -> Settings:
+    return {**BASE, "head": spec("heads.LinearHead", dim=3), "prototypes": {"source": "formula"}}
 
 
-def matching(scale: Scale):
-    classes = {"assignment": "file", "system": "Table", "vectors": "{ce}/mixed.npy"}
+def matching(scale: Scale) -> Settings:
     return {
-        **BASE, "classes": classes, "loss": {"name": "cosine"}, "run": {"init": "{ce}"},
-    }  # fmt: skip
+        **BASE,
+        "head": spec("heads.PrototypeHead", dim=3, system="Table", contrastive_weight=0.0),
+        "prototypes": {"source": "file", "vectors": "{ce}/mixed.npy"},
+        "loss": COSINE,
+        "run": {"init": "{ce}"},
+    }
 
 
 def _falls(figures: Figures) -> bool:
@@ -49,7 +66,7 @@ def _falls(figures: Figures) -> bool:
 LEARNS = Criterion("The loss falls.", _falls)
 
 
-def job(out: Path, settings, seed: int = 3) -> Job:
+def job(out: Path, settings: Settings, seed: int = 3) -> Job:
     return Job("tiny", "ce", "desk", seed, settings, out / "run" / "seed3", out)
 
 
@@ -73,13 +90,13 @@ def test_from_a_classifier_to_its_means_as_targets(out: Path):
     assert means.shape == (20, 3) and not np.array_equal(means, other)
     assert np.array_equal(np.sort(means, axis=0), np.sort(other, axis=0))
     # The targets are the mixed means themselves, and training began with the classifier's network.
-    trained = read_run(out / "runs" / "tiny" / "mixed" / "seed0")
-    vectors = trained.objective.class_vectors(torch.arange(20))
+    trained = load(out / "runs" / "tiny" / "mixed" / "seed0")
+    vectors = trained.model.head.vectors(torch.arange(20))
     unit = other / np.linalg.norm(other, axis=1, keepdims=True)
     np.testing.assert_allclose(vectors.numpy(), unit, atol=1e-6)
-    data = make_data(trained.config["data"])
+    data = make_data(trained.config)
     data.setup()
-    batches = [(trained.embed(images), labels) for images, labels in data.means_dataloader()]
+    batches = [(trained.embed_batch(images), labels) for images, labels in data.in_order()]
     z, labels = (torch.cat(parts).numpy() for parts in zip(*batches, strict=True))
     z = z / np.linalg.norm(z, axis=1, keepdims=True)
     groups = [z[labels == label] for label in range(20)]
@@ -89,8 +106,7 @@ def test_from_a_classifier_to_its_means_as_targets(out: Path):
     values = record["outcome"]["values"]
     assert values["within_std"] == pytest.approx(variance**0.5, rel=1e-4)
     assert values["mean_offset"] == pytest.approx(np.mean(offsets), rel=1e-4)
-    config = yaml.safe_load((folder.parents[1] / "mixed" / "seed0" / "config.yaml").read_text())
-    assert config["run"]["init"] == str(folder)
+    assert trained.config.run.init == str(folder)
     page = (out / "reproduction.html").read_text()
     assert page.count("data:image/png;base64,") == 2
 
@@ -98,43 +114,44 @@ def test_from_a_classifier_to_its_means_as_targets(out: Path):
 def test_an_interrupted_run_is_continued(out: Path):
     """Killed after its first epoch, it goes on with --resume; with other settings it is refused."""
     tried = job(out, classifier("desk"))
-    wanted = tried.folder.with_name("seed3.yaml")
-    wanted.parent.mkdir(parents=True)
-    wanted.write_text(yaml.safe_dump(run_settings(tried), sort_keys=False, allow_unicode=True))
+    config = config_of(tried)
+    tried.folder.parent.mkdir(parents=True)
+    wanted = yaml.safe_dump(config.as_dict(), sort_keys=False)
+    write_text(tried.folder.with_name("seed3.yaml"), wanted)
 
     class Killed(Exception):
         pass
 
-    original = callbacks.Checkpoints.on_train_epoch_end
+    original = RunModule.on_train_epoch_start
 
-    def kill(self, trainer, module):
-        original(self, trainer, module)
-        raise Killed
+    def kill(module: RunModule) -> None:
+        if module.current_epoch == 1:
+            raise Killed
+        original(module)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(callbacks.Checkpoints, "on_train_epoch_end", kill)
+        patch.setattr(RunModule, "on_train_epoch_start", kill)
         with pytest.raises(Killed):
-            main(["train", f"--config={wanted}"])
+            train_here(config)
     assert not (tried.folder / "metrics.json").exists()
     with pytest.raises(ValueError, match="holds a run with other settings"):
-        train_in_process(job(out, matching("desk")))
-    train_in_process(tried)
+        train(job(out, matching("desk")))
+    train(tried)
     metrics = json.loads((tried.folder / "metrics.json").read_text())
     assert metrics["epochs"] == 2
     log = tried.folder.with_name("seed3.log").read_text()
     assert "epoch 2/2" in log and "epoch 1/2" not in log, "the first epoch is not trained again"
-    before = tried.folder.with_name("seed3.log").read_text()
-    train_in_process(tried)  # finished: nothing is run
-    assert tried.folder.with_name("seed3.log").read_text() == before
+    train(tried)  # finished: nothing is run
+    assert tried.folder.with_name("seed3.log").read_text() == log
     with pytest.raises(ValueError, match="holds a run with other settings"):
-        train_in_process(job(out, matching("desk")))  # nor taken for another
+        train(job(out, matching("desk")))  # nor taken for another
 
 
 def test_a_run_that_fails_says_why(out: Path):
-    settings = {**classifier("desk"), "loss": {"name": "cosine"}}
-    settings["classes"] = {"assignment": "random", "system": "RootA(2)"}
-    with pytest.raises(ValueError, match=r"training failed: .*'model\.dim' disagree"):
-        train_in_process(job(out, settings))
+    head = spec("heads.PrototypeHead", system="RootA(2)", dim=3)
+    settings = {**classifier("desk"), "loss": COSINE, "head": head}
+    with pytest.raises(ValueError, match=r"training failed: .*'head\.dim' disagree"):
+        train(job(out, settings))
 
 
 def test_distances():

@@ -30,7 +30,8 @@ def run(arguments: list[str]) -> int:
     )
     config = parse(rest, parser, PROG, base)
     if resume is not None:
-        check_resumed(config, base)
+        # What the run left out has the parser's defaults in both.
+        check_resumed(config, parse([], parser, PROG, base))
     try:
         train(config, resume=resume is not None)
     except StoppedByUser:

@@ -196,7 +196,7 @@ def planned(run: Run, config: Config) -> Config:
     return replace(
         base,
         run=RunConfig(dir=str(folder)),
-        data=_grown(run, config.data, same, memory),
+        data=grown_data(run, config.data, same, memory),
         loader=config.loader,
         transform=config.transform,
         optimizer=config.optimizer,
@@ -209,7 +209,7 @@ def planned(run: Run, config: Config) -> Config:
     )
 
 
-def _grown(run: Run, new: ClassSpec, same: dict[str, str], memory: MemoryConfig) -> ClassSpec:
+def grown_data(run: Run, new: ClassSpec, same: dict[str, str], memory: MemoryConfig) -> ClassSpec:
     """The data of the extended run: its memory, the new images, the old test sets."""
     own = run.config.data
     if own.class_path == GROWN:

@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 import rootspace
 from rootspace._files import is_helper, lock
+from rootspace._memory import peak_megabytes, reset_peak
 from rootspace._terminal import say, table
 from rootspace.building import baseline_config, make_embedder, make_head
 from rootspace.callbacks import ChoosePrototypes
@@ -35,7 +36,6 @@ from rootspace.vector_file import read_vectors
 
 from .callbacks import Display, History, SaveOnSignal, StoppedByUser, checkpoints
 from .evaluation import check_shape, evaluate, mean_directions, save_samples
-from .memory import peak_megabytes, reset_peak
 from .module import RunModule
 
 PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
