@@ -86,7 +86,7 @@ class ImagePreprocessing:
             return crop_to_square(image, self.size)
         return surrounded(crop_to_square(image, self.inner), self.size)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For JSON and YAML."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 
