@@ -128,10 +128,10 @@ def continual() -> dict[str, Any]:
 def export() -> dict[str, Any]:
     assert main(["export", "runs/demo", "--out", "model.onnx"]) == 0
     run = rs.load("runs/demo")
-    embedder, classes, shape = run.model.embedder, run.class_map, run.model.preprocessing
-    assert classes is not None and shape is not None
+    shape = run.model.preprocessing
+    assert shape is not None
     example = torch.zeros(2, shape.channels, shape.size, shape.size, dtype=torch.uint8)
-    return {"model": embedder, "embedder": embedder, "classes": classes, "example": example}
+    return {"model": run.model.embedder, "head": run.model.head, "example": example}
 
 
 STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
