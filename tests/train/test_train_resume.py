@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from rootspace.runs import EpochRow
 from rootspace.runs.folder import read_config
 from rootspace.train import train
 from rootspace.train.callbacks import AGREE_EVERY
@@ -30,12 +31,18 @@ SETTINGS = [
 ]
 
 
+# The tensors are small: a second thread costs more than it does.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
 def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "rootspace", "train", *arguments]
 
 
 def finish(*arguments: str) -> None:
-    subprocess.run(command(*arguments), check=True, capture_output=True, timeout=300)
+    subprocess.run(
+        command(*arguments), check=True, capture_output=True, timeout=300, env=ENVIRONMENT
+    )
 
 
 def stop_within_an_epoch(folder: Path, how: signal.Signals, *settings: str) -> int:
@@ -44,6 +51,7 @@ def stop_within_an_epoch(folder: Path, how: signal.Signals, *settings: str) -> i
         command(*SETTINGS, *settings, f"--run.dir={folder}"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env=ENVIRONMENT,
     )
     started = time.monotonic()
     while not (folder / "metrics.csv").exists():
@@ -108,6 +116,7 @@ def test_two_processes_do_not_train_one_run(tmp_path: Path):
         command(*SETTINGS, "--train.epochs=1000", f"--run.dir={folder}"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env=ENVIRONMENT,
     )
     try:
         while not (folder / "metrics.csv").exists():
@@ -119,6 +128,7 @@ def test_two_processes_do_not_train_one_run(tmp_path: Path):
             capture_output=True,
             text=True,
             timeout=120,
+            env=ENVIRONMENT,
         )
         assert process.poll() is None, "the first one goes on"
     finally:
@@ -126,6 +136,12 @@ def test_two_processes_do_not_train_one_run(tmp_path: Path):
         process.wait()
     assert second.returncode == 2
     assert "another process trains" in second.stderr
+
+
+def test_the_figures_of_an_epoch_are_its_own(unbroken: Path) -> None:
+    for row in EpochRow.read(unbroken):
+        right = row.accuracy * 400
+        assert right == pytest.approx(round(right), abs=1e-3)
 
 
 def test_resuming_a_finished_run_changes_nothing(unbroken: Path):

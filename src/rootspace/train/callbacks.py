@@ -179,8 +179,13 @@ class History(Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = time.monotonic()
+        self._plan(trainer, pl_module)  # Lightning does not start an epoch again within which it is
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._plan(trainer, pl_module)
+
+    def _plan(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say whether the test sets are looked at after this epoch."""
         assert isinstance(pl_module, RunModule)
         total, epoch = trainer.max_epochs or 0, trainer.current_epoch + 1
         ready = pl_module.head.ready or any(c.due(False, epoch, total) for c in self.choosing)

@@ -59,8 +59,7 @@ class RunModule(L.LightningModule):
     # ---------------------------------------------------------------- training
 
     def on_train_epoch_start(self) -> None:
-        if self.trainer.fit_loop.epoch_loop.batch_progress.current.completed:
-            return  # resumed within the epoch, whose first part these metrics have seen
+        # Not called where a run goes on within an epoch, whose first part these have seen.
         self.train_loss.reset()
         self.train_accuracy.reset()
 
