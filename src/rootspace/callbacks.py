@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from .choosing import Network, choose_prototypes, module_of
+from .classes import Assignment
 from .heads import PrototypeHead
 from .runs import ChoiceRecord
 from .sampling import InOrder, ResumableLoader
@@ -170,13 +171,18 @@ class ChoosePrototypes(L.Callback):
                 device=pl_module.device,
             )
         self.chosen_after = done
-        self.fit = ChoiceRecord(
-            mean_cosine=found.mean_cosine,
-            collisions=found.collisions,
-            smallest_angle=found.smallest_angle,
-            method=found.method,
-            seconds=round(found.seconds, 3),
-        )
+        self.fit = choice_record(found)
+
+
+def choice_record(found: Assignment) -> ChoiceRecord:
+    """How well chosen prototypes fit, for the record of a run."""
+    return ChoiceRecord(
+        mean_cosine=found.mean_cosine,
+        collisions=found.collisions,
+        smallest_angle=found.smallest_angle,
+        method=found.method,
+        seconds=round(found.seconds, 3),
+    )
 
 
 class _Converting(nn.Module):

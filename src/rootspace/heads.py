@@ -207,7 +207,7 @@ class PrototypeHead(Head):
         dim: int | None = None,
         *,
         names: Sequence[str] | None = None,
-        system: str | VectorSystem | None = None,
+        system: str | VectorSystem | None = None,  # str first: `Table` is a word of its own
         loss: Callable[[ClassMap], ClassLoss] = InBatchSoftmaxLoss,
         temperature: float = 0.15,
         contrastive_weight: float = 0.5,
