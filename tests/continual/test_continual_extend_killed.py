@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from rootspace.cli import main
 from rootspace.continual import ClassEntry, ClassRegistry
-from rootspace.continual.extend import base_config
+from rootspace.extend.extension import base_config
 from rootspace.continual.live import REGISTRY
 from rootspace.data import StoredImages
 from rootspace.run import load

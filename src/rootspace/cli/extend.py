@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from rootspace.config import Config, RunConfig
-from rootspace.continual.extend import base_config, extend
+from rootspace.extend.extension import base_config, extend
 from rootspace.run import load
 from rootspace.train import StoppedByUser
 
