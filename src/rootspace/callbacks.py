@@ -82,7 +82,7 @@ class ChoosePrototypes(L.Callback):
         # A module may have several heads, each with a callback of its own.
         return self._generate_state_key(head=self.head)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         fit = None if self.fit is None else asdict(self.fit)
         return {"chosen_after": self.chosen_after, "fit": fit}
 

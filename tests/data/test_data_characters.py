@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -94,7 +95,7 @@ def test_names_are_the_first_of_the_aliases(default: tuple[Characters, Content])
     assert {"O", "0", "o", ".", "·", "-", "_"} <= set(content.class_names)
 
 
-def test_merging_against_brute_force():
+def test_merging_against_brute_force() -> None:
     pictures = draw_pictures(find_faces(FONTS, "train_fonts"), parse_ranges(GREEK), 32)
     groups = merge_identical(pictures.images)
     assert sorted(itertools.chain(*groups)) == list(range(len(pictures.codes)))
@@ -106,7 +107,9 @@ def test_merging_against_brute_force():
     assert [group[0] for group in groups] == sorted(group[0] for group in groups)
 
 
-def test_characters_merge_only_where_all_training_fonts_agree(make_font):
+def test_characters_merge_only_where_all_training_fonts_agree(
+    make_font: Callable[..., Path],
+) -> None:
     low, high = (0, 0, 900, 400), (0, 0, 900, 800)
     same = make_font("Same", {"A": low, "B": low, "C": high})
     other = make_font("Other", {"A": low, "B": high, "C": high})
@@ -149,7 +152,7 @@ def test_classes_are_drawn_by_seed_from_all() -> None:
     assert greek(num_classes=len(everything))[1].class_names == everything
 
 
-def test_drawing_is_deterministic_and_cached_as_drawn(cache):
+def test_drawing_is_deterministic_and_cached_as_drawn(cache: Path) -> None:
     faces = find_faces(FONTS, "train_fonts")
     first = draw_pictures(faces, parse_ranges(GREEK), 24)
     second = draw_pictures(faces, parse_ranges(GREEK), 24)
@@ -190,7 +193,7 @@ def test_a_damaged_cache_is_drawn_again(cache: Path, damage: bytes | None) -> No
     assert path.read_bytes() == whole
 
 
-def test_the_key_depends_on_all_that_shapes_the_pictures(make_font):
+def test_the_key_depends_on_all_that_shapes_the_pictures(make_font: Callable[..., Path]) -> None:
     faces = find_faces(["DejaVuSans", "DejaVuSerif"], "train_fonts")
     key = cache_key(faces, parse_ranges("U+41-U+43"), 32)
     assert key == cache_key(faces, parse_ranges("U+42-U+43, U+41"), 32)
@@ -212,14 +215,14 @@ def test_the_key_depends_on_all_that_shapes_the_pictures(make_font):
         assert cache_key(faces, None, 32) not in keys
 
 
-def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path):
+def test_a_cache_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.warns(UserWarning, match=r"drawn again next time, since .*file"):
         _, content = greek(cache_dir=str(tmp_path / "file"))
     assert len(content.class_names) > 20
 
 
-def test_a_failed_write_leaves_nothing_behind(cache):
+def test_a_failed_write_leaves_nothing_behind(cache: Path) -> None:
     with (
         mock.patch.object(_files.os, "replace", side_effect=OSError("disk full")),
         pytest.warns(UserWarning, match="disk full"),
@@ -228,7 +231,7 @@ def test_a_failed_write_leaves_nothing_behind(cache):
     assert list(cache.iterdir()) == []
 
 
-def test_where_the_cache_is(monkeypatch, tmp_path):
+def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ROOTSPACE_CACHE", str(tmp_path))
     assert default_cache_directory() == tmp_path
     monkeypatch.delenv("ROOTSPACE_CACHE")
@@ -254,7 +257,9 @@ def test_a_scan_is_scaled_and_centered_on_white(tmp_path: Path) -> None:
     assert (image[0, 8:24] == 0).all()
 
 
-def test_a_long_drawing_shows_progress(capsys, monkeypatch):
+def test_a_long_drawing_shows_progress(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(drawing, "_LONG_WORK", 10)
     draw_pictures(find_faces(["DejaVuSans"], "train_fonts"), parse_ranges("U+41-U+5A"), 16)
     assert "Drawing characters" in capsys.readouterr().err
@@ -263,7 +268,7 @@ def test_a_long_drawing_shows_progress(capsys, monkeypatch):
     assert capsys.readouterr().err == ""
 
 
-def test_blank_characters_are_left_out(make_font):
+def test_blank_characters_are_left_out(make_font: Callable[..., Path]) -> None:
     box = (0, 0, 900, 900)
     first = make_font("First", {"A": box, "B": None, "C": box, "D": (0, 0, 500, 500)})
     second = make_font("Second", {"A": box, "B": box, "C": None, "D": box})
@@ -272,12 +277,12 @@ def test_blank_characters_are_left_out(make_font):
     assert data.aliases == [["A"], ["D"]]
 
 
-def test_more_classes_than_characters():
+def test_more_classes_than_characters() -> None:
     with pytest.raises(DataError, match=r"'num_classes' must be at most 3 \(the char.*\), not 4\."):
         greek(ranges="U+41-U+43", num_classes=4)
 
 
-def test_fonts_that_share_nothing(make_font):
+def test_fonts_that_share_nothing(make_font: Callable[..., Path]) -> None:
     box = (0, 0, 900, 900)
     a, b = (make_font(f"Only{name}", {name: box, " ": None}) for name in "AB")
     message = "Font 'OnlyB' .* holds none of the characters that OnlyA share: choose other"
@@ -288,7 +293,7 @@ def test_fonts_that_share_nothing(make_font):
         Characters([str(a)], [], ranges="U+42").read()
 
 
-def test_fonts_without_ink(make_font):
+def test_fonts_without_ink(make_font: Callable[..., Path]) -> None:
     box = (0, 0, 900, 900)
     full = make_font("Full", {"A": box, "B": box})
     blank = make_font("Blank", {"A": None, "B": None})
@@ -302,7 +307,7 @@ def test_fonts_without_ink(make_font):
         Characters([str(half)], [str(other)]).read()
 
 
-def test_wrong_arguments():
+def test_wrong_arguments() -> None:
     with pytest.raises(DataError, match=r"'image_size' must be at least 8 .*, not 7\."):
         Characters(image_size=7)
     with pytest.raises(DataError, match=r"'num_classes' must be at least 2, not 1\."):
@@ -313,7 +318,7 @@ def test_wrong_arguments():
         greek()[0].image_of(0, "Arial")
 
 
-def test_a_fake_font_is_named(tmp_path):
+def test_a_fake_font_is_named(tmp_path: Path) -> None:
     (tmp_path / "fake.ttf").write_text("not a font")
     with pytest.raises(DataError, match=r"fake\.ttf' is not a font"):
         Characters(test_fonts=[str(tmp_path / "fake.ttf")]).read()

@@ -42,7 +42,9 @@ def test_a_test_image_comes_back_from_a_file(make_idx: Callable[..., Path], tmp_
     assert torch.equal(content.preprocessing(tmp_path / "a.png"), image)
 
 
-def test_where_the_files_are_looked_for(make_idx, monkeypatch, tmp_path):
+def test_where_the_files_are_looked_for(
+    make_idx: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     root = make_idx()
     monkeypatch.setenv("ROOTSPACE_DATA", str(root.parent))
     FashionMNIST().read()
@@ -53,7 +55,7 @@ def test_where_the_files_are_looked_for(make_idx, monkeypatch, tmp_path):
     assert str(module._default_root()) == "data/fashion-mnist"
 
 
-def test_nowhere_to_be_found(monkeypatch, tmp_path):
+def test_nowhere_to_be_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(module.Path, "is_dir", lambda _: False)
     with pytest.raises(DataError, match=r"is in none of .*apt install dataset-fashion-mnist"):
         FashionMNIST().read()
@@ -63,7 +65,7 @@ def test_nowhere_to_be_found(monkeypatch, tmp_path):
         FashionMNIST(tmp_path / "nothing").read()
 
 
-def test_a_missing_file(make_idx):
+def test_a_missing_file(make_idx: Callable[..., Path]) -> None:
     root = make_idx()
     (root / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte' \(or \.gz\) does not exist"):
@@ -99,12 +101,14 @@ def damaged(root, name: str, change) -> FashionMNIST:
         ),
     ],
 )
-def test_a_damaged_file(make_idx, name, change, message):
+def test_a_damaged_file(
+    make_idx: Callable[..., Path], name: str, change: Callable[[bytes], bytes], message: str
+) -> None:
     with pytest.raises(DataError, match=rf"{name}' .*{message}"):
         damaged(make_idx(compressed=False), name, change).read()
 
 
-def test_images_in_place_of_labels(make_idx):
+def test_images_in_place_of_labels(make_idx: Callable[..., Path]) -> None:
     root = make_idx(compressed=False)
     images = (root / "train-images-idx3-ubyte").read_bytes()
     with pytest.raises(DataError, match=r"is not an IDX file of 1 axes: .*not 0x00000803"):
@@ -112,31 +116,37 @@ def test_images_in_place_of_labels(make_idx):
 
 
 @pytest.mark.parametrize("change", [lambda data: data[:-20], lambda data: data[:20] + b"x" * 99])
-def test_a_damaged_gzip_file(make_idx, change):
+def test_a_damaged_gzip_file(
+    make_idx: Callable[..., Path], change: Callable[[bytes], bytes]
+) -> None:
     with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz' is a damaged gzip file"):
         damaged(make_idx(), "train-images-idx3-ubyte.gz", change).read()
 
 
-def test_labels_of_another_copy(make_idx, write_idx):
+def test_labels_of_another_copy(
+    make_idx: Callable[..., Path], write_idx: Callable[..., None]
+) -> None:
     root = make_idx(compressed=False)
     write_idx(root / "train-labels-idx1-ubyte", np.zeros(11))
     with pytest.raises(DataError, match="holds 11 labels for 12 images"):
         FashionMNIST(root).read()
 
 
-def test_images_of_another_size(make_idx, write_idx):
+def test_images_of_another_size(
+    make_idx: Callable[..., Path], write_idx: Callable[..., None]
+) -> None:
     root = make_idx(compressed=False)
     write_idx(root / "train-images-idx3-ubyte", np.zeros((12, 32, 28)))
     with pytest.raises(DataError, match="must hold images of 28x28 pixels, not 32x28"):
         FashionMNIST(root).read()
 
 
-def test_the_pictures_are_not_scaled_down():
+def test_the_pictures_are_not_scaled_down() -> None:
     with pytest.raises(DataError, match=r"'image_size' must be at least 28 .*, not 27"):
         FashionMNIST(image_size=27)
 
 
-def test_gzip_is_told_by_content_not_name(make_idx):
+def test_gzip_is_told_by_content_not_name(make_idx: Callable[..., Path]) -> None:
     root = make_idx(compressed=False)
     path = root / "train-images-idx3-ubyte"
     path.write_bytes(gzip.compress(path.read_bytes()))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,18 +11,18 @@ from rootspace.data.characters import fonts
 from rootspace.data.characters.fonts import DEFAULT_TEST_FACES, choose_faces, find_faces
 
 
-def names(faces):
+def names(faces: list[fonts.FontFace]) -> list[str]:
     return [face.name for face in faces]
 
 
-def test_defaults_are_ten_to_train_on_and_two_to_test():
+def test_defaults_are_ten_to_train_on_and_two_to_test() -> None:
     train, test = choose_faces(None, None)
     assert len(train) == 10 and names(test) == list(DEFAULT_TEST_FACES)
     assert not set(names(train)) & set(names(test))
     assert {face.path.parent.parts[-3:] for face in train} == {("mpl-data", "fonts", "ttf")}
 
 
-def test_the_other_side_defaults_to_what_is_left():
+def test_the_other_side_defaults_to_what_is_left() -> None:
     train, test = choose_faces(None, ["DejaVuSans"])
     assert len(train) == 11 and "DejaVuSans" not in names(train) and names(test) == ["DejaVuSans"]
     train, test = choose_faces([DEFAULT_TEST_FACES[0], "DejaVuSans"], None)
@@ -30,7 +31,7 @@ def test_the_other_side_defaults_to_what_is_left():
     assert names(train) == ["DejaVuSans"] and test == []
 
 
-def test_fonts_are_found_by_name_path_and_glob(make_font):
+def test_fonts_are_found_by_name_path_and_glob(make_font: Callable[..., Path]) -> None:
     path = make_font("Boxes", {"A": (0, 0, 9, 9)})
     (by_name,) = find_faces(["DejaVuSans"], "train_fonts")
     assert find_faces(["DejaVuSans.ttf"], "train_fonts") == [by_name]
@@ -43,7 +44,9 @@ def test_fonts_are_found_by_name_path_and_glob(make_font):
     ]
 
 
-def test_a_path_may_be_relative_and_start_at_home(make_font, monkeypatch):
+def test_a_path_may_be_relative_and_start_at_home(
+    make_font: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = make_font("Boxes", {"A": (0, 0, 9, 9)})
     monkeypatch.chdir(path.parent)
     monkeypatch.setenv("HOME", str(path.parent))
@@ -52,7 +55,9 @@ def test_a_path_may_be_relative_and_start_at_home(make_font, monkeypatch):
     ]
 
 
-def test_installed_fonts_are_searched_in_order(make_font, monkeypatch, tmp_path):
+def test_installed_fonts_are_searched_in_order(
+    make_font: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     path = make_font("Boxes", {"A": (0, 0, 9, 9)})
     first, second = tmp_path / "first", tmp_path / "second" / "deep"
     for folder in (first, second):
@@ -64,13 +69,13 @@ def test_installed_fonts_are_searched_in_order(make_font, monkeypatch, tmp_path)
     assert find_faces(["Boxes"], "train_fonts")[0].path == second / "Boxes.ttf"
 
 
-def test_a_face_of_a_collection_has_its_own_name(make_font):
+def test_a_face_of_a_collection_has_its_own_name(make_font: Callable[..., Path]) -> None:
     path = make_font("Boxes", {"A": (0, 0, 9, 9)})
     faces = find_faces([f"{path}#2", f"{path}"], "train_fonts")
     assert [(face.name, face.index) for face in faces] == [("Boxes#2", 2), ("Boxes", 0)]
 
 
-def test_each_platform_has_font_directories(monkeypatch):
+def test_each_platform_has_font_directories(monkeypatch: pytest.MonkeyPatch) -> None:
     for platform, expected in (
         ("linux", "/usr/share/fonts"),
         ("darwin", "/Library/Fonts"),
@@ -90,12 +95,12 @@ def test_each_platform_has_font_directories(monkeypatch):
         ("", r"'train_fonts' must name fonts, not ''"),
     ],
 )
-def test_unknown_fonts_are_named(font, message):
+def test_unknown_fonts_are_named(font: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         find_faces([font], "train_fonts")
 
 
-def test_a_font_cannot_be_on_both_sides(tmp_path):
+def test_a_font_cannot_be_on_both_sides(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="'test_fonts' must not name 'DejaVuSans': it is the train"):
         choose_faces(["DejaVuSans*"], ["DejaVuSans"])
     source = find_faces(["DejaVuSans"], "train_fonts")[0].path
@@ -104,21 +109,21 @@ def test_a_font_cannot_be_on_both_sides(tmp_path):
         choose_faces(["DejaVuSans"], [str(copy)])
 
 
-def test_test_fonts_need_names_of_their_own(make_font, tmp_path):
+def test_test_fonts_need_names_of_their_own(make_font: Callable[..., Path], tmp_path: Path) -> None:
     first = make_font("Boxes", {"A": (0, 0, 9, 9)}).rename(tmp_path / "Boxes.ttf")
     second = make_font("Boxes", {"A": (0, 0, 8, 8)})
     with pytest.raises(DataError, match="two fonts called 'Boxes'"):
         choose_faces(None, [str(first), str(second)])
 
 
-def test_something_must_be_left_to_train_on():
+def test_something_must_be_left_to_train_on() -> None:
     with pytest.raises(DataError, match="'train_fonts' must leave at least one font"):
         choose_faces(None, ["DejaVuSans*", "DejaVuSerif*"])
     with pytest.raises(DataError, match="'train_fonts' must leave at least one font"):
         choose_faces([], None)
 
 
-def test_an_unreadable_font_is_named(make_font):
+def test_an_unreadable_font_is_named(make_font: Callable[..., Path]) -> None:
     path = make_font("Boxes", {"A": (0, 0, 9, 9)})
     face = find_faces([str(path)], "train_fonts")[0]
     path.unlink()

@@ -99,10 +99,10 @@ def test_a_killed_epoch_goes_on_where_it_was(num_workers: int) -> None:
     assert batches(resumed, 5) == whole
 
 
-def test_the_state_after_a_whole_epoch_is_that_before_one() -> None:
+def test_the_state_after_a_whole_epoch_is_that_before_the_next() -> None:
     loader = training(ready(Numbered(), batch_size=8))
     batches(loader, 0)
-    assert loader.state_dict() == {"batches": 0}
+    assert loader.state_dict() == {"epoch": 1, "batches": 0}
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_samples_and_batches_agree() -> None:
     for row, index in enumerate((7, 0, 3)):
         image, label = dataset[index]
         assert torch.equal(image, images[row]) and label == labels[row]
-    assert len(list(dataset)) == len(dataset) == 10
+    assert len(dataset) == 10
     assert torch.equal(dataset[-1][0], dataset[9][0])
     with pytest.raises(IndexError, match=r"'index' must lie in \[0, 10\), not 10"):
         dataset[10]
@@ -175,7 +175,8 @@ def test_samples_and_batches_agree() -> None:
 def test_a_batch_is_a_copy() -> None:
     dataset = numbered(4)
     images, labels = dataset.batch([1, 2])
-    images.zero_(), labels.zero_()
+    images.zero_()
+    labels.zero_()
     assert dataset[2][0].max() == 2 and dataset.labels.tolist() == [0, 1, 0, 1]
 
 
@@ -224,7 +225,7 @@ def test_data_are_copied_and_pickled_whole() -> None:
 def test_wrong_arguments(argument: str, value: int, least: int) -> None:
     message = rf"'loader.{argument}' must be at least {least}, not {value}\."
     with pytest.raises(ValueError, match=message):
-        ready(Numbered(), **{argument: value})
+        LoaderConfig(**{argument: value})
 
 
 def test_one_image_is_too_few() -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -28,7 +31,7 @@ def dejavu(name: str = "DejaVuSans") -> FontFace:
     return find_faces([name], "train_fonts")[0]
 
 
-def test_a_rectangle_covers_the_area_it_should(make_font):
+def test_a_rectangle_covers_the_area_it_should(make_font: Callable[..., Path]) -> None:
     # The box of both glyphs is 1 em high: 30 of 32 pixels.
     font = make_font("Boxes", {"A": (0, -200, 1000, 800), "B": (250, 300, 750, 550)})
     large, small = draw(FontFace(font), "AB").astype(float) / 255
@@ -37,19 +40,19 @@ def test_a_rectangle_covers_the_area_it_should(make_font):
     assert ink_box(large) == (1, 30, 1, 30)
 
 
-def test_one_baseline_and_scale_for_all_characters():
+def test_one_baseline_and_scale_for_all_characters() -> None:
     comma, dot, o, capital, underscore = draw(dejavu(), ",·oO_")
     assert ink_box(comma)[0] > ink_box(dot)[1]
     assert ink_box(o)[1] == ink_box(capital)[1] < ink_box(underscore)[0]
     assert ink_box(o)[0] > ink_box(capital)[0]
 
 
-def test_a_face_of_small_characters_is_not_blown_up():
+def test_a_face_of_small_characters_is_not_blown_up() -> None:
     (dot,) = draw(dejavu(), ".")
     assert dot.astype(float).sum() / 255 < 0.03 * SIZE**2
 
 
-def test_nothing_is_cut_off(make_font):
+def test_nothing_is_cut_off(make_font: Callable[..., Path]) -> None:
     letters = dict.fromkeys((chr(code) for code in range(0x100, 0x180)), (200, 0, 800, 700))
     outliers = {"h": (0, 0, 900, 1500), "d": (0, -900, 900, -100), "w": (0, 0, 5000, 100)}
     font = make_font("Outliers", {**letters, **outliers})
@@ -65,14 +68,14 @@ def test_nothing_is_cut_off(make_font):
     assert ink_box(wide)[2:] == (0, SIZE - 1)
 
 
-def test_a_glyph_without_outline_stays_blank(make_font):
+def test_a_glyph_without_outline_stays_blank(make_font: Callable[..., Path]) -> None:
     blank, inked = draw(FontFace(make_font("Blank", {"A": None, "B": (0, 0, 900, 900)})), "AB")
     assert not blank.any() and inked.any()
     (only,) = draw(FontFace(make_font("OnlyBlank", {"A": None})), "A")
     assert not only.any()
 
 
-def test_slanted_faces_are_slanted():
+def test_slanted_faces_are_slanted() -> None:
     upright, slanted = (draw(dejavu(name), "l")[0] for name in ("DejaVuSans", "DejaVuSans-Oblique"))
 
     def lean(picture: np.ndarray) -> float:
@@ -83,14 +86,14 @@ def test_slanted_faces_are_slanted():
     assert lean(slanted) >= 3
 
 
-def test_codes_and_covers_agree(make_font):
+def test_codes_and_covers_agree(make_font: Callable[..., Path]) -> None:
     font = make_font("Few", {"B": (0, 0, 9, 9), "A": (0, 0, 9, 9), "𝔸": (0, 0, 9, 9)})
     with Typeface(FontFace(font)) as typeface:
         assert typeface.codes().tolist() == [ord("A"), ord("B"), ord("𝔸")]
         assert typeface.covers(np.array([64, 65, 66, 67])).tolist() == [False, True, True, False]
 
 
-def test_progress_adds_up():
+def test_progress_adds_up() -> None:
     with Typeface(dejavu()) as typeface:
         codes = typeface.codes()[:1234]
         reports: list[int] = []
@@ -98,13 +101,13 @@ def test_progress_adds_up():
     assert sum(reports) == 1234 and len(reports) == 3
 
 
-def test_a_file_that_is_no_font_is_named(tmp_path):
+def test_a_file_that_is_no_font_is_named(tmp_path: Path) -> None:
     path = tmp_path / "fake.ttf"
     path.write_text("not a font")
     with pytest.raises(DataError, match=r"fake\.ttf' is not a font that FreeType can read"):
         Typeface(FontFace(path))
 
 
-def test_a_missing_face_is_named():
+def test_a_missing_face_is_named() -> None:
     with pytest.raises(DataError, match=r"DejaVuSans\.ttf' has no face 7: leave out '#7'"):
         Typeface(FontFace(dejavu().path, 7))

@@ -72,7 +72,9 @@ class ImageTransform:
     """Anybody's transform on images as `Transformed` draws them.
 
     torchvision's transforms get a uint8 tensor `[C, h, w]`; those that take `image=`, as
-    albumentations' do, an array `[h, w, C]`. What they return is brought to the shape of the run.
+    albumentations' do, an array `[h, w, C]`. A transform with generators of its own is seeded for
+    each image by its `set_random_seed`, as albumentations' have it. What they return is brought to
+    the shape of the run.
 
     Args:
         transform: any callable on an image.
@@ -83,6 +85,7 @@ class ImageTransform:
         self.transform = transform
         self.preprocessing = preprocessing
         self._by_keyword = takes_keyword(transform)
+        self._set_seed = getattr(transform, "set_random_seed", None)
 
     def __call__(self, image: Tensor) -> Tensor:
         """uint8 `[C, h, w]` -> uint8 `[C, size, size]`.
@@ -90,6 +93,8 @@ class ImageTransform:
         Raises:
             DataError: the transform returns something that is no image of uint8 pixels.
         """
+        if self._set_seed is not None:
+            self._set_seed(int(torch.randint(2**31, ())))
         if self._by_keyword:
             found = self.transform(image=image.permute(1, 2, 0).numpy())
             found = found["image"] if isinstance(found, dict) else found

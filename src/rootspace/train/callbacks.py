@@ -147,7 +147,7 @@ class History(Callback):
         self.seconds = 0.0
         self._started = 0.0
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         rows = [asdict(row) for row in self.rows]
         return {"rows": rows, "seconds": self.seconds + self._running()}
 

@@ -148,7 +148,7 @@ class RunModule(L.LightningModule):
     def configure_optimizers(self) -> Any:
         config = self.config.train
         lr = self.embedder.default_lr if config.lr is None else config.lr
-        groups: list[dict[str, Any]] = [
+        groups: list[dict[str, object]] = [
             {"params": [p for p in self.embedder.parameters() if p.requires_grad]}
         ]
         own = list(self.head.parameters())

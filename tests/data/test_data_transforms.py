@@ -1,0 +1,354 @@
+"""Transforms: what light1 does, those of others, and draws by seed, epoch and image alone."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from loading import epoch, ready, training
+from PIL import Image, ImageOps
+from timm.data import auto_augment
+from torchvision.transforms.v2 import functional
+
+from rootspace.config import ClassSpec, Config, LoaderConfig
+from rootspace.data import (
+    DataError,
+    DataModule,
+    FashionMNIST,
+    ImageFolder,
+    ImagePreprocessing,
+    Light1,
+    make_data,
+    transforms,
+)
+from rootspace.data.transforms import ImageTransform
+from rootspace.sampling import ClassBatchSampler, ResumableLoader
+
+
+def picture(height: int = 24, width: int = 40, channels: int = 3) -> torch.Tensor:
+    """Smooth, in a part of the range, so that every operation changes it."""
+    generator = torch.Generator().manual_seed(1)
+    coarse = torch.rand(1, channels, 4, 6, generator=generator) * 150 + 40
+    smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
+    return smooth[0].to(torch.uint8)
+
+
+def from_timm(name: str, image: torch.Tensor) -> torch.Tensor:
+    """timm's operation at magnitude 0, which counts as the TensorFlow code does."""
+    (operation,) = auto_augment.rand_augment_ops(0, prob=1.0, transforms=[name])
+    random.seed(0)  # of signs, which do not matter at magnitude 0
+    pixels = np.asarray(operation(Image.fromarray(image.permute(1, 2, 0).numpy())))
+    return torch.tensor(pixels).permute(2, 0, 1)
+
+
+NAMES = ["AutoContrast", "Equalize", "Invert", "Solarize", None]
+NAMES += ["Color", "Contrast", "Brightness", "Sharpness"]
+
+
+@pytest.mark.parametrize(("place", "name"), list(enumerate(NAMES)))
+def test_operations_are_those_of_timm(place: int, name: str | None) -> None:
+    image = picture()
+    found = transforms._OPERATIONS[place](functional, image)
+    assert found.dtype == torch.uint8 and not torch.equal(found, image)
+    if name is None:  # timm keeps no bit, TensorFlow one
+        expected = np.asarray(
+            ImageOps.posterize(Image.fromarray(image.permute(1, 2, 0).numpy()), 1)
+        )
+        assert np.array_equal(found.permute(1, 2, 0), expected)
+    else:
+        difference = (found.int() - from_timm(name, image).int()).abs()
+        # Rounding, and autocontrast's table of whole numbers.
+        assert difference.max() <= 2 and difference.float().mean() < 1
+    assert len(transforms._OPERATIONS) == len(NAMES)
+
+
+@pytest.mark.parametrize(
+    "name", ["Rotate", "ShearX", "ShearY", "TranslateXRel", "TranslateYRel", "SolarizeAdd"]
+)
+def test_the_others_change_nothing_in_timm_either(name: str) -> None:
+    assert torch.equal(from_timm(name, picture()), picture())
+
+
+def test_operations_are_drawn_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of sixteen, with replacement: each of the nine twice in sixteen draws."""
+    drawn: Counter[int] = Counter()
+
+    def note(place: int) -> Callable[[Any, torch.Tensor], torch.Tensor]:
+        def operation(functional: Any, image: torch.Tensor) -> torch.Tensor:
+            drawn[place] += 1
+            return image
+
+        return operation
+
+    monkeypatch.setattr(transforms, "_OPERATIONS", tuple(note(place) for place in range(9)))
+    image = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    for _ in range(1600):
+        Light1(8)(image)
+    assert set(drawn) == set(range(9)) and all(150 < count < 250 for count in drawn.values())
+
+
+def test_crops_and_flips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """5 to 100 % of the area, seen in a picture that holds its own coordinates."""
+    monkeypatch.setattr(transforms, "_OPERATIONS", ())
+    rows, columns = torch.meshgrid(torch.arange(200), torch.arange(200), indexing="ij")
+    image = torch.stack([rows, columns, rows]).to(torch.uint8)
+    areas, flips = [], 0
+    for _ in range(300):
+        out = Light1(16)(image).int()
+        assert out.shape == (3, 16, 16)
+        height, width = (out[0, -1] - out[0, 0]).float().mean(), out[1, :, -1] - out[1, :, 0]
+        flips += bool(width.float().mean() < 0)
+        areas.append(float(height * width.float().mean().abs()) * (16 / 15) ** 2 / 200**2)
+    assert 0.03 < min(areas) < 0.12 and 0.85 < max(areas) < 1.05
+    assert 110 < flips < 190
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(24, 40), (8, 8), (300, 9), (1, 1)])
+def test_any_shape(channels: int, size: tuple[int, int]) -> None:
+    for _ in range(30):
+        out = Light1(8)(picture(*size, channels))
+        assert out.shape == (channels, 8, 8) and out.dtype == torch.uint8
+
+
+# ---------------------------------------------------------------- draws
+
+
+def light1(shape: ImagePreprocessing | None) -> ImageTransform:
+    assert shape is not None
+    return ImageTransform(Light1(shape.size), shape)
+
+
+def make(root: Path, seed: int = 0, **loader: Any) -> ResumableLoader:
+    """The training loader of a folder of 11 images."""
+    source = ImageFolder(root, 16, test_fraction=0)
+    return training(ready(source, light1, **{"batch_size": 4, "per_class": 1} | loader), seed)
+
+
+@pytest.fixture
+def root(make_images: Callable[..., Path]) -> Path:
+    return make_images({"a": 6, "b": 5}, size=(30, 24))
+
+
+def samples(loader: ResumableLoader, number: int) -> list[int]:
+    """The numbers of the samples of an epoch, in its order."""
+    loader.batches.set_epoch(number)
+    return [sample for batch in loader.batches for sample in batch]
+
+
+def by_image(loader: ResumableLoader, number: int) -> dict[int, torch.Tensor]:
+    """The draw of each image, found by the order of the samples."""
+    order = samples(loader, number)
+    images = torch.cat(epoch(loader, number))
+    return {sample % 11: image for sample, image in zip(order, images, strict=True)}
+
+
+def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
+    return len(a) == len(b) and all(map(torch.equal, a, b))
+
+
+def test_draws_depend_on_seed_and_epoch(root: Path) -> None:
+    loader = make(root)
+    first = epoch(loader, 0)
+    assert same(epoch(loader, 0), first) and not same(epoch(loader, 1), first)
+    assert same(epoch(make(root), 0), first)
+    assert not same(epoch(make(root, seed=1), 0), first)
+    again, fresh = by_image(make(root), 0), by_image(make(root), 1)
+    assert not any(torch.equal(again[i], fresh[i]) for i in again)
+
+
+def test_draws_do_not_depend_on_workers_batches_or_what_came_before(root: Path) -> None:
+    first = by_image(make(root), 3)
+    for arguments in ({"num_workers": 2}, {}):
+        torch.manual_seed(99)
+        found = by_image(make(root, batch_size=3, **arguments), 3)
+        assert found.keys() == first.keys()
+        assert all(torch.equal(found[i], first[i]) for i in first)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_killed_epoch_goes_on_where_it_was(root: Path, num_workers: int) -> None:
+    whole = epoch(make(root), 5)
+    loader = make(root)
+    loader.batches.set_epoch(5)
+    batches = iter(loader)
+    seen = [next(batches)[0]]
+    resumed = make(root, num_workers=num_workers)
+    resumed.load_state_dict(loader.state_dict())
+    assert same(seen + epoch(resumed, 5), whole)
+
+
+def test_labels_belong_to_the_images(root: Path) -> None:
+    loader = make(root)
+    expected = ImageFolder(root, 16, test_fraction=0).read().train.labels
+    for number in (0, 7):
+        order = samples(loader, number)
+        assert [sample // 11 for sample in order] == [number] * 11
+        loader.batches.set_epoch(number)
+        labels = torch.cat([labels for _, labels in loader])
+        assert torch.equal(labels, expected[torch.tensor(order) % 11])
+
+
+def test_only_training_is_augmented(root: Path, make_idx: Callable[..., Path]) -> None:
+    folder = ImageFolder(root, 16, test_fraction=0)
+    augmented, plain = (ready(folder, draw, batch_size=4) for draw in (light1, None))
+    for image, other in zip(augmented.in_order(), plain.in_order(), strict=True):
+        assert torch.equal(image[0], other[0])
+    fashion = ready(FashionMNIST(make_idx()), light1, batch_size=4)
+    tests = torch.cat([images for images, _ in fashion.test_loaders()[0]])
+    assert torch.equal(tests, fashion.test_datasets["test"].batch(range(5))[0])
+    (images, labels), *_ = training(fashion)
+    assert images.shape == (4, 1, 32, 32) and labels.dtype == torch.int64
+
+
+def test_the_crop_is_of_the_whole_picture(
+    make_images: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not of the central square that a test image is."""
+    monkeypatch.setattr(transforms, "_OPERATIONS", ())
+    monkeypatch.setattr(transforms, "_AREA", (0.05, 0.051))
+    root = make_images({"a": 2, "b": 2}, size=(160, 40))
+    for path in root.rglob("*.png"):
+        pixels = np.zeros((40, 160, 3), dtype=np.uint8)
+        pixels[:, :50] = 255  # the central square, 60 to 100, is black
+        Image.fromarray(pixels).save(path)
+    data = ready(ImageFolder(root, 16, test_fraction=0), light1, batch_size=4)
+    loader = training(data)
+    assert max(int(images.max()) for number in range(9) for images in epoch(loader, number)) == 255
+    assert all(int(images.max()) == 0 for images, _ in data.in_order())
+
+
+def test_processes_of_a_distributed_run_draw_what_one_would(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, shared = by_image(make(root), 2), {}
+    for rank in (0, 1):
+        monkeypatch.setattr(ClassBatchSampler, "_rank_and_world", lambda _, rank=rank: (rank, 2))
+        part = by_image(make(root), 2)
+        assert len(part) == 6  # one image is taken twice
+        shared |= part
+    assert shared.keys() == whole.keys()
+    assert all(torch.equal(shared[i], whole[i]) for i in whole)
+
+
+# ---------------------------------------------------------------- of others
+
+
+class Noise:
+    """A transform as albumentations' are: it takes `image=`, and draws from numpy and random."""
+
+    def __call__(self, *, image: np.ndarray) -> dict[str, np.ndarray]:
+        assert image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] in (1, 3)
+        shift = np.random.randint(1, 100, image.shape) + random.randrange(100)  # noqa: NPY002
+        return {"image": (image // 2 + shift // 2).astype(np.uint8)}
+
+
+def speckled(image: torch.Tensor) -> torch.Tensor:
+    """A transform that draws from all three generators."""
+    drawn = np.random.randint(50) + random.randrange(50) + int(torch.randint(50, ()))  # noqa: NPY002
+    return image // 2 + torch.randint(50, image.shape, dtype=torch.uint8) + drawn // 3
+
+
+def to_float(image: torch.Tensor) -> torch.Tensor:
+    return image / 255
+
+
+CROP = ClassSpec("torchvision.transforms.v2.RandomResizedCrop", {"scale": [0.2, 0.5]})
+FLIP = ClassSpec("torchvision.transforms.v2.RandomHorizontalFlip")
+COMPOSE = {"transforms": [{"class_path": CROP.class_path, "init_args": {"size": 9}}, vars(FLIP)]}
+SPECS = {
+    "light1": ClassSpec("rootspace.data.Light1"),
+    "torchvision": CROP,
+    "composed": ClassSpec("torchvision.transforms.v2.Compose", COMPOSE),
+    "by keyword": ClassSpec(f"{__name__}.Noise"),
+    "a function": ClassSpec(f"{__name__}.speckled"),
+}
+
+
+def described(root: Path, spec: ClassSpec, **loader: Any) -> DataModule:
+    """The data as a run's settings describe them."""
+    source = ClassSpec(
+        "rootspace.data.ImageFolder", {"root": str(root), "image_size": 16, "test_fraction": 0}
+    )
+    settings = LoaderConfig(batch_size=4, per_class=1, **loader)
+    data = make_data(Config(data=source, transform=spec, loader=settings))
+    data.setup()
+    return data
+
+
+def set_seeds(seed: int) -> None:
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    random.seed(seed)
+
+
+def numpy_state() -> np.ndarray:
+    return np.random.get_state(legacy=False)["state"]["key"]  # noqa: NPY002
+
+
+@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+def test_any_transform_is_reproducible(root: Path, spec: ClassSpec) -> None:
+    """Per seed, epoch and image, whatever the workers; global generators stay as they are."""
+    loader = training(described(root, spec))
+    set_seeds(1)
+    state = torch.get_rng_state(), numpy_state(), random.getstate()
+    first = by_image(loader, 3)
+    assert torch.equal(torch.get_rng_state(), state[0])
+    assert np.array_equal(numpy_state(), state[1])
+    assert random.getstate() == state[2]
+    assert all(
+        image.shape == (3, 16, 16) and image.dtype == torch.uint8 for image in first.values()
+    )
+    set_seeds(2)
+    again = by_image(training(described(root, spec, num_workers=2)), 3)
+    assert again.keys() == first.keys() == set(range(11))
+    assert all(torch.equal(again[i], first[i]) for i in first)
+    other, seed = by_image(loader, 4), by_image(training(described(root, spec), seed=1), 3)
+    for found in (other, seed):
+        assert sum(torch.equal(found[i], first[i]) for i in first) < 4
+
+
+def test_a_transform_gets_the_whole_picture_and_the_run_its_shape() -> None:
+    shape = ImagePreprocessing(1, 8, (0.5,), (0.5,))
+    got: list[torch.Tensor] = []
+
+    def keep(image: torch.Tensor) -> torch.Tensor:
+        got.append(image)
+        return image
+
+    out = ImageTransform(keep, shape)(picture(24, 40, 1))
+    assert got[0].shape == (1, 24, 40)
+    assert out.shape == (1, 8, 8) and torch.equal(out, shape(picture(24, 40, 1)))
+    # What has the right shape is taken as it is, also in the form of an array or of a PIL image.
+    small = picture(8, 8, 1)
+    for found in (small, small[0].numpy(), Image.fromarray(small[0].numpy())):
+        assert torch.equal(ImageTransform(lambda _, found=found: found, shape)(small), small)
+
+
+def test_the_gray_pictures_of_a_transform_by_keyword_have_an_axis() -> None:
+    shape = ImagePreprocessing(1, 8, (0.5,), (0.5,))
+    assert ImageTransform(Noise(), shape)(picture(8, 8, 1)).shape == (1, 8, 8)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_float_results_are_refused(root: Path, num_workers: int) -> None:
+    data = described(root, ClassSpec(f"{__name__}.to_float"), num_workers=num_workers)
+    message = (
+        "^Argument 'transform': what function returns must hold uint8 pixels, not torch.float32"
+    )
+    with pytest.raises(DataError, match=message):
+        list(training(data))
+
+
+def test_missing_arguments_are_named(root: Path) -> None:
+    data = described(root, ClassSpec("rootspace.data.ImagePreprocessing", {"channels": 1}))
+    with pytest.raises(
+        ValueError, match=r"ImagePreprocessing: missing a required argument: 'size'"
+    ):
+        training(data)
