@@ -34,16 +34,17 @@ class Light1:
     autocontrast and equalize change (next to) nothing.
 
     Args:
-        size: of the result.
+        size: of the result; by default that of the run, and outside of one the shorter side.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int | None = None) -> None:
         self.size = size
 
     def __call__(self, image: Tensor) -> Tensor:
         """uint8 `[C, h, w]`, C 1 or 3 -> uint8 `[C, size, size]`, with torch's random numbers."""
         transforms = require("torchvision.transforms.v2", extra="data", purpose="Augmentation")
-        image = transforms.RandomResizedCrop(self.size, scale=_AREA, ratio=_ASPECT)(image)
+        size = min(image.shape[1:]) if self.size is None else self.size
+        image = transforms.RandomResizedCrop(size, scale=_AREA, ratio=_ASPECT)(image)
         image = transforms.RandomHorizontalFlip()(image)
         for operation in torch.randint(_NUM_OPERATIONS, (2,)).tolist():
             if operation < len(_OPERATIONS):
