@@ -144,7 +144,7 @@ def test_unknown_settings_and_wrong_types(sections: dict[str, Any], message: str
         (LoaderConfig, {"seed": -1}, "'loader.seed' must be at least 0"),
         (LoaderConfig, {"neighbors": 0}, "'loader.neighbors' must be at least 1"),
         (LoaderConfig, {"per_class": 0}, "'loader.per_class' must be at least 1"),
-        (LoaderConfig, {"unique_labels": 0}, "'loader.unique_labels' must be at least 1, not 0"),
+        (LoaderConfig, {"unique_labels": 1}, "'loader.unique_labels' must be 'all' or .* not 1"),
         (LoaderConfig, {"label_noise": 1.5}, r"'loader.label_noise' must lie in \[0, 1\], not 1.5"),
         (LoaderConfig, {"label_noise": math.nan}, "'loader.label_noise' must lie in"),
         (PrototypesConfig, {"after": 1.5}, "'prototypes.after' must be a share"),

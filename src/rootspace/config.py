@@ -222,8 +222,13 @@ class LoaderConfig:
         _at_least("loader", self, batch_size=2, num_workers=0, seed=0, neighbors=1)
         if self.per_class is not None:
             _at_least("loader", self, per_class=1)
-        if isinstance(self.unique_labels, int):
-            _at_least("loader", self, unique_labels=1)
+        wanted = self.unique_labels
+        is_number = isinstance(wanted, int) and not isinstance(wanted, bool) and wanted >= 2
+        if not (wanted is None or wanted == "all" or is_number):
+            raise ValueError(
+                "Argument 'loader.unique_labels' must be 'all' or a number of at least 2 inputs, "
+                f"not {wanted!r}."
+            )
         if not 0 <= self.label_noise <= 1:
             raise ValueError(
                 f"Argument 'loader.label_noise' must lie in [0, 1], not {self.label_noise}."

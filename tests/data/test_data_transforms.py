@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from timm.data import auto_augment
 from torchvision.transforms.v2 import functional
 
+from rootspace.cli._config import config_parser, parse
 from rootspace.config import ClassSpec, Config, LoaderConfig
 from rootspace.data import (
     DataError,
@@ -346,9 +347,20 @@ def test_float_results_are_refused(root: Path, num_workers: int) -> None:
         list(training(data))
 
 
+def test_light1_takes_the_size_of_the_run(root: Path) -> None:
+    """Also where the command line has written down that it is not given."""
+    for arguments in ({}, {"size": None}, {"size": 16}):
+        spec = ClassSpec("rootspace.data.Light1", arguments)
+        config = parse(["--transform", spec.class_path], config_parser("", Config()), "")
+        assert config.transform is not None and config.transform.class_path == spec.class_path
+        loaders = (training(described(root, made)) for made in (spec, config.transform))
+        assert same(*(epoch(loader, 0) for loader in loaders))
+    assert Light1()(picture(24, 40)).shape == (3, 24, 24)
+
+
 def test_missing_arguments_are_named(root: Path) -> None:
     data = described(root, ClassSpec("rootspace.data.ImagePreprocessing", {"channels": 1}))
     with pytest.raises(
-        ValueError, match=r"ImagePreprocessing: missing a required argument: 'size'"
+        ValueError, match=r"ImagePreprocessing: missing a required argument: 'mean'"
     ):
         training(data)

@@ -21,7 +21,7 @@ from .preprocessing import ImagePreprocessing
 from .source import Content, DataSource
 from .torch_dataset import as_source
 from .transforms import ImageTransform
-from .unique import ImageNames, check_unique_labels, unique_images
+from .unique import ImageNames, unique_images
 
 MakeTransform = Callable[[ImagePreprocessing | None], Callable[[Any], Any]]
 """From the preprocessing of the images to a transform of training inputs."""
@@ -44,7 +44,6 @@ class DataModule:
     ) -> None:
         self.source = source
         self.loader = LoaderConfig() if loader is None else loader
-        check_unique_labels(self.loader.unique_labels)
         self.make_transform = transform
         self.targets: np.ndarray | None = None
         """`[training inputs, dim]`, of which training batches bring their rows as a third part."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
 import numpy as np
@@ -16,6 +16,9 @@ class LazyStrings(Sequence[str], abc.ABC):
     @abc.abstractmethod
     def _at(self, place: int) -> str:
         """The string at a place in [0, len(self))."""
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self._at, range(len(self)))
 
     @overload
     def __getitem__(self, index: int) -> str: ...

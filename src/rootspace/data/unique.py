@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
 import torch
@@ -11,9 +11,6 @@ import torch
 from .datasets import LabeledDataset, View
 from .errors import DataError
 from .strings import LazyStrings
-
-UniqueLabels: TypeAlias = int | Literal["all"] | None
-"""How many images become classes of their own; None leaves the classes as they are."""
 
 
 class ImageNames(LazyStrings):
@@ -35,12 +32,10 @@ class ImageNames(LazyStrings):
         return len(self.dataset)
 
     def _at(self, place: int) -> str:
-        rows = self.dataset.rows
+        rows, data = self.dataset.rows, self.dataset.data
         row = place if rows is None else int(rows[place])
-        own = self.dataset.name(place)
-        return (
-            f"{self.class_names[int(self.dataset.data.labels[row])]} #{row}" if own is None else own
-        )
+        own = data.name(row)
+        return f"{self.class_names[int(data.labels[row])]} #{row}" if own is None else own
 
 
 def unique_images(images: LabeledDataset, wanted: int | Literal["all"], seed: int) -> View:
@@ -51,20 +46,10 @@ def unique_images(images: LabeledDataset, wanted: int | Literal["all"], seed: in
     """
     if wanted != "all" and wanted > len(images):
         raise DataError(
-            f"Argument 'unique_labels' must be at most {len(images)} (the training images), not "
-            f"{wanted}."
+            f"Argument 'loader.unique_labels' must be at most {len(images)} (the training inputs), "
+            f"not {wanted}."
         )
     rows = np.arange(len(images))
     if wanted != "all":
         rows = np.sort(np.random.default_rng(seed).choice(len(images), wanted, replace=False))
     return View(images, torch.arange(len(rows)), torch.from_numpy(rows))
-
-
-def check_unique_labels(wanted: UniqueLabels) -> None:
-    """Raise unless it is None, "all", or a number of at least two images."""
-    is_number = isinstance(wanted, int) and not isinstance(wanted, bool) and wanted >= 2
-    if not (wanted is None or wanted == "all" or is_number):
-        raise DataError(
-            "Argument 'unique_labels' must be 'all' or a number of at least 2 images, not "
-            f"{wanted!r}."
-        )
