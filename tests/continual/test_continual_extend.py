@@ -467,6 +467,10 @@ def test_bad_folders(
     assert "'--data' must name the data with the new classes" in error(
         capsys, "extend", trained_code, new, "--train.epochs=1"
     )
+    for command in (["extend", trained_code, new], ["evaluate", trained_code], ["distill", new]):
+        assert "the class of the data beside '--data.seed'" in error(
+            capsys, *command, "--data.seed=1"
+        )
     assert "is not a run folder" in error(capsys, "extend", tmp_path, new)
     assert "must lie outside" in error(
         capsys, "extend", trained_code, *NEW, f"--run.dir={trained_code / 'more'}"
