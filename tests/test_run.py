@@ -84,7 +84,9 @@ def test_missing_and_damaged_files_are_named(copy: Path, name: str) -> None:
         rootspace.load(copy)
 
 
-def test_pickles_do_not_run(copy: Path, tmp_path: Path) -> None:
+def test_pickles_do_not_run(
+    copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     made, evil = tmp_path / "made", pickle.dumps(Touch(tmp_path / "made"))
     (copy / "model.safetensors").write_bytes(evil)
     with pytest.raises(ValueError, match=r"model\.safetensors"):
@@ -94,6 +96,7 @@ def test_pickles_do_not_run(copy: Path, tmp_path: Path) -> None:
     assert main(["train", "--resume", f"--run.dir={copy}"]) == 2
     torch.save(Touch(made), copy / "checkpoints/last.ckpt")
     assert main(["train", "--resume", f"--run.dir={copy}"]) == 2
+    assert "last.ckpt is damaged" in capsys.readouterr().err
     assert not made.exists()
 
 
@@ -103,7 +106,8 @@ def test_settings_do_not_run(copy: Path, tmp_path: Path, monkeypatch: pytest.Mon
     config.write_text(f"{before}\nx: !!python/object/apply:os.system ['touch {made}']\n")
     with pytest.raises(ValueError, match=r"config\.yaml"):
         rootspace.load(copy)
-    (tmp_path / "side_effect.py").write_text(f"open({str(made)!r}, 'w')\nclass Net: ...\n")
+    code = f"import pathlib\npathlib.Path({str(made)!r}).touch()\nclass Net: ...\n"
+    (tmp_path / "side_effect.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     settings = yaml.safe_load(before)
     settings["model"] = {"class_path": "side_effect.Net"}
