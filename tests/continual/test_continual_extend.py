@@ -21,7 +21,7 @@ from PIL import Image
 from rootspace.cli import main
 from rootspace.config import ClassSpec, Config, PrototypesConfig, RunConfig, TrainConfig
 from rootspace.continual import ClassRegistry
-from rootspace.extend import extension as extend as extend_module
+from rootspace.extend import extension as extend_module
 from rootspace.extend.extension import LOWER_RATE, base_config
 from rootspace.extend.extension import extend as extend_run
 from rootspace.continual.live import REGISTRY
