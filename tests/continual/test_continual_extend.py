@@ -21,11 +21,11 @@ from PIL import Image
 from rootspace.cli import main
 from rootspace.config import ClassSpec, Config, PrototypesConfig, RunConfig, TrainConfig
 from rootspace.continual import ClassRegistry
+from rootspace.continual.live import REGISTRY
+from rootspace.data import Characters, Content, DataModule, StoredImages, View, make_data
 from rootspace.extend import extension as extend_module
 from rootspace.extend.extension import LOWER_RATE, base_config
 from rootspace.extend.extension import extend as extend_run
-from rootspace.continual.live import REGISTRY
-from rootspace.data import Characters, Content, DataModule, StoredImages, View, make_data
 from rootspace.heads import PrototypeHead
 from rootspace.losses import CosineLoss, SystemSoftmaxLoss
 from rootspace.run import Run, load
