@@ -360,6 +360,12 @@ class MemoryConfig:
 
     def __post_init__(self) -> None:
         _at_least("memory", self, size=0)
+        policies = ("balanced", "herding", "reservoir")
+        if self.policy not in policies:
+            raise ValueError(
+                f"Argument 'memory.policy' must be one of {', '.join(policies)}, not "
+                f"{self.policy!r}."
+            )
         if not 0 <= self.share < 1:
             raise ValueError(f"Argument 'memory.share' must lie in [0, 1), not {self.share}.")
 
