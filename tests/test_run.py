@@ -84,9 +84,7 @@ def test_missing_and_damaged_files_are_named(copy: Path, name: str) -> None:
         rootspace.load(copy)
 
 
-def test_pickles_do_not_run(
-    copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_pickles_do_not_run(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made, evil = tmp_path / "made", pickle.dumps(Touch(tmp_path / "made"))
     (copy / "model.safetensors").write_bytes(evil)
     with pytest.raises(ValueError, match=r"model\.safetensors"):
