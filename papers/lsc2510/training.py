@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,11 +18,10 @@ import yaml
 from torch import Tensor, nn
 
 from rootspace._files import write_text
-from rootspace.train import LinearCE, read_run
-from rootspace.train import run_folder as files
-from rootspace.train.run_folder import make_data
 from rootspace.runs import EpochRow, RunRecord
 from rootspace.runs.folder import CHECKPOINTS, CONFIG, HISTORY, METRICS
+from rootspace.train import LinearCE, read_run
+from rootspace.train.run_folder import make_data
 
 from .experiment import Job, NotRun, Outcome, Part, Scale, Settings
 

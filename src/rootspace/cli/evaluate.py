@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 
 from rootspace.data import make_data
 from rootspace.run import load
+from rootspace.runs.record import as_json
 from rootspace.train.evaluation import accuracies
 
 from ._arguments import Parser, add_run
@@ -30,7 +30,7 @@ def run(arguments: list[str]) -> int:
     data.setup()
     results = accuracies(trained.model, data)
     if options.json:
-        print(json.dumps({k: asdict(v) for k, v in results.items()}, ensure_ascii=False))
+        print(json.dumps(as_json(results), ensure_ascii=False))
     else:
         width = max(map(len, results), default=0)
         for name, result in results.items():

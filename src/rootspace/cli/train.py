@@ -28,7 +28,8 @@ def run(arguments: list[str]) -> int:
     )
     config = parse(rest, parser, PROG)
     if resume is not None:
-        check_resumed(config, base)
+        # Parsed as well: a run that was begun in Python does not list the defaults of its classes.
+        check_resumed(config, parse([], parser, PROG))
     try:
         train(config, resume=resume is not None)
     except StoppedByUser:
