@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from rootspace import ClassMap
-from rootspace.losses import CosineLoss
+from rootspace import ClassMap, PrototypeHead
 from rootspace.models import Encoder, TimmBackbone, num_parameters
 from rootspace.systems import RootA
-from rootspace.train import VectorObjective
 
 
 def test_encoder_has_the_size_of_the_papers():
@@ -44,11 +42,10 @@ def test_no_parameter_depends_on_the_number_of_classes():
         assert not any("class" in name for name in inspect.signature(model).parameters)
     shapes = []
     for num_classes in (10, 1_000_000):
-        objective = VectorObjective(
-            CosineLoss(ClassMap(RootA(64, interpolations=2), min(num_classes, 700_000)))
-        )
-        whole = torch.nn.ModuleList([Encoder(64, width=4), objective])
-        shapes.append({name: p.shape for name, p in whole.state_dict().items()})
+        class_map = ClassMap(RootA(64, interpolations=2), min(num_classes, 700_000))
+        head = PrototypeHead.from_map(class_map)
+        whole = torch.nn.ModuleList([Encoder(64, width=4), head])
+        shapes.append({name: p.shape for name, p in whole.named_parameters()})
     assert shapes[0] == shapes[1]
 
 
