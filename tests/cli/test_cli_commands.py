@@ -99,7 +99,8 @@ def test_evaluate_repeats_the_final_figures(run: Path, capsys: pytest.CaptureFix
 
 
 def test_evaluate_on_other_fonts(run: Path, capsys: pytest.CaptureFixture[str]):
-    options = ["--data.test_fonts=[DejaVuSans-Bold]", "--data.train_fonts=[DejaVuSans]"]
+    options = ["--data=Characters", "--data.num_classes=30", "--data.image_size=16"]
+    options += ["--data.test_fonts=[DejaVuSans-Bold]", "--data.train_fonts=[DejaVuSans]"]
     code = main(["evaluate", str(run), *options])
     message = capsys.readouterr()
     # Fewer training fonts share more characters, so other classes are drawn: said, not guessed.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import stat
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from test_runs_record import RECORD
 
+from rootspace.config import Config, RunConfig, TrainConfig
 from rootspace.runs import process
 from rootspace.runs.process import train_in_process
 
@@ -26,7 +26,7 @@ if "--config" in arguments:
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
 settings = yaml.safe_load((folder / "config.yaml").read_text())
 (folder / "metrics.csv").write_text("epoch\\n1\\n2\\n")
-time.sleep(settings.get("sleep", 0))
+time.sleep(float(os.environ.get("STAND_IN_SLEEP", "0")))
 if code := int((folder.parent / "code").read_text()):
     print("error: no luck")
     sys.exit(code)
@@ -47,8 +47,8 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def settings(folder: Path, **changes: Any) -> dict[str, Any]:
-    return {"run": {"dir": str(folder / "run")}, "train": {"epochs": 2}, **changes}
+def settings(folder: Path, epochs: int = 2) -> Config:
+    return Config(run=RunConfig(dir=str(folder / "run")), train=TrainConfig(epochs=epochs))
 
 
 def test_a_run_is_made_once(stand_in: Path):
@@ -58,7 +58,7 @@ def test_a_run_is_made_once(stand_in: Path):
     (call,) = log.read_text().splitlines()
     assert "--config" in call and "--resume" not in call
     kept = yaml.safe_load((stand_in / "run.yaml").read_text())
-    assert kept == settings(stand_in)
+    assert Config.from_dict(kept) == settings(stand_in)
 
 
 def test_an_interrupted_run_is_continued(stand_in: Path):
@@ -75,7 +75,7 @@ def test_an_interrupted_run_is_continued(stand_in: Path):
 def test_another_run_is_told_apart(stand_in: Path):
     train_in_process(settings(stand_in))
     with pytest.raises(ValueError, match="run holds a run with other settings"):
-        train_in_process(settings(stand_in, train={"epochs": 3}))
+        train_in_process(settings(stand_in, epochs=3))
     moved = stand_in / "moved"
     moved.mkdir()
     for name in ("run", "run.yaml"):
@@ -104,6 +104,7 @@ def test_a_failure_says_why(stand_in: Path):
 
 def test_epochs_are_told(stand_in: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(process, "POLL_SECONDS", 0.05)
+    monkeypatch.setenv("STAND_IN_SLEEP", "1.5")
     told: list[int] = []
-    train_in_process(settings(stand_in, sleep=1.5), on_epochs=told.append)
+    train_in_process(settings(stand_in), on_epochs=told.append)
     assert told and set(told) == {2}
