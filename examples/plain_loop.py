@@ -28,13 +28,15 @@ def main(epochs: int = 7, seed: int = 0, num_classes: int | None = None) -> dict
     for epoch in range(epochs):
         if epoch == round(0.4 * epochs):
             rs.choose_prototypes(head, network, in_order)
+        losses = []
         for x, y in loader:
             loss = head(network(pixels(x)), y)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-        print(f"epoch {epoch + 1}: loss {loss:.3f}", flush=True)
+            losses.append(loss.item())
+        print(f"epoch {epoch + 1}: loss {sum(losses) / len(losses):.3f}", flush=True)
     rs.choose_prototypes(head, network, in_order, refine=8)
     torch.save({"network": network.state_dict(), "head": head.state_dict()}, "plain_loop.pt")
     return {name: accuracy(network, head, test) for name, test in data.tests.items()}

@@ -15,7 +15,8 @@ def main(num_classes: int = 200, epochs: int = 4, name: str = "resnet10t") -> fl
     torch.manual_seed(0)
     data = Characters(num_classes=num_classes).read()
     network = timm.create_model(name, pretrained=False, num_classes=0, in_chans=1)
-    head = rs.PrototypeHead(names=data.class_names, dim=network.num_features)
+    dim: int = network.num_features  # pyright: ignore[reportAssignmentType]
+    head = rs.PrototypeHead(names=data.class_names, dim=dim)
     sampler = rs.ClassBatchSampler(data.train.labels, batch_size=128, similar=head)
     loader = DataLoader(data.train, batch_sampler=sampler)
     in_order = [(x / 255, y) for x, y in DataLoader(data.train, batch_size=256)]

@@ -90,6 +90,18 @@ def shown_commands(page: Path) -> list[Snippet]:
     return sorted(found)
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path):
+    """To a file, and to one of its headings where a link names one."""
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", page.read_text(encoding="utf-8")):
+        name, _, heading = target.partition("#")
+        file = page.parent / name if name else page
+        assert file.exists(), target
+        titles = re.findall(r"^#+ (.*)", file.read_text("utf-8"), re.MULTILINE) if heading else []
+        slugs = [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+        assert not heading or heading in slugs, target
+
+
 # ---------------------------------------------------------------- Python
 
 
@@ -116,10 +128,10 @@ def continual() -> dict[str, Any]:
 def export() -> dict[str, Any]:
     assert main(["export", "runs/demo", "--out", "model.onnx"]) == 0
     run = rs.load("runs/demo")
-    embedder, classes, shape = run.model.embedder, run.class_map, run.model.preprocessing
-    assert classes is not None and shape is not None
+    shape = run.model.preprocessing
+    assert shape is not None
     example = torch.zeros(2, shape.channels, shape.size, shape.size, dtype=torch.uint8)
-    return {"model": embedder, "embedder": embedder, "classes": classes, "example": example}
+    return {"model": run.model.embedder, "head": run.model.head, "example": example}
 
 
 STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {

@@ -46,6 +46,11 @@ def make_head(config: Config, names: Sequence[str]) -> Head:
     if not issubclass(cls, PrototypeHead):
         return config.head.build(Head, "head", names=names)  # pyright: ignore[reportAbstractUsage]
     loss = make_loss(config)
+    if config.head.init_args.get("system") == TABLE and config.prototypes.source != "file":
+        raise ValueError(
+            f"Argument 'head.system' = '{TABLE}' needs 'prototypes.source' = 'file', not "
+            f"'{config.prototypes.source}'."
+        )
     if config.prototypes.source == "formula":
         system = _formula_system(config, len(names))
         prototypes = config.prototypes

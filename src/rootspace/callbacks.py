@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from .choosing import Network, choose_prototypes, module_of
+from .classes import Assignment
 from .heads import PrototypeHead
 from .runs import ChoiceRecord
 from .sampling import InOrder, ResumableLoader
@@ -82,7 +83,7 @@ class ChoosePrototypes(L.Callback):
         # A module may have several heads, each with a callback of its own.
         return self._generate_state_key(head=self.head)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         fit = None if self.fit is None else asdict(self.fit)
         return {"chosen_after": self.chosen_after, "fit": fit}
 
@@ -170,13 +171,18 @@ class ChoosePrototypes(L.Callback):
                 device=pl_module.device,
             )
         self.chosen_after = done
-        self.fit = ChoiceRecord(
-            mean_cosine=found.mean_cosine,
-            collisions=found.collisions,
-            smallest_angle=found.smallest_angle,
-            method=found.method,
-            seconds=round(found.seconds, 3),
-        )
+        self.fit = choice_record(found)
+
+
+def choice_record(found: Assignment) -> ChoiceRecord:
+    """How well chosen prototypes fit, for the record of a run."""
+    return ChoiceRecord(
+        mean_cosine=found.mean_cosine,
+        collisions=found.collisions,
+        smallest_angle=found.smallest_angle,
+        method=found.method,
+        seconds=round(found.seconds, 3),
+    )
 
 
 class _Converting(nn.Module):

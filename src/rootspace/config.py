@@ -91,7 +91,7 @@ class ClassSpec:
             setting: that names it, for messages.
             *positional: arguments before the others.
             **filled: arguments that are not settings; those that the class takes are given to it,
-                unless `init_args` has them and they are not None.
+                unless `init_args` has another value for them than None.
 
         Raises:
             ValueError: no such class, or one that does not take these arguments.
@@ -99,11 +99,8 @@ class ClassSpec:
         cls = self.resolve(kind, setting)
         accepted = inspect.signature(cls).parameters
         arguments = {key: value for key, value in filled.items() if key in accepted}
-        arguments |= {
-            key: _built(value, setting)
-            for key, value in self.init_args.items()
-            if value is not None or key not in arguments
-        }
+        given = {k: v for k, v in self.init_args.items() if v is not None or k not in arguments}
+        arguments |= {key: _built(value, setting) for key, value in given.items()}
         try:
             inspect.signature(cls).bind(*positional, **arguments)
         except TypeError as error:

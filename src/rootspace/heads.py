@@ -207,7 +207,7 @@ class PrototypeHead(Head):
         dim: int | None = None,
         *,
         names: Sequence[str] | None = None,
-        system: str | VectorSystem | None = None,
+        system: str | VectorSystem | None = None,  # str first: `Table` is a word of its own
         loss: Callable[[ClassMap], ClassLoss] = InBatchSoftmaxLoss,
         temperature: float = 0.15,
         contrastive_weight: float = 0.5,
@@ -565,7 +565,7 @@ class PrototypeHead(Head):
 
     # ---------------------------------------------------------------- state
 
-    def get_extra_state(self) -> dict[str, Any]:
+    def get_extra_state(self) -> dict[str, object]:
         """What `state_dict` holds beside the frame; tensors, numbers and strings only."""
         class_map = self.class_map
         return {
@@ -747,7 +747,7 @@ class LearnedHead(Head):
         self.num_classes += count
         self.weight = nn.Parameter(torch.cat([self.weight.detach(), rows]))
 
-    def get_extra_state(self) -> dict[str, Any]:
+    def get_extra_state(self) -> dict[str, object]:
         """The names of the classes."""
         return {"names": self._names}
 

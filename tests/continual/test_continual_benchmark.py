@@ -41,11 +41,13 @@ def test_scores_of_a_run_and_its_baseline(
 ):
     rows = rows_of(trained_code, monkeypatch, capsys)
     assert len(rows) == 2 * (2 + 4)
-    for method, names in (("cosine", BOTH), ("normalized_softmax", BOTH | LEARNED)):
+    for method, names in (("CosineLoss", BOTH), ("NormalizedHead", BOTH | LEARNED)):
         assert {row["score"] for row in rows if row["method"] == method} == names
     assert all((row["known"], row["unknown"]) == (40, 60) for row in rows)
     assert all(0 <= row["fpr95"] <= 1 and 0 <= row["accuracy"] <= 1 for row in rows)
-    ours = [row["auroc"] for row in rows if row["method"] == row["score"] == "cosine"]
+    ours = [
+        row["auroc"] for row in rows if row["method"] == "CosineLoss" and row["score"] == "cosine"
+    ]
     assert min(ours) > 0.6
 
 
@@ -59,7 +61,7 @@ def test_scores_of_a_numbered_system(
 def test_growing_in_steps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    methods = ["lsc", "learned_imprinted"]
+    methods = ["prototypes", "learned_imprinted"]
     arguments = ["--quick", f"--out={tmp_path}", "--only", *methods]
     script("growing", monkeypatch).main(arguments)
     rows = json.loads((tmp_path / "growing.json").read_text())
@@ -77,5 +79,5 @@ def test_growing_in_steps(
         )
         assert len(one) == 60 and torch.equal(one.labels, other.labels)
         assert torch.equal(one.batch(range(60))[0], other.batch(range(60))[0])
-    number = len(StoredImages(tmp_path / "lsc_0.1_0_4/replay").class_names)
+    number = len(StoredImages(tmp_path / "prototypes_0.1_0_4/replay").class_names)
     assert number == 80, "twice as many classes"

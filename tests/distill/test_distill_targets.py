@@ -59,6 +59,16 @@ def test_means(
     assert float(cosine.min()) > 1 - 1e-5
 
 
+def test_embeddings_are_in_the_frame_of_the_teacher(code: Path, data: DataModule, tmp_path: Path):
+    """So the student's gallery and that of `rootspace embed` are turned alike."""
+    folder, teacher = tmp_path / "run", load(code)
+    options = [f"--teacher.run={code}", "--teacher.targets=means"]
+    assert main([*STUDENT, *options, f"--run.dir={folder}"]) == 0
+    images, labels = data.train_dataset.batch(range(len(data.train_dataset)))
+    expected = means_of(teacher.embed(images).double().numpy(), labels.numpy())
+    np.testing.assert_allclose(np.load(folder / "targets/vectors.npy"), expected, atol=1e-5)
+
+
 def test_codes(learned: Path, data: DataModule, embedded: np.ndarray, tmp_path: Path):
     """The same prototypes as `prototypes.source: teacher` chooses."""
     folder, other = tmp_path / "run", tmp_path / "other"

@@ -14,20 +14,25 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from rootspace.runs import EpochRow
+from rootspace.runs.folder import read_config
 from rootspace.train import train
 from rootspace.train.callbacks import AGREE_EVERY
-from rootspace.train.run_folder import read_config
 
 SETTINGS = [
     "--data.num_classes=40",
     "--data.image_size=16",
-    "--data.batch_size=8",
+    "--loader.batch_size=8",
     "--model.width=4",
     "--train.lr=3e-3",
-    "--classes.assignment=random",
+    "--prototypes.source=formula",
     "--train.epochs=4",
     "--train.checkpoint_minutes=0.0002",
 ]
+
+
+# The tensors are small: a second thread costs more than it does.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def command(*arguments: str) -> list[str]:
@@ -35,7 +40,9 @@ def command(*arguments: str) -> list[str]:
 
 
 def finish(*arguments: str) -> None:
-    subprocess.run(command(*arguments), check=True, capture_output=True, timeout=300)
+    subprocess.run(
+        command(*arguments), check=True, capture_output=True, timeout=300, env=ENVIRONMENT
+    )
 
 
 def stop_within_an_epoch(folder: Path, how: signal.Signals, *settings: str) -> int:
@@ -44,6 +51,7 @@ def stop_within_an_epoch(folder: Path, how: signal.Signals, *settings: str) -> i
         command(*SETTINGS, *settings, f"--run.dir={folder}"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env=ENVIRONMENT,
     )
     started = time.monotonic()
     while not (folder / "metrics.csv").exists():
@@ -73,7 +81,7 @@ def test_resume_gives_the_same_weights(
     folder = tmp_path / "run"
     assert stop_within_an_epoch(folder, how) == code
     assert not (folder / "metrics.json").exists(), "stopped too late to test anything"
-    state = torch.load(folder / "checkpoints/last.ckpt", weights_only=False)
+    state = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
     steps_an_epoch = state["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["ready"]
     assert steps_an_epoch, "the checkpoint knows where it is"
     if how != signal.SIGKILL:
@@ -88,13 +96,14 @@ def test_resume_gives_the_same_weights(
 
 def test_augmented_images_with_unique_labels_too(tmp_path: Path):
     folder, whole = tmp_path / "run", tmp_path / "unbroken"
-    settings = ["--data.augment=light1", "--data.unique_labels=400", "--data.num_workers=1"]
-    assert stop_within_an_epoch(folder, signal.SIGKILL, *settings) == -signal.SIGKILL
+    settings = ["--transform=rootspace.data.Light1", "--loader.unique_labels=400"]
+    worker = "--loader.num_workers=1"
+    assert stop_within_an_epoch(folder, signal.SIGKILL, *settings, worker) == -signal.SIGKILL
     assert not (folder / "metrics.json").exists(), "stopped too late to test anything"
-    state = torch.load(folder / "checkpoints/last.ckpt", weights_only=False)
+    state = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
     assert 0 < state["global_step"] < 200
     finish("--resume", f"--run.dir={folder}")
-    finish(*SETTINGS, *settings[:2], f"--run.dir={whole}")  # without a worker
+    finish(*SETTINGS, *settings, f"--run.dir={whole}")  # without a worker
     expected, resumed = (load_file(f / "model.safetensors") for f in (whole, folder))
     assert all(torch.equal(expected[name], resumed[name]) for name in expected)
     assert _without_seconds(whole) == _without_seconds(folder)
@@ -107,6 +116,7 @@ def test_two_processes_do_not_train_one_run(tmp_path: Path):
         command(*SETTINGS, "--train.epochs=1000", f"--run.dir={folder}"),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        env=ENVIRONMENT,
     )
     try:
         while not (folder / "metrics.csv").exists():
@@ -118,6 +128,7 @@ def test_two_processes_do_not_train_one_run(tmp_path: Path):
             capture_output=True,
             text=True,
             timeout=120,
+            env=ENVIRONMENT,
         )
         assert process.poll() is None, "the first one goes on"
     finally:
@@ -125,6 +136,12 @@ def test_two_processes_do_not_train_one_run(tmp_path: Path):
         process.wait()
     assert second.returncode == 2
     assert "another process trains" in second.stderr
+
+
+def test_the_figures_of_an_epoch_are_its_own(unbroken: Path) -> None:
+    for row in EpochRow.read(unbroken):
+        right = row.accuracy * 400
+        assert right == pytest.approx(round(right), abs=1e-3)
 
 
 def test_resuming_a_finished_run_changes_nothing(unbroken: Path):
@@ -142,7 +159,7 @@ def test_two_processes_train_and_evaluate_every_image(tmp_path: Path):
     finish(
         "--data.num_classes=15",
         "--data.image_size=16",
-        "--data.batch_size=7",
+        "--loader.batch_size=7",
         "--model.width=4",
         "--train.epochs=2",
         "--train.devices=2",
@@ -166,7 +183,7 @@ def test_two_processes_stop_and_save_together(tmp_path: Path):
     both = ["--train.devices=2", "--train.accelerator=cpu", "--data.num_classes=80"]
     assert stop_within_an_epoch(broken, signal.SIGTERM, *both) == 130
     assert not (broken / "metrics.json").exists(), "stopped too late to test anything"
-    state = torch.load(broken / "checkpoints/last.ckpt", weights_only=False)
+    state = torch.load(broken / "checkpoints/last.ckpt", weights_only=True)
     assert state["global_step"] % 50 % AGREE_EVERY == 0, "between two questions, or epochs"
     finish("--resume", f"--run.dir={broken}")
     finish(*SETTINGS, *both, f"--run.dir={whole}")
@@ -186,6 +203,6 @@ def _without_seconds(folder: Path) -> list[list[str]]:
     return [row[:column] + row[column + 1 :] for row in rows]
 
 
-def test_checkpoint_environment_is_clean():
+def test_checkpoint_environment_is_clean() -> None:
     """The tests above start processes of their own: no rank may leak into them."""
     assert "LOCAL_RANK" not in os.environ

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-from typing import Any
 
 import numpy as np
 import torch
@@ -57,7 +56,7 @@ class HostArray:
         rows = self.on(device)
         return self.rows[start:stop].to(device) if rows is None else rows[start:stop]
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_copies": {}}
 
 
@@ -184,7 +183,7 @@ class LevelCodes(Codes):
                 )
         return self._levels
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_levels": None}
 
 

@@ -243,14 +243,14 @@ EXPORTED: list[str] = [
 ]
 
 
-def _export_rows(registry: ClassRegistry, changes: dict[int, Any]) -> Iterator[dict[str, Any]]:
+def _export_rows(registry: ClassRegistry, changes: dict[int, Any]) -> Iterator[dict[str, object]]:
     for entry in registry.entries():
         added = changes[entry.added]
         about = {"at": added.at, "command": added.command, "source": added.source}
         yield {**_content(entry), **about}
 
 
-def _content(entry: ClassEntry) -> dict[str, Any]:
+def _content(entry: ClassEntry) -> dict[str, object]:
     content = asdict(entry)
     content["aliases"] = list(entry.aliases)
     if isinstance(entry.vector, bytes):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from rootspace._files import write_json
 from rootspace.continual import Proposal, group_by_cosine, group_by_vector, propose
@@ -101,7 +100,7 @@ def _parser() -> Parser:
 
 def _content(
     name: str, proposal: Proposal, nearest: str, files: list[Path], cosines: list[float]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     vector = proposal.vector
     return {
         "name": name,

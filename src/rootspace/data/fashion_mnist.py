@@ -40,8 +40,9 @@ class FashionMNIST(DataSource):
     The pictures of 28x28 pixels are surrounded by black, not scaled.
 
     Args:
-        root: the folder with "train-images-idx3-ubyte" and so on. Default: the first that exists
-            of $ROOTSPACE_DATA/fashion-mnist, data/fashion-mnist, and where Debian's package
+        root: the folder with "train-images-idx3-ubyte" and so on, or the `root` of torchvision's
+            `FashionMNIST`, which has them in "FashionMNIST/raw". Default: the first that exists of
+            $ROOTSPACE_DATA/fashion-mnist, data/fashion-mnist, and where Debian's package
             dataset-fashion-mnist puts it.
         image_size: height and width in pixels, after padding.
         num_classes: the first so many classes, of the test set too. Default: all.
@@ -67,6 +68,8 @@ class FashionMNIST(DataSource):
         root = _default_root() if self.root is None else self.root
         if not root.is_dir():
             raise DataError(f"The Fashion-MNIST folder '{root}' does not exist: {_HELP}.")
+        raw = root / "FashionMNIST" / "raw"
+        root = raw if raw.is_dir() else root
         train, test = (self._dataset(root, part) for part in ("train", "t10k"))
         mean, std = channel_statistics(train.images)
         shape = ImagePreprocessing(1, self._size, mean, std, background=0, inner=_PICTURE)

@@ -42,6 +42,9 @@ class ImagePreprocessing:
             longer side and fills the rest evenly with the background.
         background: gray value, 0 to 255, behind transparent pixels and around padded images.
         inner: with `crop`, scale to this size instead and surround it with black up to `size`.
+
+    Raises:
+        ValueError: values that cannot be, such as in a run's file that somebody changed.
     """
 
     channels: int
@@ -51,6 +54,20 @@ class ImagePreprocessing:
     fit: Literal["crop", "pad"] = "crop"
     background: int = 255
     inner: int | None = None
+
+    def __post_init__(self) -> None:
+        each = f"one number for each of {self.channels} channels"
+        for name, fits, wanted in (
+            ("channels", self.channels in (1, 3), "1 or 3"),
+            ("size", self.size >= 1, "at least 1"),
+            ("mean", len(self.mean) == self.channels, each),
+            ("std", len(self.std) == self.channels and min(self.std) > 0, f"{each}, positive"),
+            ("fit", self.fit in ("crop", "pad"), "'crop' or 'pad'"),
+            ("background", 0 <= self.background <= 255, "from 0 to 255"),
+            ("inner", self.inner is None or 1 <= self.inner <= self.size, f"1 to {self.size}"),
+        ):
+            if not fits:
+                raise ValueError(f"Argument '{name}' must be {wanted}, not {getattr(self, name)}.")
 
     def __call__(self, image: Any) -> Tensor:
         """One image -> uint8 `[C, size, size]`.
@@ -86,7 +103,7 @@ class ImagePreprocessing:
             return crop_to_square(image, self.size)
         return surrounded(crop_to_square(image, self.inner), self.size)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """For JSON and YAML."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
 

@@ -34,7 +34,7 @@ class Light1:
     autocontrast and equalize change (next to) nothing.
 
     Args:
-        size: of the result; by default that of the run, and outside of one the shorter side.
+        size: of the result; in a run that of its images, and else the width of each.
     """
 
     def __init__(self, size: int | None = None) -> None:
@@ -43,7 +43,7 @@ class Light1:
     def __call__(self, image: Tensor) -> Tensor:
         """uint8 `[C, h, w]`, C 1 or 3 -> uint8 `[C, size, size]`, with torch's random numbers."""
         transforms = require("torchvision.transforms.v2", extra="data", purpose="Augmentation")
-        size = min(image.shape[1:]) if self.size is None else self.size
+        size = image.shape[-1] if self.size is None else self.size
         image = transforms.RandomResizedCrop(size, scale=_AREA, ratio=_ASPECT)(image)
         image = transforms.RandomHorizontalFlip()(image)
         for operation in torch.randint(_NUM_OPERATIONS, (2,)).tolist():
@@ -73,7 +73,9 @@ class ImageTransform:
     """Anybody's transform on images as `Transformed` draws them.
 
     torchvision's transforms get a uint8 tensor `[C, h, w]`; those that take `image=`, as
-    albumentations' do, an array `[h, w, C]`. What they return is brought to the shape of the run.
+    albumentations' do, an array `[h, w, C]`. A transform with generators of its own is seeded for
+    each image by its `set_random_seed`, as albumentations' have it. What they return is brought to
+    the shape of the run.
 
     Args:
         transform: any callable on an image.
@@ -84,6 +86,7 @@ class ImageTransform:
         self.transform = transform
         self.preprocessing = preprocessing
         self._by_keyword = takes_keyword(transform)
+        self._set_seed = getattr(transform, "set_random_seed", None)
 
     def __call__(self, image: Tensor) -> Tensor:
         """uint8 `[C, h, w]` -> uint8 `[C, size, size]`.
@@ -91,6 +94,8 @@ class ImageTransform:
         Raises:
             DataError: the transform returns something that is no image of uint8 pixels.
         """
+        if self._set_seed is not None:
+            self._set_seed(int(torch.randint(2**31, ())))
         if self._by_keyword:
             found = self.transform(image=image.permute(1, 2, 0).numpy())
             found = found["image"] if isinstance(found, dict) else found

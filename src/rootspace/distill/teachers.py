@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -48,10 +48,19 @@ class NetworkTeacher(Teacher):
         dim: of its embeddings.
         data: set up.
         precision: of `TrainConfig`.
+        transform: of the embeddings, into the frame of the teacher's prototypes.
     """
 
-    def __init__(self, embedder: Embedder, dim: int, data: DataModule, precision: str) -> None:
+    def __init__(
+        self,
+        embedder: Embedder,
+        dim: int,
+        data: DataModule,
+        precision: str,
+        transform: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         self.embedder = embedder.eval()
+        self.transform = transform
         self.loader = data.in_order(sharded=False)
         self.dtype = AUTOCAST[precision]
         self.dim = dim
@@ -63,6 +72,7 @@ class NetworkTeacher(Teacher):
         for images, labels in self.loader:
             with torch.autocast(device.type, self.dtype, enabled=self.dtype != torch.float32):
                 z = self.embedder(to_device(images, device))
+            z = z if self.transform is None else self.transform(z)
             yield z, torch.arange(start, start + len(labels))
             start += len(labels)
 
@@ -104,7 +114,8 @@ def open_teacher(
         return FileTeacher(config.embeddings, data)
     if config.run is not None:
         teacher = read_teacher(config.run, data, device, "teacher.run")
-        return NetworkTeacher(teacher.embedder, teacher.head.dim, data, settings.precision)
+        head = teacher.head
+        return NetworkTeacher(teacher.embedder, head.dim, data, settings.precision, head.transform)
     assert config.timm is not None and config.weights is not None
     embedder, dim = timm_embedder(config.timm, config.weights, data)
     return NetworkTeacher(embedder.to(device), dim, data, settings.precision)

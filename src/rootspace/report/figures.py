@@ -44,7 +44,7 @@ class Figure:
     json: str
 
 
-def make_figure(label: str, traces: Sequence[Any], layout: dict[str, Any]) -> Figure:
+def make_figure(label: str, traces: Sequence[Any], layout: dict[str, object]) -> Figure:
     common = {
         "template": "none",
         "autosize": True,
@@ -114,7 +114,7 @@ def _column(run: ShownRun, name: str) -> NDArray[np.float64]:
     return np.array([getattr(row, name) for row in run.epochs], dtype=np.float64)
 
 
-def _line(x: Any, y: NDArray[Any], unit: str, name: str, style: dict[str, Any]) -> Any:
+def _line(x: Any, y: NDArray[Any], unit: str, name: str, style: dict[str, object]) -> Any:
     measured = ~(np.isnan(x) | np.isnan(y))
     name = figure_text(name)
     return plotly_objects().Scatter(
@@ -130,7 +130,7 @@ def _line(x: Any, y: NDArray[Any], unit: str, name: str, style: dict[str, Any]) 
     )
 
 
-def _panel(title: str, lines: list[Any], against: str, xaxis: dict[str, Any]) -> Figure:
+def _panel(title: str, lines: list[Any], against: str, xaxis: dict[str, object]) -> Figure:
     values = np.array([value for line in lines for value in line.y])
     wide = len(values) > 0 and values.min() > 0 and values.max() / values.min() > 10**_DECADES
     log = bool(wide) and title == "Training loss"
@@ -157,7 +157,7 @@ def _panel(title: str, lines: list[Any], against: str, xaxis: dict[str, Any]) ->
     )
 
 
-def _log_ticks(values: NDArray[Any]) -> dict[str, Any]:
+def _log_ticks(values: NDArray[Any]) -> dict[str, object]:
     """1, 2, 5 in every decade, or powers of ten where that would be too many."""
     low, high = np.floor(np.log10([values.min(), values.max()])).astype(int)
     steps = (1, 2, 5) if high - low <= _MOST_DECADES else (1,)
@@ -165,7 +165,7 @@ def _log_ticks(values: NDArray[Any]) -> dict[str, Any]:
     return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
-def _whole_numbers(runs: Sequence[ShownRun]) -> dict[str, Any]:
+def _whole_numbers(runs: Sequence[ShownRun]) -> dict[str, object]:
     longest = max((len(run.epochs) for run in runs), default=0)
     return {"dtick": 1} if longest <= 10 else {"tickformat": "d"}
 

@@ -242,7 +242,7 @@ def _confusions(parts: Any, run: ShownRun) -> str:
     return parts.confusions(note=intro, first=cards[:CARDS_AT_FIRST], more=cards[CARDS_AT_FIRST:])
 
 
-def _card(confusion: Confusion, names: Sequence[str]) -> dict[str, Any]:
+def _card(confusion: Confusion, names: Sequence[str]) -> dict[str, object]:
     true, predicted = (
         text.class_name(names, label) for label in (confusion.true, confusion.predicted)
     )
@@ -279,7 +279,7 @@ def _absent(run: ShownRun, what: str) -> str:
 # --------------------------------------------------------------------------------------- images
 
 
-def _picture(image: NDArray[np.uint8], target: int) -> dict[str, Any]:
+def _picture(image: NDArray[np.uint8], target: int) -> dict[str, object]:
     """Attributes of an image about `target` pixels large; small images grow by a whole factor."""
     _, height, width = image.shape
     longest = max(height, width)

@@ -226,7 +226,7 @@ def _guides(flat: bool) -> list[Any]:
     return [_trace(path, mode="lines", opacity=0.4, line={"color": _GRAY, "width": 1.5})]
 
 
-def _markers(points: Array, text: list[str], kind: str, marker: dict[str, Any]) -> Any:
+def _markers(points: Array, text: list[str], kind: str, marker: dict[str, object]) -> Any:
     template = f"%{{text}}<extra>{kind}</extra>"
     return _trace(points, mode="markers", text=text, marker=marker, hovertemplate=template)
 
@@ -243,7 +243,7 @@ def _trace(points: Array, **options: Any) -> Any:
     return kind(**dict(zip("xyz", columns, strict=False)), **options)
 
 
-def _layout(scene: _Scene) -> dict[str, Any]:
+def _layout(scene: _Scene) -> dict[str, object]:
     if scene.flat:
         axis = {"zeroline": True, "range": [-1.15, 1.15], "nticks": 5, "constrain": "domain"}
         return {

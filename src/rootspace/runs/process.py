@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import yaml
 
@@ -71,15 +71,15 @@ def train_in_process(
     return RunRecord.read(folder)
 
 
-def _read(wanted: Path) -> dict[str, Any]:
+def _read(wanted: Path) -> dict[str, object]:
     """The settings that a run was begun with; none where they are not there."""
     found = yaml.safe_load(wanted.read_text(encoding="utf-8")) if wanted.is_file() else None
     return found if isinstance(found, dict) else {}
 
 
-def _without_folder(settings: Mapping[str, Any]) -> dict[str, Any]:
+def _without_folder(settings: Mapping[str, object]) -> dict[str, object]:
     """The same wherever the run lies: its folder may have been moved."""
-    run = {**settings.get("run", {}), "dir": ""}
+    run = dict(cast(Mapping[str, object], settings.get("run", {})), dir="")
     # As a file gives them back: a tuple is a list there.
     return yaml.safe_load(yaml.safe_dump({**settings, "run": run}))
 

@@ -199,7 +199,7 @@ class RunRecord:
         """Write it, all or nothing."""
         write_json(folder / METRICS, self.as_json())
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """The content of the file."""
         return as_json(self)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,7 +64,7 @@ class Table(Enumerated):
     def __repr__(self) -> str:
         return f"Table(<{self.size} x {self.dim}, sha256 {self._digest}>)"
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_copies": {}}
 
     def _rows_like(self, z: Tensor) -> Tensor:

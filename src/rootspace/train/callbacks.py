@@ -13,60 +13,54 @@ from types import FrameType
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint
 
+from rootspace._files import replacing
 from rootspace._terminal import Bar, bar, say
 from rootspace.callbacks import ChoosePrototypes
-from rootspace.runs import EpochRow
+from rootspace.runs import ChoiceRecord, EpochRow
 
 from .module import RunModule
 
+LAST, BEST = "last.ckpt", "best.ckpt"
+
 AGREE_EVERY = 16
 """Batches after which the processes of a distributed run ask each other whether to save or stop."""
-
-QUALITY = "test/mean"
-"""Name of the mean accuracy on the test sets, by which the best checkpoint is known."""
 
 
 class StoppedByUser(Exception):
     """Training stopped on Ctrl-C after its state was saved."""
 
 
-def checkpoints(folder: Path) -> ModelCheckpoint:
-    """`last.ckpt` after each epoch, `best.ckpt` where the mean accuracy on the test sets is best.
+class Checkpoints(Checkpoint):
+    """`last.ckpt` after each epoch, every few minutes and on Ctrl-C; `best.ckpt` beside it.
 
-    Final figures are those of the last epoch, so nothing is chosen by the test sets. Lightning
-    writes under another name first: a killed run leaves the file before.
-    """
-    best = ModelCheckpoint(
-        folder,
-        "best",
-        monitor=QUALITY,
-        mode="max",
-        save_last=True,
-        save_on_train_epoch_end=True,
-        enable_version_counter=False,
-        auto_insert_metric_name=False,
-    )
-    best.CHECKPOINT_NAME_LAST = "last"
-    return best
+    Files appear under their names only when complete: a killed run leaves the one before. "Best" is
+    the best mean accuracy on the test sets (on the training data where there are none); final
+    figures are those of the last epoch, so nothing is chosen by the test sets.
 
-
-class SaveOnSignal(Callback):
-    """`last.ckpt` within an epoch too: every few minutes, and on Ctrl-C, which then ends the run.
+    Lightning's ModelCheckpoint would write `last.ckpt` after the best epochs only, through a folder
+    for temporary files that may be on another file system.
 
     Args:
-        path: of the checkpoint.
+        folder: for the files.
         minutes: longest time between two checkpoints.
     """
 
-    def __init__(self, path: Path, minutes: float) -> None:
+    def __init__(self, folder: Path, minutes: float) -> None:
         super().__init__()
-        self.path = path
+        self.folder = folder
         self.minutes = minutes
+        self.best = -math.inf
         self._stop = False
         self._saved_at = 0.0
         self._handlers: dict[int, Any] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._saved_at = time.monotonic()
@@ -98,14 +92,19 @@ class SaveOnSignal(Callback):
             return
         late = time.monotonic() - self._saved_at > 60 * self.minutes
         if _any_process(trainer, late or self._stop):
-            trainer.save_checkpoint(self.path)
-            self._saved_at = time.monotonic()
+            self._save(trainer, LAST)
             self._raise_if_asked(trainer)
 
-    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        # What was asked for in the last batch of an epoch, whose checkpoint is written by now.
-        if trainer.current_epoch:
-            self._saved_at = time.monotonic()
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, RunModule)
+        quality = pl_module.quality()
+        better = quality > self.best  # which NaN is not
+        if better:
+            self.best = quality
+        self._save(trainer, LAST)
+        if better:
+            self._save(trainer, BEST)
+        if trainer.current_epoch + 1 < (trainer.max_epochs or 0) and not trainer.should_stop:
             self._raise_if_asked(trainer)
 
     def _raise_if_asked(self, trainer: L.Trainer) -> None:
@@ -119,6 +118,15 @@ class SaveOnSignal(Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
         self._restore_handlers()
+
+    def _save(self, trainer: L.Trainer, name: str) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if trainer.is_global_zero:
+            with replacing(self.folder / name) as temporary:
+                trainer.save_checkpoint(temporary)
+        else:  # which writes nothing, and is needed for what all processes gather
+            trainer.save_checkpoint(self.folder / name)
+        self._saved_at = time.monotonic()
 
 
 def _any_process(trainer: L.Trainer, flag: bool) -> bool:
@@ -137,31 +145,47 @@ class History(Callback):
         folder: of the run.
         eval_every: epochs between evaluations.
         choosing: what chooses prototypes, before which there is nothing to evaluate.
+        choice: how prototypes fit that were chosen before the first epoch.
     """
 
-    def __init__(self, folder: Path, eval_every: int, choosing: Sequence[ChoosePrototypes]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        eval_every: int,
+        choosing: Sequence[ChoosePrototypes],
+        choice: ChoiceRecord | None = None,
+    ) -> None:
         self.folder = folder
         self.eval_every = eval_every
         self.choosing = choosing
+        self.choice = choice
         self.rows: list[EpochRow] = []
         self.seconds = 0.0
         self._started = 0.0
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         rows = [asdict(row) for row in self.rows]
-        return {"rows": rows, "seconds": self.seconds + self._running()}
+        choice = None if self.choice is None else asdict(self.choice)
+        return {"rows": rows, "seconds": self.seconds + self._running(), "choice": choice}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = [EpochRow(**row) for row in state_dict["rows"]]
         self.seconds = state_dict["seconds"]
+        choice = state_dict["choice"]
+        self.choice = None if choice is None else ChoiceRecord(**choice)
 
     def _running(self) -> float:
         return time.monotonic() - self._started if self._started else 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = time.monotonic()
+        self._plan(trainer, pl_module)  # Lightning does not start an epoch again within which it is
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._plan(trainer, pl_module)
+
+    def _plan(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say whether the test sets are looked at after this epoch."""
         assert isinstance(pl_module, RunModule)
         total, epoch = trainer.max_epochs or 0, trainer.current_epoch + 1
         ready = pl_module.head.ready or any(c.due(False, epoch, total) for c in self.choosing)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from rootspace._files import write_json, write_text
 from rootspace._terminal import say, table
@@ -36,7 +36,31 @@ class PlannedRun:
     config: Config
 
 
-def compare(planned: Sequence[PlannedRun], out: Path) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class FinishedRun:
+    """A row of `comparison.json`.
+
+    Attributes:
+        method: its name in the recipe.
+        seed: of it.
+        run: its folder, relative to that of the comparison.
+        placed: non-zero coordinates of the prototypes, where they all have equally many.
+        record: its final figures.
+    """
+
+    method: str
+    seed: int
+    run: str
+    placed: int | None
+    record: RunRecord
+
+    @property
+    def bytes_per_class_in_training(self) -> float:
+        """With gradient and the two moments of AdamW; prototypes have none of them."""
+        return self.record.bytes_per_class * (1 if self.record.has_prototypes else 4)
+
+
+def compare(planned: Sequence[PlannedRun], out: Path) -> list[FinishedRun]:
     """Train what is not there yet, each run in a process of its own, and write the comparison.
 
     A finished run is kept if its settings are those planned; an interrupted one is continued.
@@ -48,20 +72,20 @@ def compare(planned: Sequence[PlannedRun], out: Path) -> list[dict[str, Any]]:
         out: folder of the comparison.
 
     Returns:
-        The rows of `comparison.json`: one for each run and test set.
+        The rows of `comparison.json`, one for each run.
 
     Raises:
         ValueError: a run of other settings is there,
             or a run failed; those before it are kept.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[FinishedRun] = []
     for number, run in enumerate(planned, 1):
         folder = out / RUNS / run.method / f"seed{run.seed}"
         settings = replace(run.config.run, dir=str(folder), class_means=True, baselines=[])
         say(f"[{number}/{len(planned)}] {run.method}, seed {run.seed}")
         train_in_process(replace(run.config, run=settings))
-        rows = [row for some in _finished(out, planned) for row in _rows(some)]
-        write_json(out / COMPARISON, rows)
+        rows = [_finished_run(some) for some in _finished(out, planned)]
+        write_json(out / COMPARISON, [as_json(row) for row in rows])
         write_text(out / TABLE, table(*cells(rows), markdown=True) + "\n")
     # The report shows one run of each method.
     shown: dict[Path, Path] = {}
@@ -85,38 +109,15 @@ def _finished(out: Path, planned: Sequence[PlannedRun]) -> list[Path]:
     return sorted(found, key=place)
 
 
-def _rows(folder: Path) -> list[dict[str, Any]]:
-    """One row for each test set of a finished run."""
+def _finished_run(folder: Path) -> FinishedRun:
     record = RunRecord.read(folder)
-    learned = not record.has_prototypes
-    common = {
-        "method": folder.parent.name,
-        "loss": record.loss,
-        "system": record.system,
-        "k": None if record.system is None else _num_placed(record.system),
-        "dim": record.dim,
-        "num_classes": record.num_classes,
-        "seed": int(folder.name.removeprefix("seed")),
-        "epochs": record.epochs,
-        "seconds": record.seconds,
-        "seconds_per_epoch": record.seconds_per_epoch,
-        "bytes_per_class": record.bytes_per_class,
-        # With gradient and the two moments of AdamW; class vectors of LSC have none of them.
-        "bytes_per_class_in_training": record.bytes_per_class * (4 if learned else 1),
-        "peak_memory_mb": record.peak_memory_mb,
-        "choice": None if record.choice is None else as_json(record.choice),
-        "train_accuracy": record.train.accuracy,
-        "run": str(folder.relative_to(folder.parents[2])),
-    }
-    return [
-        {
-            **common,
-            "test_set": name,
-            "accuracy": test.accuracy,
-            "mean_accuracy": test.mean_accuracy,
-        }
-        for name, test in record.test.items()
-    ]
+    return FinishedRun(
+        folder.parent.name,
+        int(folder.name.removeprefix("seed")),
+        str(folder.relative_to(folder.parents[2])),
+        None if record.system is None else _num_placed(record.system),
+        record,
+    )
 
 
 def _num_placed(text: str) -> int | None:
@@ -130,31 +131,34 @@ def _num_placed(text: str) -> int | None:
     return sum(system.multiplicities.values())
 
 
-def cells(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+def cells(runs: Sequence[FinishedRun]) -> tuple[list[str], list[list[str]]]:
     """Header and lines of the table: means and spreads over the seeds, one line a method."""
-    tests = list(dict.fromkeys(row["test_set"] for row in rows))
+    tests = list(dict.fromkeys(name for run in runs for name in run.record.test))
     header = ["method", "seeds", *tests, *(f"{name}, by means" for name in tests)]
     header += ["s/epoch", "bytes/class", "in training", "peak MB"]
     body = []
-    for method in dict.fromkeys(row["method"] for row in rows):
-        own = [row for row in rows if row["method"] == method]
-        seeds = len({row["seed"] for row in own})
-        line = [method, str(seeds)]
-        for key in ("accuracy", "mean_accuracy"):
-            for name in tests:
-                line.append(_spread([100 * r[key] for r in own if r["test_set"] == name]))
-        line += [
-            f"{statistics.mean(row['seconds_per_epoch'] for row in own):.1f}",
-            f"{own[0]['bytes_per_class']:g}",
-            f"{own[0]['bytes_per_class_in_training']:g}",
-            f"{statistics.mean(row['peak_memory_mb'] for row in own):,.0f}",
-        ]
-        body.append(line)
+    for method in dict.fromkeys(run.method for run in runs):
+        own = [run for run in runs if run.method == method]
+        records = [run.record for run in own]
+        results = [[r.test[name] for r in records if name in r.test] for name in tests]
+        body.append(
+            [
+                method,
+                str(len({run.seed for run in own})),
+                *(_spread([r.accuracy for r in some]) for some in results),
+                *(_spread([r.mean_accuracy for r in some]) for some in results),
+                f"{statistics.mean(r.seconds_per_epoch for r in records):.1f}",
+                f"{records[0].bytes_per_class:g}",
+                f"{own[0].bytes_per_class_in_training:g}",
+                f"{statistics.mean(r.peak_memory_mb or math.nan for r in records):,.0f}",
+            ]
+        )
     return header, body
 
 
-def _spread(values: Sequence[float]) -> str:
-    """Mean and standard deviation over the seeds."""
+def _spread(fractions: Sequence[float | None]) -> str:
+    """Mean and standard deviation over the seeds, in percent."""
+    values = [100 * value for value in fractions if value is not None]
     if len(values) < 2:
         return "".join(f"{value:.2f}" for value in values)
     return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"

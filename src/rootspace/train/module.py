@@ -59,8 +59,7 @@ class RunModule(L.LightningModule):
     # ---------------------------------------------------------------- training
 
     def on_train_epoch_start(self) -> None:
-        if self.trainer.fit_loop.epoch_loop.batch_progress.current.completed:
-            return  # resumed within the epoch, whose first part these metrics have seen
+        # Not called where a run goes on within an epoch, whose first part these have seen.
         self.train_loss.reset()
         self.train_accuracy.reset()
 
@@ -110,8 +109,6 @@ class RunModule(L.LightningModule):
         self.log("train/loss", loss)
         if not math.isnan(accuracy):
             self.log("train/accuracy", accuracy)
-        if not self.test_names:  # by which the best checkpoint is known, then
-            self.log("test/mean", -loss if math.isnan(accuracy) else accuracy)
 
     # ---------------------------------------------------------------- evaluation
 
@@ -143,12 +140,20 @@ class RunModule(L.LightningModule):
             for name, metric in zip(self.test_names, self.tests, strict=True)
         }
 
+    def quality(self) -> float:
+        """The mean accuracy on the test sets after this epoch; NaN where none was taken.
+
+        On the training data where there are no test sets.
+        """
+        found = list(self.test_accuracies().values()) or [self.train_means()[1]]
+        return sum(found) / len(found)
+
     # ---------------------------------------------------------------- optimization
 
     def configure_optimizers(self) -> Any:
         config = self.config.train
         lr = self.embedder.default_lr if config.lr is None else config.lr
-        groups: list[dict[str, Any]] = [
+        groups: list[dict[str, object]] = [
             {"params": [p for p in self.embedder.parameters() if p.requires_grad]}
         ]
         own = list(self.head.parameters())

@@ -21,7 +21,7 @@ from rootspace._files import is_helper, lock
 from rootspace._memory import peak_megabytes, reset_peak
 from rootspace._terminal import say, table
 from rootspace.building import baseline_config, make_embedder, make_head
-from rootspace.callbacks import ChoosePrototypes
+from rootspace.callbacks import ChoosePrototypes, choice_record
 from rootspace.choosing import choose_prototypes
 from rootspace.config import Config, TrainConfig
 from rootspace.data import DataModule, make_data
@@ -30,11 +30,11 @@ from rootspace.model_file import Model, read_network, write_model
 from rootspace.models import Embedder, num_parameters
 from rootspace.report import write_report
 from rootspace.run import load, read_config
-from rootspace.runs import Parameters, RunRecord, TestResult, Training
+from rootspace.runs import ChoiceRecord, Parameters, RunRecord, TestResult, Training
 from rootspace.runs import folder as files
 from rootspace.vector_file import read_vectors
 
-from .callbacks import Display, History, SaveOnSignal, StoppedByUser, checkpoints
+from .callbacks import Checkpoints, Display, History, StoppedByUser
 from .evaluation import check_shape, evaluate, mean_directions, save_samples
 from .module import RunModule
 
@@ -64,6 +64,8 @@ def train(config: Config, *, resume: bool = False) -> RunRecord | None:
     data.setup(config.train.seed)
     say(data.describe())
     model = build(config, data)  # before anything is written: settings may not fit the data
+    if not (resume and (folder / files.LAST).exists()):  # else the checkpoint has what they gave
+        check_given(config, model, data)
     baselines = {
         name: baseline_config(config, name, model.head.dim) for name in config.run.baselines
     }
@@ -143,11 +145,28 @@ def build(config: Config, data: DataModule) -> Model:
             "Argument 'prototypes.source' = 'data' needs two inputs of a class, and these data "
             "have one of each: set 'transform', which draws it anew each time, or another source."
         )
-    if not head.ready and source == "file":
-        read_vectors(str(config.prototypes.vectors), head.dim, data.class_names)
-    if not head.ready and source == "teacher":
-        files.check_model(Path(str(config.prototypes.teacher)))
+    if head.needs_pairs and config.loader.per_class == 1:
+        raise ValueError(
+            "Argument 'loader.per_class' must be at least 2, not 1, where a contrastive loss "
+            "trains: with prototypes from the data, or 'head.contrastive_weight'."
+        )
+    if data.make_transform is not None:
+        data.make_transform(data.preprocessing)
     return Model(embedder, head, data.preprocessing)
+
+
+def check_given(config: Config, model: Model, data: DataModule) -> None:
+    """Show that a teacher or a file can give the prototypes, before anything is written.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    if model.head.ready:
+        return
+    if config.prototypes.source == "file":
+        read_vectors(str(config.prototypes.vectors), model.head.dim, data.class_names)
+    if config.prototypes.source == "teacher":
+        read_teacher(str(config.prototypes.teacher), data, torch.device("cpu"))
 
 
 def init_network(config: Config, embedder: Embedder) -> None:
@@ -167,24 +186,28 @@ def init_network(config: Config, embedder: Embedder) -> None:
         raise ValueError(f"Argument 'run.init': {error}") from error
 
 
-def choose_before(config: Config, model: Model, data: DataModule) -> None:
+def choose_before(config: Config, model: Model, data: DataModule) -> ChoiceRecord | None:
     """Choose prototypes from a teacher or a file, which need no training.
 
     The teacher is in memory during this one pass only.
+
+    Returns:
+        How well they fit; None where there was nothing to choose.
 
     Raises:
         ValueError: what they name does not fit the data.
     """
     settings, head = config.prototypes, cast(PrototypeHead, model.head)
     if head.ready or settings.source not in ("teacher", "file"):
-        return
+        return None
     device = device_of(config.train)
     if settings.source == "file":
-        vectors = read_vectors(str(settings.vectors), head.dim, data.class_names)
-        head.choose(vectors)
-        return
-    teacher = read_teacher(str(settings.teacher), data, device)
-    choose_prototypes(head, teacher.embedder, data.in_order(), teacher=True, device=device)
+        found = head.choose(read_vectors(str(settings.vectors), head.dim, data.class_names))
+    else:
+        teacher = read_teacher(str(settings.teacher), data, device)
+        loader = data.in_order()
+        found = choose_prototypes(head, teacher.embedder, loader, teacher=True, device=device)
+    return choice_record(found)
 
 
 def read_teacher(
@@ -246,15 +269,14 @@ def fit(
             files.write_config(folder, config)
         last = folder / files.LAST
         resumes = resume and last.exists()
-        if not resumes:
-            choose_before(config, model, data)
+        choice = None if resumes else choose_before(config, model, data)
         head = model.head
         model.embedder.train()  # those that were read are in evaluation mode
         head.train()
         loader = data.train_loader(head, config.train.seed)
         module = RunModule(model.embedder, head, config, len(loader), list(data.test_datasets))
         choosing = _choosing(config, head, data)
-        history = History(folder, config.train.eval_every, choosing)
+        history = History(folder, config.train.eval_every, choosing, choice)
         display = Display(history, title(config))
         trainer = _trainer(config, folder, [*choosing, history, display])
         reset_peak(trainer.strategy.root_device)
@@ -320,8 +342,7 @@ def _trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> L.Tra
         accumulate_grad_batches=settings.accumulate_grad_batches,
         callbacks=[
             *callbacks,
-            SaveOnSignal(folder / files.LAST, settings.checkpoint_minutes),
-            checkpoints(folder / files.CHECKPOINTS),
+            Checkpoints(folder / files.CHECKPOINTS, settings.checkpoint_minutes),
             *(spec.build(L.Callback, "callbacks") for spec in config.callbacks),
         ],
         logger=[
@@ -376,7 +397,7 @@ def _record(
     return RunRecord(
         version=rootspace.__version__,
         finished=time.strftime("%Y-%m-%d %H:%M:%S"),
-        method="learned" if class_map is None else "prototypes",
+        method="learned" if class_map is None else "lsc",
         loss=title(config),
         scale=head.scale,
         system=None if system is None else repr(system),
@@ -397,7 +418,7 @@ def _record(
         bytes_per_class=4.0 * head.dim if class_map is None else class_map.bytes_per_class,
         train=Training(row.loss, None if math.isnan(row.accuracy) else row.accuracy),
         test=tests,
-        choice=fits[0] if fits else None,
+        choice=fits[0] if fits else history.choice,
     )
 
 
