@@ -9,8 +9,8 @@ import torch
 
 from rootspace.choosing import class_means
 from rootspace.config import ClassSpec, MemoryConfig, ParentConfig, RunConfig
-from rootspace.continual.extend import base_config, conclude_memory, grown_data, old_memory
 from rootspace.data import DataModule, Grown, View, make_data
+from rootspace.extend.extension import base_config, conclude_memory, grown_data, old_memory
 from rootspace.heads import NormalizedHead
 from rootspace.model_file import Model
 from rootspace.run import load

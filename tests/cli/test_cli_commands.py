@@ -13,12 +13,12 @@ import pytest
 import torch
 from PIL import Image
 
+from rootspace import load
 from rootspace.classes import ClassMap
 from rootspace.cli import main
-from rootspace.train import read_run
 
-DATA = ["--data.num_classes=30", "--data.image_size=16", "--data.batch_size=32"]
-SMALL = [*DATA, "--model.width=4", "--train.lr=3e-3", "--classes.assignment=random"]
+DATA = ["--data.num_classes=30", "--data.image_size=16", "--loader.batch_size=32"]
+SMALL = [*DATA, "--model.width=4", "--train.lr=3e-3", "--prototypes.source=formula"]
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +26,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An LSC run with both learned baselines."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     arguments = ["train", *SMALL, "--train.epochs=4", f"--run.dir={folder}"]
-    assert main([*arguments, "--run.baselines=[linear_ce,normalized_softmax]"]) == 0
+    assert main([*arguments, "--run.baselines=[LinearHead,NormalizedHead]"]) == 0
     return folder
 
 
 def test_run_folder_is_complete(run: Path):
-    for folder in (run, run / "baselines/linear_ce", run / "baselines/normalized_softmax"):
+    for folder in (run, run / "baselines/LinearHead", run / "baselines/NormalizedHead"):
         for name in (
             "config.yaml",
-            "classes.json",
             "model.safetensors",
             "checkpoints/last.ckpt",
             "checkpoints/best.ckpt",
@@ -54,7 +53,7 @@ def test_metrics(run: Path):
     assert metrics["epochs"] == 4 and metrics["seconds"] > 0 and metrics["peak_memory_mb"] > 50
     assert len(metrics["test"]) == 2
     assert all(t["images"] == 30 and 0 <= t["accuracy"] <= 1 for t in metrics["test"].values())
-    learned = json.loads((run / "baselines/linear_ce/metrics.json").read_text())
+    learned = json.loads((run / "baselines/LinearHead/metrics.json").read_text())
     assert learned["method"] == "learned" and "system" not in learned
     assert learned["dim"] == metrics["dim"], "baselines have the embedding of the run"
     assert learned["parameters"]["head"] == 30 * (5 + 1)
@@ -63,7 +62,7 @@ def test_metrics(run: Path):
 
 def test_learns(run: Path):
     """The small network beats chance, 1/30, by far within four epochs."""
-    for folder in (run, run / "baselines/normalized_softmax"):
+    for folder in (run, run / "baselines/NormalizedHead"):
         metrics = json.loads((folder / "metrics.json").read_text())
         assert metrics["train"]["accuracy"] > 0.2
 
@@ -87,10 +86,10 @@ def test_tiny_accuracies(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_no_parameter_has_a_row_for_each_class(run: Path):
-    trained = read_run(run)
-    assert isinstance(trained.objective.classes, ClassMap)
-    assert not list(trained.objective.parameters())
-    assert all(30 not in p.shape for p in trained.embedder.parameters())
+    trained = load(run)
+    assert isinstance(trained.class_map, ClassMap)
+    assert not list(trained.model.head.parameters())
+    assert all(30 not in p.shape for p in trained.model.embedder.parameters())
 
 
 def test_evaluate_repeats_the_final_figures(run: Path, capsys: pytest.CaptureFixture[str]):
@@ -111,12 +110,12 @@ def test_evaluate_on_data_of_another_kind(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     """The settings of the run's own kind mean nothing there."""
-    names = read_run(run).names[:2]
+    names = load(run).names[:2]
     for name in names:
         (tmp_path / name).mkdir()
         for number in range(3):
             Image.new("L", (16, 16), 40 * number).save(tmp_path / name / f"{number}.png")
-    data = ["--data.name=image_folder", f"--data.root={tmp_path}", "--data.image_size=16"]
+    data = ["--data=ImageFolder", f"--data.root={tmp_path}", "--data.image_size=16"]
     capsys.readouterr()
     assert main(["evaluate", str(run), *data, "--data.grayscale=true", "--json"]) == 0
     (result,) = json.loads(capsys.readouterr().out).values()
@@ -134,7 +133,7 @@ def test_a_stopped_run_gets_no_registry(run: Path, tmp_path: Path, capsys):
     assert not (stopped / "registry.sqlite").exists()
 
 
-@pytest.mark.parametrize("baseline", ["", "baselines/linear_ce", "baselines/normalized_softmax"])
+@pytest.mark.parametrize("baseline", ["", "baselines/LinearHead", "baselines/NormalizedHead"])
 def test_predict_agrees_with_the_accuracy(
     run: Path, baseline: str, capsys: pytest.CaptureFixture[str]
 ):
@@ -169,8 +168,8 @@ def test_embed(run: Path, tmp_path: Path):
     table = pyarrow.parquet.read_table(tmp_path / "out.parquet")
     assert table.column_names == ["path", "class", "cosine", "embedding"]
     np.testing.assert_array_equal(np.stack(table["embedding"].to_numpy()), array)
-    trained = read_run(run)
-    prediction = trained.objective.predict(torch.from_numpy(array))
+    trained = load(run)
+    prediction = trained.class_map.predict(torch.from_numpy(array))
     assert table["class"].to_pylist() == [trained.names[i] for i in prediction.label[:, 0]]
 
 
@@ -179,23 +178,25 @@ def test_export(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["export", str(run), f"--out={path}", "--top=2"]) == 0
     assert "30 classes" in capsys.readouterr().out
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    trained = read_run(run)
+    trained = load(run)
     assert json.loads(session.get_modelmeta().custom_metadata_map["rootspace.names"]) == (
         trained.names
     )
-    images = torch.randint(0, 256, (5, trained.in_channels, 16, 16), dtype=torch.uint8)
+    images = torch.randint(
+        0, 256, (5, trained.model.preprocessing.channels, 16, 16), dtype=torch.uint8
+    )
     embedding, index, label, cosine = session.run(None, {"images": images.numpy()})
     expected = trained.predict(images, 2)
     np.testing.assert_allclose(embedding, trained.embed(images), rtol=1e-3, atol=1e-4)
     np.testing.assert_array_equal(label, expected.label)
     np.testing.assert_allclose(cosine, expected.cosine, atol=1e-4)
-    classes = trained.objective.classes
+    classes = trained.class_map
     np.testing.assert_array_equal(index, classes.indices(expected.label))
 
 
 def test_export_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     for folder, out, message in (
-        (run / "baselines/linear_ce", "model.onnx", "has a learned head"),
+        (run / "baselines/LinearHead", "model.onnx", "has a learned head"),
         (run, "model.pt", "'--out' must end in .onnx"),
         (run, "none/model.onnx", "none does not exist"),
         (run, "model.onnx --top=31", "'top' must be an integer in [1, 30], not 31"),
@@ -207,8 +208,8 @@ def test_export_refused(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_report_beside_another_run(run: Path, tmp_path: Path):
     out = tmp_path / "both.html"
-    assert main(["report", str(run), str(run / "baselines/linear_ce"), f"--out={out}"]) == 0
-    assert "linear_ce" in out.read_text()
+    assert main(["report", str(run), str(run / "baselines/LinearHead"), f"--out={out}"]) == 0
+    assert "LinearHead" in out.read_text()
 
 
 def test_saved_config_trains_again(run: Path, tmp_path: Path):
@@ -216,25 +217,33 @@ def test_saved_config_trains_again(run: Path, tmp_path: Path):
     folder = tmp_path / "again"
     config = f"--config={run / 'config.yaml'}"
     assert main(["train", config, f"--run.dir={folder}", "--run.baselines=[]"]) == 0
-    old, new = (read_run(f).embedder.state_dict() for f in (run, folder))
+    old, new = (load(f).model.embedder.state_dict() for f in (run, folder))
     assert all(torch.equal(old[name], new[name]) for name in old)
 
 
 @pytest.mark.parametrize(
     ("loss", "extra"),
     [
-        ("cosine", []),
-        ("distance", ["--classes.system=Circle(3)", "--loss.radius=0.5"]),
-        ("combined", ["--loss.weight=0.5", "--train.precision=bf16"]),
-        ("in_batch_softmax", ["--loss.scale=12"]),
-        ("system_softmax", ["--loss.margin=0.1", "--classes.order=natural", "--model.dim=12"]),
+        ("CosineLoss", []),
+        ("DistanceLoss", ["--head.system=Circle(3)", "--loss.radius=0.5"]),
+        ("CombinedLoss", ["--loss.weight=0.5", "--train.precision=bf16"]),
+        ("InBatchSoftmaxLoss", ["--loss.scale=12"]),
+        (
+            "SystemSoftmaxLoss",
+            [
+                "--prototypes.source=formula",
+                "--loss.margin=0.1",
+                "--prototypes.order=natural",
+                "--head.dim=12",
+            ],
+        ),
         # In float32: torch 2.14 gives NaN at random for bfloat16 maps of a pixel or two on the CPU.
-        ("cosine", ["--model.name=resnet10t"]),
+        ("CosineLoss", ["--model=TimmBackbone", "--model.name=resnet10t"]),
     ],
 )
 def test_losses_systems_and_models(loss: str, extra: list[str], tmp_path: Path):
     folder = tmp_path / "run"
-    arguments = ["train", *DATA, "--train.epochs=1", f"--loss.name={loss}", f"--run.dir={folder}"]
+    arguments = ["train", *DATA, "--train.epochs=1", f"--loss={loss}", f"--run.dir={folder}"]
     width = [] if any("model.name" in e for e in extra) else ["--model.width=4"]
     assert main([*arguments, *width, "--train.schedule=cosine", *extra]) == 0
     assert json.loads((folder / "metrics.json").read_text())["loss"] == loss
@@ -268,11 +277,11 @@ def test_image_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
                 pixels = generator.integers(0, 90, (18, 20, 3), dtype=np.uint8)
                 pixels[..., channel] += 140
                 Image.fromarray(pixels).save(root / split / name / f"{i}.png")
-    data = ["--data.name=image_folder", f"--data.root={root}", "--data.batch_size=12"]
+    data = ["--data=ImageFolder", f"--data.root={root}", "--loader.batch_size=12"]
     more = [
         "--model.width=4",
         "--train.lr=3e-3",
-        "--classes.assignment=random",
+        "--prototypes.source=formula",
         "--train.epochs=30",
         "--data.image_size=16",
     ]

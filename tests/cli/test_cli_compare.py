@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 from unittest import mock
@@ -10,26 +11,29 @@ import pytest
 
 from rootspace._terminal import table
 from rootspace.cli import main
-from rootspace.cli.compare import _complete, merged, read_recipe
+from rootspace.cli._config import config_parser, parse
+from rootspace.cli.compare import complete, merged, read_recipe
+from rootspace.config import Config
 from rootspace.runs import process
 from rootspace.train import comparison
 
 RECIPE = """
-data: {name: characters, num_classes: 20, image_size: 16, batch_size: 32}
-model: {name: encoder, width: 4}
+data: {class_path: Characters, init_args: {num_classes: 20, image_size: 16}}
+loader: {batch_size: 32}
+model: {class_path: Encoder, init_args: {width: 4}}
 train: {epochs: 2, lr: 3.0e-3}
-warmup: {epochs: 1}
+prototypes: {after: 0.5}
 compare:
   seeds: [0, 1]
   methods:
-    linear: {model: {dim: 24}, loss: {name: linear_ce}}
+    linear: {head: {class_path: LinearHead, init_args: {dim: 24}}}
     code:
-      classes: {assignment: warmup, system: PermutationCode(24)}
-      loss: {name: cosine}
+      head: {init_args: {system: PermutationCode(24)}}
+      loss: {class_path: CosineLoss}
     contrastive:
-      classes: {assignment: warmup, system: PermutationCode(24)}
-      loss: {name: cosine}
-      warmup: {epochs: 2}
+      head: {init_args: {system: PermutationCode(24)}}
+      loss: {class_path: CosineLoss}
+      prototypes: {after: 1.0}
 """
 
 
@@ -68,17 +72,33 @@ def test_comparison(recipe: Path, tmp_path: Path, capfd: pytest.CaptureFixture[s
         comparison.compare([planned(recipe, "linear", 1, epochs=1)], out)
 
 
-def planned(recipe: Path, method: str, seed: int, **train: int) -> comparison.PlannedRun:
+def planned(recipe: Path, method: str, seed: int, **train: float) -> comparison.PlannedRun:
     base, methods, _ = read_recipe(recipe)
     options = [f"--train.{key}={value}" for key, value in train.items()]
-    return comparison.PlannedRun(method, seed, _complete(base, methods[method], seed, options))
+    return comparison.PlannedRun(method, seed, complete(base, methods[method], seed, options))
 
 
 def test_settings_of_a_run(recipe: Path):
-    settings = planned(recipe, "contrastive", 7, epochs=3).settings
-    assert settings["train"]["seed"] == settings["classes"]["seed"] == 7
-    assert settings["train"]["epochs"] == 3 and settings["train"]["lr"] == 3e-3
-    assert settings["warmup"]["epochs"] == 2 and settings["data"]["num_classes"] == 20
+    config = planned(recipe, "contrastive", 7, epochs=3).config
+    assert config.train.seed == config.prototypes.seed == config.head.init_args["seed"] == 7
+    assert config.train.epochs == 3 and config.train.lr == 3e-3
+    assert config.prototypes.after == 1.0
+    assert config.head.init_args["system"] == "PermutationCode(24)"
+    assert config.data.init_args["num_classes"] == 20
+    assert config.optimizer.init_args["weight_decay"] == 1e-5
+
+
+def test_short_names_are_the_librarys_own(recipe: Path):
+    """Whatever else has been imported: torchvision has an Encoder too."""
+    importlib.import_module("torchvision.models.vision_transformer")
+    config = planned(recipe, "linear", 0).config
+    assert config.model.class_path == "rootspace.models.Encoder"
+    assert config.head.name == "LinearHead" and config.loss is None
+    parser = config_parser("rootspace train", Config())
+    for arguments in (["--model", "Encoder"], ["--model=Encoder"], [f"--config={recipe}"]):
+        found = parse([*arguments, "--model.width=8"], parser, "rootspace train")
+        assert found.model.class_path == "rootspace.models.Encoder"
+        assert found.model.init_args["width"] == 8, "the command line wins"
 
 
 def test_a_failed_run_is_named(recipe: Path, tmp_path: Path):
@@ -91,17 +111,19 @@ def test_a_failed_run_is_named(recipe: Path, tmp_path: Path):
 
 
 def test_a_section_of_another_kind_begins_anew():
-    base = {"loss": {"name": "cosface", "margin": 0.2}, "train": {"lr": 1, "epochs": 5}}
-    changed = merged(base, {"loss": {"name": "cosine"}, "train": {"lr": 2}})
-    assert changed == {"loss": {"name": "cosine"}, "train": {"lr": 2, "epochs": 5}}
-    assert merged(base, {"loss": {"margin": 0.1}})["loss"] == {"name": "cosface", "margin": 0.1}
-    assert base["train"]["lr"] == 1
+    margin = {"class_path": "a.CosFaceHead", "init_args": {"margin": 0.2, "scale": 8}}
+    base = {"head": margin, "train": {"lr": 1, "epochs": 5}}
+    changed = merged(base, {"head": {"class_path": "a.LinearHead"}, "train": {"lr": 2}})
+    assert changed == {"head": {"class_path": "a.LinearHead"}, "train": {"lr": 2, "epochs": 5}}
+    same = merged(base, {"head": {"init_args": {"margin": 0.1}}})["head"]
+    assert same == {"class_path": "a.CosFaceHead", "init_args": {"margin": 0.1, "scale": 8}}
+    assert base["train"] == {"lr": 1, "epochs": 5} and margin["init_args"]["margin"] == 0.2
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("data: {name: characters}", "must have a section `compare` with `methods`"),
+        ("data: {class_path: Characters}", "must have a section `compare` with `methods`"),
         ("compare: {methods: []}", "must have a section `compare` with `methods`"),
         ("compare: {methods: {a: {}}, sseeds: [1]}", r"unknown keys \['sseeds'\]"),
         ("[", "is not YAML"),

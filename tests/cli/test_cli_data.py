@@ -11,10 +11,11 @@ import pytest
 import webdataset
 from PIL import Image
 
+from rootspace import load
 from rootspace.cli import main
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-SMALL = ["--model.width=4", "--train.epochs=2", "--train.lr=3e-3", "--data.batch_size=8"]
+SMALL = ["--model.width=4", "--train.epochs=2", "--train.lr=3e-3", "--loader.batch_size=8"]
 
 
 def picture(number: int) -> Image.Image:
@@ -44,7 +45,7 @@ def imagenet(root: Path) -> list[str]:
     names = [f"n{i:08d}" for i in range(6)]
     tree = {f"train/{n}": [f"{n}_{i}.JPEG" for i in range(6)] for n in names}
     make_tree(root, tree | {f"val/{n}": [f"ILSVRC2012_val_{n}.JPEG"] for n in names})
-    return ["--data.num_classes=4", "--data.seed=3", "--data.augment=light1"]
+    return ["--data.num_classes=4", "--data.seed=3", "--transform=rootspace.data.Light1"]
 
 
 def shards(root: Path) -> list[str]:
@@ -62,16 +63,16 @@ def shards(root: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "make", "classes", "tests"),
     [
-        ("cinic10", cinic10, 10, {"valid": 20, "test": 20}),
-        ("image_folder", imagenet, 4, {"val": 4}),
-        ("webdataset", shards, 4, {"val": 8}),
+        ("Cinic10", cinic10, 10, {"valid": 20, "test": 20}),
+        ("ImageFolder", imagenet, 4, {"val": 4}),
+        ("WebDataset", shards, 4, {"val": 8}),
     ],
 )
 def test_a_data_set(name, make, classes, tests, tmp_path: Path, monkeypatch, capsys):
     monkeypatch.setenv("ROOTSPACE_CACHE", str(tmp_path / "cache"))
     options = make(tmp_path / "data")
     run = tmp_path / "run"
-    arguments = [f"--data.name={name}", f"--data.root={tmp_path / 'data'}", *options, *SMALL]
+    arguments = [f"--data={name}", f"--data.root={tmp_path / 'data'}", *options, *SMALL]
     assert main(["train", *arguments, f"--run.dir={run}"]) == 0
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["num_classes"] == classes
@@ -84,14 +85,14 @@ def test_a_data_set(name, make, classes, tests, tmp_path: Path, monkeypatch, cap
 def test_unique_labels(tmp_path: Path, capsys):
     root = make_tree(tmp_path / "data", {f"train/{n}": ["0.png", "1.png"] for n in "abcd"})
     run = tmp_path / "run"
-    arguments = ["--data.name=image_folder", f"--data.root={root}", "--data.unique_labels=6"]
-    arguments += ["--run.baselines=[linear_ce]", "--data.augment=light1"]
+    arguments = ["--data=ImageFolder", f"--data.root={root}", "--loader.unique_labels=6"]
+    arguments += ["--run.baselines=[LinearHead]", "--transform=rootspace.data.Light1"]
     assert main(["train", *arguments, *SMALL, f"--run.dir={run}"]) == 0
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["num_classes"] == 6 and metrics["test"]["train"]["images"] == 6
-    names = json.loads((run / "classes.json").read_text())["names"]
+    names = load(run).names
     assert len(names) == 6 and all((root / "train" / name).is_file() for name in names)
-    assert json.loads((run / "baselines/linear_ce/classes.json").read_text())["names"] == names
+    assert load(run / "baselines/LinearHead").names == names
     capsys.readouterr()
     assert main(["evaluate", str(run), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == metrics["test"]
@@ -102,13 +103,13 @@ def test_unique_labels(tmp_path: Path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--data.unique_labels=1"], "'unique_labels' must be 'all' or a number of at least 2"),
-        (["--data.unique_labels=99999999"], "'unique_labels' must be at most"),
-        (["--data.unique_labels=some"], "unique_labels"),
-        (["--data.augment=heavy"], "augment"),
-        (["--data.name=cinic10", "--data.root=nowhere"], "must be CINIC-10's folder"),
-        (["--data.name=cinic10"], "root"),
-        (["--data.name=webdataset", "--data.root=nowhere"], "must be a folder of shards"),
+        (["--loader.unique_labels=1"], "'unique_labels' must be 'all' or a number of at least 2"),
+        (["--loader.unique_labels=99999999"], "'unique_labels' must be at most"),
+        (["--loader.unique_labels=some"], "unique_labels"),
+        (["--transform=heavy"], "transform"),
+        (["--data=Cinic10", "--data.root=nowhere"], "must be CINIC-10's folder"),
+        (["--data=Cinic10"], "root"),
+        (["--data=WebDataset", "--data.root=nowhere"], "must be a folder of shards"),
     ],
 )
 def test_wrong_settings(options: list[str], message: str, tmp_path: Path, capsys):

@@ -21,11 +21,11 @@ from PIL import Image
 from rootspace.cli import main
 from rootspace.config import ClassSpec, Config, PrototypesConfig, RunConfig, TrainConfig
 from rootspace.continual import ClassRegistry
-from rootspace.continual import extend as extend_module
-from rootspace.continual.extend import LOWER_RATE, base_config
-from rootspace.continual.extend import extend as extend_run
 from rootspace.continual.live import REGISTRY
 from rootspace.data import Characters, Content, DataModule, StoredImages, View, make_data
+from rootspace.extend import extension as extend_module
+from rootspace.extend.extension import LOWER_RATE, base_config
+from rootspace.extend.extension import extend as extend_run
 from rootspace.heads import PrototypeHead
 from rootspace.losses import CosineLoss, SystemSoftmaxLoss
 from rootspace.run import Run, load
@@ -467,6 +467,10 @@ def test_bad_folders(
     assert "'--data' must name the data with the new classes" in error(
         capsys, "extend", trained_code, new, "--train.epochs=1"
     )
+    for command in (["extend", trained_code, new], ["evaluate", trained_code], ["distill", new]):
+        assert "the class of the data beside '--data.seed'" in error(
+            capsys, *command, "--data.seed=1"
+        )
     assert "is not a run folder" in error(capsys, "extend", tmp_path, new)
     assert "must lie outside" in error(
         capsys, "extend", trained_code, *NEW, f"--run.dir={trained_code / 'more'}"

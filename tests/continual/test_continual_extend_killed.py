@@ -20,9 +20,9 @@ from safetensors.torch import load_file
 
 from rootspace.cli import main
 from rootspace.continual import ClassEntry, ClassRegistry
-from rootspace.continual.extend import base_config
 from rootspace.continual.live import REGISTRY
 from rootspace.data import StoredImages
+from rootspace.extend.extension import base_config
 from rootspace.run import load
 
 SETTINGS = ["--data=Characters", "--data.image_size=16", "--data.num_classes=20", "--data.seed=1"]

@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rootspace.config import MemoryConfig
-from rootspace.continual import herding, shares
-from rootspace.continual.replay import carry, herding_ranks, ranks, remember
 from rootspace.data import ArrayImages, StoredImages
+from rootspace.extend.replay import carry, herding, herding_ranks, ranks, remember, shares
 
 SHAPE = (1, 2, 2)
 

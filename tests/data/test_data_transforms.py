@@ -355,7 +355,7 @@ def test_light1_takes_the_size_of_the_run(root: Path) -> None:
         assert config.transform is not None and config.transform.class_path == spec.class_path
         loaders = (training(described(root, made)) for made in (spec, config.transform))
         assert same(*(epoch(loader, 0) for loader in loaders))
-    assert Light1()(picture(24, 40)).shape == (3, 40, 40)
+    assert Light1()(picture(24, 40)).shape == (3, 24, 24)
 
 
 def test_missing_arguments_are_named(root: Path) -> None:

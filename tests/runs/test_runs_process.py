@@ -97,7 +97,7 @@ def test_a_failure_says_why(stand_in: Path):
     with pytest.raises(ValueError, match="training failed: error: no luck"):
         train_in_process(settings(stand_in), log=stand_in / "run.log")
     with pytest.raises(
-        ValueError, match="training failed: `.* --resume .*` ended with exit code 2"
+        ValueError, match=r"training failed: `.* --resume .*` ended with exit code 2"
     ):
         train_in_process(settings(stand_in))
 

@@ -81,8 +81,6 @@ def test_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert record.choice is not None and record.choice.mean_cosine > 0.9
     assert record.parameters.head == 0
     rows = EpochRow.read(folder)
-    for row in rows[2:]:  # of the images of this epoch alone
-        assert row.accuracy * 300 == pytest.approx(round(row.accuracy * 300), abs=1e-3)
     # Train accuracy from the third epoch on; the test sets are read with the first vectors already.
     assert [math.isnan(row.accuracy) for row in rows] == [True, True, False, False]
     assert [all(map(math.isnan, row.tests.values())) for row in rows] == [True, False, False, False]

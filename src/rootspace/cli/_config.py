@@ -161,6 +161,21 @@ def _full_name(section: str, name: str) -> str:
     return f"{package.__name__}.{name}" if is_class else name
 
 
+def check_whole_data(arguments: list[str]) -> None:
+    """Refuse settings of data without their class, where those of a run are no defaults.
+
+    Raises:
+        ValueError: naming the setting.
+    """
+    given = [argument.partition("=")[0] for argument in arguments]
+    alone = [name for name in given if name.startswith("--data.") and name != "--data.help"]
+    if alone and not {"--data", "--config"} & {*given}:
+        raise ValueError(
+            f"Argument '--data' must name the class of the data beside '{alone[0]}', such as "
+            "--data ImageFolder --data.root new: data are given whole."
+        )
+
+
 def config_from(sections: Mapping[str, Any], base: Config = DEFAULTS) -> Config:
     """Typed settings from what the parser gives, over those of `base`."""
     known = {part.name for part in fields(Config)}

@@ -41,12 +41,7 @@ def run(arguments: list[str]) -> int:
     planned = []
     for seed in options.seeds or seeds:
         for name in chosen:
-            wanted = merged(base, methods[name])
-            wanted["train"] = {**wanted.get("train", {}), "seed": seed}
-            parser = config_parser(PROG, Config())
-            parser.set_defaults(wanted)
-            config = parse(settings, parser, PROG)
-            planned.append(PlannedRun(name, seed, with_seed(config, seed)))
+            planned.append(PlannedRun(name, seed, complete(base, methods[name], seed, settings)))
     rows = compare(planned, options.out)
     print(table(*cells(rows)))
     print(f"\nRows: {options.out / COMPARISON}. Report: {options.out / REPORT}", file=sys.stderr)
@@ -74,6 +69,21 @@ def read_recipe(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]], 
     base = merged(Config().as_dict(), named_in_full(content))
     named = {str(name): named_in_full(settings or {}) for name, settings in methods.items()}
     return base, named, section.get("seeds", [0])
+
+
+def complete(
+    base: Mapping[str, Any], method: Mapping[str, Any], seed: int, settings: list[str]
+) -> Config:
+    """All settings of a run: of the recipe, over them the method's, over them the command line's.
+
+    Raises:
+        ValueError: naming the setting that cannot be.
+    """
+    wanted = merged(base, method)
+    wanted["train"] = {**wanted.get("train", {}), "seed": seed}
+    parser = config_parser(PROG, Config())
+    parser.set_defaults(wanted)
+    return with_seed(parse(settings, parser, PROG), seed)
 
 
 def with_seed(config: Config, seed: int) -> Config:

@@ -21,7 +21,7 @@ from rootspace.runs.folder import CONFIG
 from rootspace.train import StoppedByUser
 
 from ._arguments import Parser
-from ._config import config_parser, parse
+from ._config import check_whole_data, config_parser, parse
 from .extend import refuse
 from .train import resumption
 
@@ -43,6 +43,7 @@ def run(arguments: list[str]) -> int:
         refuse(rest)
         config = Config(run=RunConfig(dir=str(folder)))
     else:
+        check_whole_data(rest)
         base, problem = Config(loss=LOSS), None
         try:
             if known.teacher is not None:

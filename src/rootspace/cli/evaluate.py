@@ -13,7 +13,7 @@ from rootspace.runs.record import as_json
 from rootspace.train.evaluation import accuracies
 
 from ._arguments import Parser, add_run
-from ._config import config_parser, parse
+from ._config import check_whole_data, config_parser, parse
 
 
 def run(arguments: list[str]) -> int:
@@ -25,6 +25,7 @@ def run(arguments: list[str]) -> int:
     prog = "rootspace evaluate RUN"
     config = trained.config
     if rest:
+        check_whole_data(rest)
         config = parse(rest, config_parser(prog, config, skip=("data",)), prog, config)
     data = make_data(config)
     data.setup()

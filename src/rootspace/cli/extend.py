@@ -12,12 +12,12 @@ import sys
 from pathlib import Path
 
 from rootspace.config import Config, RunConfig
-from rootspace.continual.extend import base_config, extend
+from rootspace.extend.extension import base_config, extend
 from rootspace.run import load
 from rootspace.train import StoppedByUser
 
 from ._arguments import Parser
-from ._config import config_parser, parse
+from ._config import check_whole_data, config_parser, parse
 from .train import resumption
 
 PROG = "rootspace extend"
@@ -42,6 +42,7 @@ def run(arguments: list[str]) -> int:
         refuse(rest)
         config = Config(run=RunConfig(dir=str(folder)))
     else:
+        check_whole_data(rest)
         base = base_config(load(options.run))
         parser = config_parser(f"{PROG} RUN", base, more=("memory",), skip=("data",))
         config = parse(rest, parser, PROG, base)

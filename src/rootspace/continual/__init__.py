@@ -1,10 +1,4 @@
-"""A label set that lives: classes that come and change, and inputs that belong to none.
-
-`replay` (a memory of images) and `extend` (`rootspace extend`) need more than torch and are
-imported when they are asked for.
-"""
-
-from typing import TYPE_CHECKING, Any
+"""A label set that lives: names, retired classes, inputs that belong to none, new classes."""
 
 from .discovery import Proposal as Proposal
 from .discovery import group_by_cosine as group_by_cosine
@@ -23,17 +17,3 @@ from .registry import Change as Change
 from .registry import ClassEntry as ClassEntry
 from .registry import ClassRegistry as ClassRegistry
 from .registry import StaleRegistryError as StaleRegistryError
-
-if TYPE_CHECKING:
-    from .replay import herding as herding
-    from .replay import shares as shares
-
-OF_REPLAY = ("herding", "shares")
-
-
-def __getattr__(name: str) -> Any:
-    if name not in OF_REPLAY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import replay  # noqa: PLC0415 - needs the extra `data`
-
-    return getattr(replay, name)

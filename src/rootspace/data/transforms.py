@@ -34,7 +34,7 @@ class Light1:
     autocontrast and equalize change (next to) nothing.
 
     Args:
-        size: of the result; in a run that of its images, and else the width of each.
+        size: of the result; by default that of the run, and outside of one the shorter side.
     """
 
     def __init__(self, size: int | None = None) -> None:
@@ -43,7 +43,7 @@ class Light1:
     def __call__(self, image: Tensor) -> Tensor:
         """uint8 `[C, h, w]`, C 1 or 3 -> uint8 `[C, size, size]`, with torch's random numbers."""
         transforms = require("torchvision.transforms.v2", extra="data", purpose="Augmentation")
-        size = image.shape[-1] if self.size is None else self.size
+        size = min(image.shape[1:]) if self.size is None else self.size
         image = transforms.RandomResizedCrop(size, scale=_AREA, ratio=_ASPECT)(image)
         image = transforms.RandomHorizontalFlip()(image)
         for operation in torch.randint(_NUM_OPERATIONS, (2,)).tolist():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import pickle
 import time
 import warnings
 from collections.abc import Callable
@@ -269,6 +270,8 @@ def fit(
             files.write_config(folder, config)
         last = folder / files.LAST
         resumes = resume and last.exists()
+        if resumes:
+            check_checkpoint(last)
         choice = None if resumes else choose_before(config, model, data)
         head = model.head
         model.embedder.train()  # those that were read are in evaluation mode
@@ -312,6 +315,23 @@ def fit(
             record = finish(model, record)
         record.write(folder)
         return record
+
+
+def check_checkpoint(path: Path) -> None:
+    """Show that a checkpoint can be read, which runs none of what it may hold.
+
+    Raises:
+        ValueError: it is damaged, or holds more than tensors and plain values.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about pickles of other protocols, which are refused
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"{path} is damaged: {reason}") from error
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise ValueError(f"{path} is damaged: it is no checkpoint of a run.")
 
 
 def _choosing(config: Config, head: Head, data: DataModule) -> list[ChoosePrototypes]:

@@ -36,6 +36,13 @@ from rootspace.config import (
     RunConfig,
     spec_from,
 )
+from rootspace.continual.live import (
+    REGISTRY,
+    carry_registry,
+    copy_registry,
+    is_registry,
+    known_labels,
+)
 from rootspace.data import DataModule, Grown, LabeledDataset, StoredImages, View, make_data
 from rootspace.data.grown import GROWN, Part
 from rootspace.model_file import Model, class_names, write_model
@@ -45,7 +52,6 @@ from rootspace.runs import folder as files
 from rootspace.train.evaluation import check_shape
 from rootspace.train.training import check_devices, check_folder, conclude, device_of, fit
 
-from .live import REGISTRY, carry_registry, copy_registry, is_registry, known_labels
 from .replay import carry, remember
 
 FIXED = ("model", "head", "loss", "prototypes")

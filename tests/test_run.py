@@ -1,0 +1,118 @@
+"""`rootspace.load`: what a run takes, and that nothing in its folder runs code."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import rootspace
+from rootspace.cli import main
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "run"
+    options = ["--data.num_classes=10", "--data.image_size=16", "--model.width=4"]
+    options += ["--train.epochs=2", "--head.dim=8", f"--run.dir={folder}"]
+    assert main(["train", *options]) == 0
+    return folder
+
+
+@pytest.fixture
+def copy(trained: Path, tmp_path: Path) -> Path:
+    shutil.copytree(trained, tmp_path / "run")
+    return tmp_path / "run"
+
+
+class Touch:
+    """Unpickled, it would make a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (self.path,)  # pyright: ignore[reportReturnType]
+
+
+def test_inputs_of_every_kind(trained: Path) -> None:
+    run = rootspace.load(trained)
+    path = min((trained / "samples").glob("*.png"))
+    image = Image.open(path)
+    array = np.asarray(image)
+    tensor = torch.from_numpy(array.copy())[None]
+    expected = run.embed(path)
+    assert expected.shape == (1, 8) and expected.dtype == torch.float32
+    for given in (str(path), path.read_bytes(), image, array, tensor, [path, array], tensor[None]):
+        found = run.embed(given)
+        torch.testing.assert_close(found, expected.expand_as(found), rtol=1e-4, atol=1e-5)
+    assert run.embed([]).shape == (0, 8)
+    prediction = run.predict([path, path], k=3)
+    assert prediction.label.shape == prediction.cosine.shape == (2, 3)
+    assert [len(names) for names in prediction.name] == [3, 3]
+    assert prediction.name[0][0] == run.names[int(prediction.label[0, 0])]
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(run.embed, [path] * 8):
+            assert torch.equal(found, expected)
+    assert run.device == torch.device("cpu")
+
+
+def test_floats_and_other_shapes_are_refused(trained: Path) -> None:
+    run = rootspace.load(trained)
+    for given in (torch.zeros(1, 16, 16), np.zeros((16, 16)), torch.zeros(2, 1, 16, 16)):
+        with pytest.raises(TypeError):
+            run.embed(given)
+    with pytest.raises(ValueError, match="must be a batch of shape"):
+        run.embed(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "model.safetensors"])
+def test_missing_and_damaged_files_are_named(copy: Path, name: str) -> None:
+    (copy / name).write_bytes((copy / name).read_bytes()[:100] + b"\xff[")
+    with pytest.raises(ValueError, match=name) as caught:
+        rootspace.load(copy)
+    assert "\n" not in str(caught.value)
+    (copy / name).unlink()
+    with pytest.raises(ValueError, match=name):
+        rootspace.load(copy)
+
+
+def test_pickles_do_not_run(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made, evil = tmp_path / "made", pickle.dumps(Touch(tmp_path / "made"))
+    (copy / "model.safetensors").write_bytes(evil)
+    with pytest.raises(ValueError, match=r"model\.safetensors"):
+        rootspace.load(copy)
+    (copy / "checkpoints/last.ckpt").write_bytes(evil)
+    (copy / "metrics.json").unlink()
+    assert main(["train", "--resume", f"--run.dir={copy}"]) == 2
+    torch.save(Touch(made), copy / "checkpoints/last.ckpt")
+    assert main(["train", "--resume", f"--run.dir={copy}"]) == 2
+    assert "last.ckpt is damaged" in capsys.readouterr().err
+    assert not made.exists()
+
+
+def test_settings_do_not_run(copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, made = copy / "config.yaml", tmp_path / "made"
+    before = config.read_text()
+    config.write_text(f"{before}\nx: !!python/object/apply:os.system ['touch {made}']\n")
+    with pytest.raises(ValueError, match=r"config\.yaml"):
+        rootspace.load(copy)
+    code = f"import pathlib\npathlib.Path({str(made)!r}).touch()\nclass Net: ...\n"
+    (tmp_path / "side_effect.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = yaml.safe_load(before)
+    settings["model"] = {"class_path": "side_effect.Net"}
+    config.write_text(yaml.safe_dump(settings))
+    with pytest.raises(ValueError, match=r"side_effect\.Net"):
+        rootspace.load(copy)
+    assert not made.exists()
+    with pytest.raises(ValueError):
+        rootspace.load(copy, trust_code=True)
+    assert made.exists()
