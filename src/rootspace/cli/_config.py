@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import yaml
@@ -56,6 +56,9 @@ OWN = {"data": data, "model": models, "head": heads, "loss": losses}
 """Where a short name is looked for first: other packages may have a class of the same name."""
 
 DEFAULTS = Config()
+
+Sections: TypeAlias = dict[str, Any]
+"""Settings as YAML and the parser have them, before they are typed."""
 
 MODE = "rootspace"
 """Of jsonargparse: YAML in which short names mean the library's own classes."""
@@ -176,7 +179,7 @@ def check_whole_data(arguments: list[str]) -> None:
         )
 
 
-def config_from(sections: Mapping[str, Any], base: Config = DEFAULTS) -> Config:
+def config_from(sections: Sections, base: Config = DEFAULTS) -> Config:
     """Typed settings from what the parser gives, over those of `base`."""
     known = {part.name for part in fields(Config)}
     given = {k: v for k, v in sections.items() if k in known and v is not None}
@@ -236,7 +239,7 @@ def _help(name: str) -> str:
     return " ".join(text)
 
 
-def read_sections(path: Path) -> dict[str, Any]:
+def read_sections(path: Path) -> Sections:
     """The sections of a YAML file.
 
     Raises:

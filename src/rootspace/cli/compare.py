@@ -7,14 +7,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rootspace._terminal import table
 from rootspace.config import Config
 from rootspace.train.comparison import COMPARISON, REPORT, PlannedRun, cells, compare
 
 from ._arguments import Parser
-from ._config import config_parser, named_in_full, parse, read_sections
+from ._config import Sections, config_parser, named_in_full, parse, read_sections
 
 PROG = "rootspace compare"
 
@@ -48,7 +47,7 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def read_recipe(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]], list[int]]:
+def read_recipe(path: Path) -> tuple[Sections, dict[str, Sections], list[int]]:
     """A recipe's common settings, the settings of each method, and the seeds.
 
     Raises:
@@ -71,9 +70,7 @@ def read_recipe(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]], 
     return base, named, section.get("seeds", [0])
 
 
-def complete(
-    base: Mapping[str, Any], method: Mapping[str, Any], seed: int, settings: list[str]
-) -> Config:
+def complete(base: Sections, method: Sections, seed: int, settings: list[str]) -> Config:
     """All settings of a run: of the recipe, over them the method's, over them the command line's.
 
     Raises:
@@ -95,7 +92,7 @@ def with_seed(config: Config, seed: int) -> Config:
     return replace(config, prototypes=prototypes, head=head)
 
 
-def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Sections, changes: Sections) -> Sections:
     """Sections of settings with some replaced; a section that names another class begins anew."""
     result = copy.deepcopy(dict(base))
     for section, content in changes.items():
