@@ -24,7 +24,7 @@ from rootspace.callbacks import ChoosePrototypes, choice_record
 from rootspace.choosing import choose_prototypes
 from rootspace.config import Config, TrainConfig
 from rootspace.data import DataModule, make_data
-from rootspace.heads import Head
+from rootspace.heads import Head, PrototypeHead
 from rootspace.model_file import Model, read_network, write_model
 from rootspace.models import Embedder, num_parameters
 from rootspace.report import write_report
@@ -189,6 +189,7 @@ def choose_before(config: Config, model: Model, data: DataModule) -> ChoiceRecor
     head, settings = model.head, config.prototypes
     if head.ready or settings.source not in ("teacher", "file"):
         return None
+    assert isinstance(head, PrototypeHead)  # a learned head is ready
     device = device_of(config.train)
     if settings.source == "file":
         found = head.choose(read_vectors(str(settings.vectors), head.dim, data.class_names))
