@@ -63,7 +63,7 @@ def shards(root: Path) -> list[str]:
 @pytest.mark.parametrize(
     ("name", "make", "classes", "tests"),
     [
-        ("Cinic10", cinic10, 10, {"valid": 20, "test": 20}),
+        ("CINIC10", cinic10, 10, {"valid": 20, "test": 20}),
         ("ImageFolder", imagenet, 4, {"val": 4}),
         ("WebDataset", shards, 4, {"val": 8}),
     ],
@@ -107,8 +107,8 @@ def test_unique_labels(tmp_path: Path, capsys):
         (["--loader.unique_labels=99999999"], "'unique_labels' must be at most"),
         (["--loader.unique_labels=some"], "unique_labels"),
         (["--transform=heavy"], "transform"),
-        (["--data=Cinic10", "--data.root=nowhere"], "must be CINIC-10's folder"),
-        (["--data=Cinic10"], "root"),
+        (["--data=CINIC10", "--data.root=nowhere"], "must be CINIC-10's folder"),
+        (["--data=CINIC10"], "root"),
         (["--data=WebDataset", "--data.root=nowhere"], "must be a folder of shards"),
     ],
 )

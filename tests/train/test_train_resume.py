@@ -94,6 +94,7 @@ def test_resume_gives_the_same_weights(
     assert _without_seconds(unbroken) == _without_seconds(folder)
 
 
+@pytest.mark.slow
 def test_augmented_images_with_unique_labels_too(tmp_path: Path):
     folder, whole = tmp_path / "run", tmp_path / "unbroken"
     settings = ["--transform=rootspace.data.Light1", "--loader.unique_labels=400"]
@@ -177,6 +178,7 @@ def test_two_processes_train_and_evaluate_every_image(tmp_path: Path):
     assert [test["accuracy"] for test in final] == pytest.approx(tests)
 
 
+@pytest.mark.slow
 def test_two_processes_stop_and_save_together(tmp_path: Path):
     """A signal that reaches one of them stops both, at a step that both have taken."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"

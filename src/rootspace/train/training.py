@@ -201,6 +201,7 @@ def choose_before(config: Config, model: Model, data: DataModule) -> ChoiceRecor
     settings, head = config.prototypes, cast(PrototypeHead, model.head)
     if head.ready or settings.source not in ("teacher", "file"):
         return None
+    assert isinstance(head, PrototypeHead)  # a learned head is ready
     device = device_of(config.train)
     if settings.source == "file":
         found = head.choose(read_vectors(str(settings.vectors), head.dim, data.class_names))
@@ -417,7 +418,7 @@ def _record(
     return RunRecord(
         version=rootspace.__version__,
         finished=time.strftime("%Y-%m-%d %H:%M:%S"),
-        method="learned" if class_map is None else "lsc",
+        method="learned" if class_map is None else "prototypes",
         loss=title(config),
         scale=head.scale,
         system=None if system is None else repr(system),
