@@ -116,3 +116,25 @@ def test_settings_do_not_run(copy: Path, tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(ValueError):
         rootspace.load(copy, trust_code=True)
     assert made.exists()
+
+
+def test_retired_classes_are_left_out_at_once(copy: Path) -> None:
+    run = rootspace.load(copy)
+    images = sorted((copy / "samples").glob("*.png"))
+    first = run.predict(images, k=2)
+    gone = first.name[0][0]
+    assert main(["classes", str(copy), "retire", gone]) == 0
+    after = run.predict(images, k=2)
+    assert all(gone not in names for names in after.name)
+    assert after.name[0][0] == first.name[0][1]
+    assert main(["classes", str(copy), "restore", gone]) == 0
+    assert run.predict(images, k=2).name == first.name
+
+
+def test_several_threads_predict(trained: Path) -> None:
+    run = rootspace.load(trained)
+    images = sorted((trained / "samples").glob("*.png"))
+    expected = run.predict(images, k=3).name
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: run.predict(images, k=3).name, range(24)))
+    assert all(names == expected for names in found)

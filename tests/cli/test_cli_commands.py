@@ -48,7 +48,8 @@ def test_run_folder_is_complete(run: Path):
 
 def test_metrics(run: Path):
     metrics = json.loads((run / "metrics.json").read_text())
-    assert metrics["method"] == "prototypes" and metrics["system"] == "RootA(5)"  # 5 * 6 >= 30 > 4 * 5
+    assert metrics["method"] == "prototypes"
+    assert metrics["system"] == "RootA(5)"  # 5 * 6 >= 30 > 4 * 5
     assert metrics["parameters"]["head"] == 0 and metrics["bytes_per_class"] == 0
     assert metrics["epochs"] == 4 and metrics["seconds"] > 0 and metrics["peak_memory_mb"] > 50
     assert len(metrics["test"]) == 2
