@@ -370,9 +370,9 @@ def test_killed_and_resumed_is_as_never_stopped(
 def test_checkpoint_of_lightning_holds_everything(tmp_path: Path) -> None:
     module, _ = run(tmp_path, 0.5, "end")
     state = torch.load(tmp_path / "last.ckpt", weights_only=True)
-    assert [4] == [
+    assert [
         part["chosen_after"] for part in state["callbacks"].values() if "chosen_after" in part
-    ]
+    ] == [4]
     fresh = Module(PrototypeHead(3, DIM))
     fresh.load_state_dict(state["state_dict"])
     same(module, fresh)
