@@ -205,6 +205,7 @@ def test_growth(system: VectorSystem):
     old = assign(system, means[:200], names=[f"a{i}" for i in range(200)]).classes
     means[200:210] = old.vectors(torch.arange(10))  # taken
     grown = old.extend_assigned(means[200:], [f"b{i}" for i in range(60)])
+    assert grown.names is not None and grown._codes is not None and old._codes is not None
     assert grown.num_classes == 260 and grown.names[198:202] == ["a198", "a199", "b0", "b1"]
     first = torch.arange(200)
     assert torch.equal(grown._codes.array[:200], old._codes.array)

@@ -171,6 +171,7 @@ def test_embed(run: Path, tmp_path: Path):
     assert table.column_names == ["path", "class", "cosine", "embedding"]
     np.testing.assert_array_equal(np.stack(table["embedding"].to_numpy()), array)
     trained = load(run)
+    assert trained.class_map is not None
     prediction = trained.class_map.predict(torch.from_numpy(array))
     assert table["class"].to_pylist() == [trained.names[i] for i in prediction.label[:, 0]]
 
@@ -184,15 +185,15 @@ def test_export(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert json.loads(session.get_modelmeta().custom_metadata_map["rootspace.names"]) == (
         trained.names
     )
-    images = torch.randint(
-        0, 256, (5, trained.model.preprocessing.channels, 16, 16), dtype=torch.uint8
-    )
-    embedding, index, label, cosine = session.run(None, {"images": images.numpy()})
+    classes, shape = trained.class_map, trained.model.preprocessing
+    assert classes is not None and shape is not None
+    images = torch.randint(0, 256, (5, shape.channels, 16, 16), dtype=torch.uint8)
+    outputs = session.run(None, {"images": images.numpy()})
+    embedding, index, label, cosine = map(np.asarray, outputs)
     expected = trained.predict(images, 2)
     np.testing.assert_allclose(embedding, trained.embed(images), rtol=1e-3, atol=1e-4)
     np.testing.assert_array_equal(label, expected.label)
     np.testing.assert_allclose(cosine, expected.cosine, atol=1e-4)
-    classes = trained.class_map
     np.testing.assert_array_equal(index, classes.indices(expected.label))
 
 

@@ -14,7 +14,7 @@ from rootspace.cli import main
 from rootspace.cli._config import config_parser, parse
 from rootspace.cli.compare import complete, merged, read_recipe
 from rootspace.config import Config
-from rootspace.runs import process
+from rootspace.runs import Parameters, RunRecord, TestResult, Training, process
 from rootspace.train import comparison
 
 RECIPE = """
@@ -53,18 +53,22 @@ def test_comparison(recipe: Path, tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert main([*arguments, "--seeds", "1"]) == 0  # what is there is kept
     assert (out / "runs" / "code" / "seed1" / "metrics.json").read_bytes() == first
     rows = json.loads((out / comparison.COMPARISON).read_text())
-    assert len(rows) == 3 * 2  # methods, test sets
-    assert [row["method"] for row in rows[::2]] == ["linear", "code", "contrastive"]
+    assert [row["method"] for row in rows] == ["linear", "code", "contrastive"]
     for row in rows:
-        assert row["seed"] == 1 and row["epochs"] == 2 and row["dim"] == 24
-        assert 0 <= row["accuracy"] <= 1 and 0 <= row["mean_accuracy"] <= 1
-        assert row["peak_memory_mb"] > 0 and row["seconds"] > 0
-    linear, code = rows[0], rows[2]
-    assert linear["bytes_per_class_in_training"] == 16 * 24 and linear["k"] is None
-    assert code["bytes_per_class_in_training"] == code["bytes_per_class"] == 8
+        record = row["record"]
+        assert row["seed"] == 1 and record["epochs"] == 2 and record["dim"] == 24
+        assert len(record["test"]) == 2
+        for test in record["test"].values():
+            assert 0 <= test["accuracy"] <= 1 and 0 <= test["mean_accuracy"] <= 1
+        assert record["peak_memory_mb"] > 0 and record["seconds"] > 0
+    assert "placed" not in rows[0]
     # A 3-level code over 24 coordinates leaves a quarter of them zero.
-    assert code["k"] == 18
-    assert rows[4]["train_accuracy"] is None  # no class had a vector in training
+    assert rows[1]["placed"] == 18
+    assert "accuracy" not in rows[2]["record"]["train"]  # no class had a prototype in training
+    # A learned class costs four times its vector in training: gradient and two moments.
+    lines = (out / comparison.TABLE).read_text().splitlines()[2:]
+    costs = [[cell.strip() for cell in line.split("|")[8:10]] for line in lines]
+    assert costs[:2] == [["96", "384"], ["8", "8"]]
     assert (out / comparison.REPORT).stat().st_size > 100_000
     assert "| contrastive | 1 |" in (out / comparison.TABLE).read_text()
     assert "contrastive" in capfd.readouterr().out
@@ -146,12 +150,35 @@ def test_wrong_arguments(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFix
 
 
 def test_spread():
-    rows = [
-        {"method": "a", "seed": seed, "test_set": "t", "accuracy": x, "mean_accuracy": x}
-        | {"seconds_per_epoch": 1, "peak_memory_mb": 5}
-        | {"bytes_per_class": 8, "bytes_per_class_in_training": 8}
+    runs = [
+        comparison.FinishedRun(
+            "a",
+            seed,
+            "",
+            None,
+            RunRecord(
+                version="0",
+                finished="",
+                method="prototypes",
+                loss="",
+                num_classes=2,
+                dim=3,
+                model="",
+                data="",
+                batch_size=2,
+                epochs=1,
+                seconds=1.0,
+                seconds_per_epoch=1.0,
+                peak_memory_mb=5.0,
+                device="cpu",
+                parameters=Parameters(1, 0),
+                bytes_per_class=8.0,
+                train=Training(0.0),
+                test={"t": TestResult(x, 10, x)},
+            ),
+        )
         for seed, x in enumerate((0.5, 0.6, 0.7))
     ]
     assert "| a | 3 | 60.00 ± 10.00 | 60.00 ± 10.00 | 1.0 | 8 | 8 | 5 |" in table(
-        *comparison.cells(rows), markdown=True
+        *comparison.cells(runs), markdown=True
     )

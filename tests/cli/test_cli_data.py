@@ -51,7 +51,7 @@ def imagenet(root: Path) -> list[str]:
 def shards(root: Path) -> list[str]:
     for folder, count in (("train", 20), ("val", 8)):
         (root / folder).mkdir(parents=True)
-        with webdataset.TarWriter(str(root / folder / "0.tar")) as writer:
+        with webdataset.TarWriter(str(root / folder / "0.tar")) as writer:  # pyright: ignore[reportAttributeAccessIssue]
             for number in range(count):
                 buffer = io.BytesIO()
                 picture(number).save(buffer, "png")
@@ -103,8 +103,8 @@ def test_unique_labels(tmp_path: Path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--loader.unique_labels=1"], "'unique_labels' must be 'all' or a number of at least 2"),
-        (["--loader.unique_labels=99999999"], "'unique_labels' must be at most"),
+        (["--loader.unique_labels=1"], "unique_labels' must be 'all' or a number of at least 2"),
+        (["--loader.unique_labels=99999999"], "unique_labels' must be at most"),
         (["--loader.unique_labels=some"], "unique_labels"),
         (["--transform=heavy"], "transform"),
         (["--data=CINIC10", "--data.root=nowhere"], "must be CINIC-10's folder"),

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from distill_settings import DATA, SMALL
-from lightning.pytorch.callbacks import ModelCheckpoint
 from safetensors.torch import load_file
 from torch import nn
 
@@ -22,6 +21,7 @@ from rootspace.model_file import Model
 from rootspace.run import load
 from rootspace.runs.folder import read_config
 from rootspace.train import RunModule
+from rootspace.train.callbacks import Checkpoints
 
 STUDENT = ["distill", *SMALL, "--train.epochs=2"]
 LABELS = torch.arange(30)
@@ -109,13 +109,13 @@ def test_resuming_needs_no_teacher(
     options = [f"--teacher.run={learned}", f"--teacher.targets={targets}"]
     assert main([*STUDENT, *options, f"--run.dir={whole}"]) == 0
     expected = load_file(whole / "model.safetensors")
-    saved = ModelCheckpoint.on_train_epoch_end
+    saved = Checkpoints.on_train_epoch_end
 
-    def after_an_epoch(self: ModelCheckpoint, trainer: Any, module: Any) -> None:
+    def after_an_epoch(self: Checkpoints, trainer: Any, module: Any) -> None:
         saved(self, trainer, module)
         raise Lost
 
-    places: list[tuple[Any, str, Any]] = [(ModelCheckpoint, "on_train_epoch_end", after_an_epoch)]
+    places: list[tuple[Any, str, Any]] = [(Checkpoints, "on_train_epoch_end", after_an_epoch)]
     places += [(distillation, "_head", lose)]
     for number, (owner, name, breaking) in enumerate(places):
         run = tmp_path / f"broken{number}"

@@ -33,15 +33,15 @@ NAN = float("nan")
     [
         (lambda: Orbit(0, {1: 1}), "Argument 'dim' must be a positive integer, not 0"),
         (lambda: Orbit(True, {1: 1}), "Argument 'dim' must be a positive integer, not True"),
-        (lambda: Orbit(2.0, {1: 1}), "Argument 'dim' must be a positive integer, not 2.0"),
+        (lambda: Orbit(2.0, {1: 1}), "Argument 'dim' must be a positive integer, not 2.0"),  # pyright: ignore[reportArgumentType]
         (lambda: Orbit(3, {}), "'multiplicities' must hold at least one value"),
         (lambda: Orbit(3, {0: 1}), "'multiplicities' must hold non-zero numbers, not 0"),
         (lambda: Orbit(3, {NAN: 1}), "'multiplicities' must hold non-zero numbers, not nan"),
         (lambda: Orbit(3, {float("inf"): 1}), "must hold non-zero numbers, not inf"),
-        (lambda: Orbit(3, {"1": 1}), "must hold non-zero numbers, not '1'"),
+        (lambda: Orbit(3, {"1": 1}), "must hold non-zero numbers, not '1'"),  # pyright: ignore[reportArgumentType]
         (lambda: Orbit(3, {True: 1}), "must hold non-zero numbers, not True"),
         (lambda: Orbit(3, {1: 0}), "must map to positive integers, not 0 for value 1"),
-        (lambda: Orbit(3, {1: 1.0}), "must map to positive integers, not 1.0"),
+        (lambda: Orbit(3, {1: 1.0}), "must map to positive integers, not 1.0"),  # pyright: ignore[reportArgumentType]
         (lambda: Orbit(3, {1: True}), "must map to positive integers, not True"),
         (lambda: Orbit(3, {1: 2, 2: 2}), "must place at most dim = 3 values, not 4"),
         (lambda: Orbit(3, {1: 1, -1: 1}, signed=True), "positive values when signed=True, not -1"),
@@ -65,16 +65,16 @@ NAN = float("nan")
         (lambda: Hyperplane(Orbit(4, {1: 2}, signed=True)), "with coordinate sum zero"),
         (lambda: Circle(-1), "'doublings' must be an integer from 0 to 20, not -1"),
         (lambda: Circle(21), "'doublings' must be an integer from 0 to 20, not 21"),
-        (lambda: Circle(1.0), "'doublings' must be an integer from 0 to 20, not 1.0"),
+        (lambda: Circle(1.0), "'doublings' must be an integer from 0 to 20, not 1.0"),  # pyright: ignore[reportArgumentType]
         (lambda: RootA(0), "Argument 'n' must be a positive integer, not 0"),
-        (lambda: RootA(3, "flat"), "'projection' must be 'drop' or 'isometric', not 'flat'"),
+        (lambda: RootA(3, "flat"), "'projection' must be 'drop' or 'isometric', not 'flat'"),  # pyright: ignore[reportArgumentType]
         (lambda: RootA(3, interpolations=9), "must be an integer from 0 to 8, not 9"),
         (lambda: RootA(3, interpolations=True), "must be an integer from 0 to 8, not True"),
         (lambda: Simplex(0), "Argument 'dim' must be a positive integer, not 0"),
-        (lambda: Simplex(2.0), "Argument 'dim' must be a positive integer, not 2.0"),
+        (lambda: Simplex(2.0), "Argument 'dim' must be a positive integer, not 2.0"),  # pyright: ignore[reportArgumentType]
         (lambda: Sphere(1, 5), "Argument 'dim' must be an integer of at least 2, not 1"),
         (lambda: Sphere(3, 0), "Argument 'num' must be an integer of at least 1, not 0"),
-        (lambda: Sphere(3, 5, "even"), "'method' must be 'random' or 'energy', not 'even'"),
+        (lambda: Sphere(3, 5, "even"), "'method' must be 'random' or 'energy', not 'even'"),  # pyright: ignore[reportArgumentType]
         (lambda: LinearCode(()), r"must hold rows of one positive length, not \(\)"),
         (lambda: LinearCode(("10", "1")), "must hold rows of one positive length"),
         (lambda: LinearCode(("12",)), "must hold rows of bits, not '12'"),

@@ -40,7 +40,8 @@ def test_init(first: Path, tmp_path: Path) -> None:
     for name, value in old.model.embedder.named_parameters():
         assert torch.allclose(value, new.model.embedder.get_parameter(name)), name
     means = old.model.embedder.mean, new.model.embedder.mean
-    assert means[0] is not None and means[1] is not None and torch.equal(*means)
+    assert means[0] is not None and means[1] is not None
+    assert torch.equal(means[0], means[1])
 
 
 @pytest.mark.parametrize(
