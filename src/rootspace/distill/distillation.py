@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -112,8 +113,7 @@ def _head(config: Config, targets: Path, data: DataModule) -> PrototypeHead:
         return PrototypeHead.from_map(ClassMap.load(targets / CLASSES), loss)
     assert config.teacher is not None
     if config.teacher.targets == CODES:
-        head = make_head(config, data.class_names)
-        assert isinstance(head, PrototypeHead)
+        head = cast(PrototypeHead, make_head(config, data.class_names))
         head.choose(read_vectors(targets / files.VECTORS, head.dim, data.class_names))
         return head
     table = read_table(targets / files.VECTORS)

@@ -90,8 +90,8 @@ def export_onnx(
     for package in ("onnx", "onnxscript", "onnxruntime"):
         require(package, extra="onnx", purpose="Export to ONNX")
     path = Path(path)
-    head = classes if isinstance(classes, Head) else None
-    class_map = classes.class_map if isinstance(classes, Head) else classes
+    head = None if isinstance(classes, ClassMap) else classes
+    class_map = classes if isinstance(classes, ClassMap) else classes.class_map
     if class_map is None:
         raise ValueError(
             f"Argument 'classes' must be a head whose classes own prototypes, not a "

@@ -200,8 +200,7 @@ def choose_before(config: Config, model: Model, data: DataModule) -> ChoiceRecor
     """
     settings, head = config.prototypes, cast(PrototypeHead, model.head)
     if head.ready or settings.source not in ("teacher", "file"):
-        return None
-    assert isinstance(head, PrototypeHead)  # a learned head is ready
+        return None  # a learned head is ready
     device = device_of(config.train)
     if settings.source == "file":
         found = head.choose(read_vectors(str(settings.vectors), head.dim, data.class_names))
