@@ -254,6 +254,7 @@ def test_processes_share_the_samples(
     whole = sampler().order(0).tolist()
     own: list[int] = []
     counts: set[int] = set()
+    parts: list[list[list[int]]] = []
     for rank in range(world):
         _as_rank(monkeypatch, rank, world)
         part = sampler()
@@ -263,14 +264,54 @@ def test_processes_share_the_samples(
         samples = [sample for batch in batches for sample in batch]
         assert len(samples) in (part.num_samples, part.num_samples - 1)
         counts.add(len(samples))
-        first = whole[rank * part.num_samples :][: part.num_own]
-        assert samples[: part.num_own] == first[: len(samples)]
-        own += first
+        own += samples[: part.num_own]
+        parts.append(batches)
         everything = sampler(sharded=False)
         assert everything.num_own == len(whole)
         assert len(flat(everything)) >= len(whole) - 1
     assert len(counts) == 1  # or processes would wait for one another
-    assert own == whole
+    in_turn = [sample for batches in zip(*parts, strict=True) for b in batches for sample in b]
+    end = min(len(whole), len(in_turn))  # a last batch of one sample may be left out
+    assert in_turn[:end] == whole[:end]
+    assert end > len(whole) - world - 1
+    assert sorted(own) == sorted(whole[:end])
+
+
+@pytest.mark.parametrize(("first", "then"), [(1, 2), (2, 1), (2, 3), (4, 1), (3, 3)])
+@pytest.mark.parametrize("done", [1, 2, 3])
+def test_other_processes_go_on(
+    monkeypatch: pytest.MonkeyPatch, first: int, then: int, done: int
+) -> None:
+    whole = ClassBatchSampler(LABELS, 2, seed=5).order(0).tolist()
+    seen: list[int] = []
+    states: list[dict[str, int]] = []
+    none = torch.empty(0, dtype=torch.int64)
+    for rank in range(first):
+        _as_rank(monkeypatch, rank, first)
+        loader = _loader(size=2)
+        ran = iter(loader)
+        seen += [sample for _ in range(done) for sample in next(ran, none).tolist()]
+        states.append(loader.state_dict())
+    assert all(state == states[0] for state in states)
+    if states[0]["epoch"]:  # it is over
+        assert len(whole) - len(seen) <= first  # each of them would be alone
+        return
+    rest: list[int] = []
+    lengths: set[int] = set()
+    for rank in range(then):
+        _as_rank(monkeypatch, rank, then)
+        loader = _loader(size=2)
+        loader.load_state_dict(states[0])
+        left = loader.batches.num_left(states[0]["seen"])
+        batches = [batch.tolist() for batch in loader]
+        assert len(batches) == left
+        lengths.add(left)
+        rest += [sample for batch in batches for sample in batch]
+    assert len(lengths) == 1
+    # Some are taken again to give all equally many, or left out where one would be alone.
+    assert len(seen) == len({*seen})
+    assert len({*whole} - {*seen} - {*rest}) <= then
+    assert len({*rest} - {*seen}) > len(rest) - then
 
 
 # -------------------------------------------------------------------- going on in the middle
@@ -327,7 +368,7 @@ def test_state_belongs_to_its_epoch() -> None:
     loader = _loader()
     next(iter(loader))
     state = loader.state_dict()
-    assert state == {"epoch": 0, "batches": 1}
+    assert state == {"epoch": 0, "seen": 4}
     # An epoch that ended early is not gone on with.
     again = _loader()
     again.load_state_dict(state)
@@ -335,11 +376,11 @@ def test_state_belongs_to_its_epoch() -> None:
     assert [batch.tolist() for batch in again] == passes[1]
     # Where an epoch ended, the next one begins.
     list(loader)
-    assert loader.state_dict() == {"epoch": 2, "batches": 0}
+    assert loader.state_dict() == {"epoch": 2, "seen": 0}
     again = _loader()
     again.load_state_dict(loader.state_dict())
     assert [batch.tolist() for batch in again] == passes[2]
-    assert _loader().state_dict() == {"epoch": 0, "batches": 0}
+    assert _loader().state_dict() == {"epoch": 0, "seen": 0}
 
 
 def test_order_is_made_when_the_first_batch_is_asked_for() -> None:

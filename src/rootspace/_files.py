@@ -19,6 +19,8 @@ from typing import Any
 from rootspace._extras import require
 
 LOCK = ".lock"
+_RANKS = ("RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK", "LOCAL_RANK", "NODE_RANK")
+
 LOCK_SECONDS = 10
 """How long to wait for a folder: a killed run's loader processes hold it some seconds longer."""
 
@@ -82,8 +84,19 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def is_helper() -> bool:
-    """Whether this is a process of a distributed run, and not the first."""
-    return int(os.environ.get("LOCAL_RANK", "0")) > 0
+    """Whether this is a process of a distributed run, and not the first.
+
+    As the environment says that torchrun, Slurm's `srun`, LSF's `jsrun` or Lightning's own launcher
+    gives to each process, in the order in which Lightning looks.
+    """
+    given = {name: int(os.environ.get(name) or 0) for name in _RANKS if name in os.environ}
+    # A shell that Slurm has opened is one process, whatever it could start.
+    if os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive"):
+        given.pop("SLURM_PROCID", None)
+    for name in ("RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK"):
+        if name in given:
+            return given[name] > 0
+    return any(given.values())
 
 
 @contextmanager

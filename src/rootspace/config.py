@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from enum import Enum
@@ -39,6 +40,14 @@ def _at_least(section: str, settings: Any, **least: int) -> None:
             raise ValueError(
                 f"Argument '{section}.{name}' must be at least {minimum}, not {value}."
             )
+
+
+def _at_home(settings: Any, *names: str) -> None:
+    """Paths that begin with ~ are in the user's folder, as the shell would have them."""
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None:
+            object.__setattr__(settings, name, os.path.expanduser(value))
 
 
 @dataclass(frozen=True)
@@ -191,6 +200,9 @@ class RunConfig:
     class_means: bool = False
     init: str | None = None
 
+    def __post_init__(self) -> None:
+        _at_home(self, "dir", "init")
+
 
 @dataclass(frozen=True)
 class LoaderConfig:
@@ -268,6 +280,7 @@ class PrototypesConfig:
     vectors: str | None = None
 
     def __post_init__(self) -> None:
+        _at_home(self, "teacher", "vectors")
         for source, name, what in (
             ("teacher", "teacher", "the folder of a finished run"),
             ("file", "vectors", "a .npy file of one vector a class"),
@@ -395,6 +408,7 @@ class TeacherConfig:
     targets: Literal["own", "codes", "means", "images"] | None = None
 
     def __post_init__(self) -> None:
+        _at_home(self, "run", "weights", "embeddings")
         given = [name for name in ("run", "timm", "embeddings") if getattr(self, name) is not None]
         if len(given) != 1:
             found = " and ".join(f"'teacher.{name}'" for name in given) or "none"

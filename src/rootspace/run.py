@@ -158,8 +158,9 @@ def load(
     """
     folder = Path(path)
     config = read_config(folder, trust_code)
-    files.check_model(folder)
-    return Run(folder, config, read_model(folder / files.MODEL, config, device))
+    files.check_finished(folder)
+    model = read_model(files.checked(folder / files.MODEL), config, device)
+    return Run(folder, config, model)
 
 
 def read_config(folder: Path, trust_code: bool | None = None) -> Config:

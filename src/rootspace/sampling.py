@@ -25,8 +25,9 @@ AT_ONCE = 2**16
 class BatchSampler(Sampler[list[int]]):
     """Batches of samples whose order a subclass gives, shared among the processes of a run.
 
-    Each process of a distributed run takes its part of the order in one piece, so that what belongs
-    into one batch stays together. Some samples are taken twice to give all processes equally many,
+    The processes of a distributed run take turns, a batch each, so that what belongs into one batch
+    stays together and what has been seen is a beginning of the order: an epoch can be finished by
+    another number of processes. Some samples are taken twice to give all processes equally many,
     and `num_own` says how many of this process are not.
 
     Args:
@@ -44,7 +45,7 @@ class BatchSampler(Sampler[list[int]]):
         self.drop_single = drop_single
         self.epoch = 0
         self.start = 0
-        """Batches of the next epoch that are left out, because they have been seen."""
+        """Samples of the next epoch, over all processes, that are left out: they have been seen."""
         self.num_drawn = 0
         """Samples of an epoch over all processes, those that are drawn again included."""
 
@@ -64,17 +65,33 @@ class BatchSampler(Sampler[list[int]]):
     @property
     def num_samples(self) -> int:
         """Samples of an epoch in this process, repeated ones included."""
-        return math.ceil(self.num_drawn / self._rank_and_world()[1])
+        rounds, last, _ = self._division(0)
+        return rounds * self.batch_size + last
 
     @property
     def num_own(self) -> int:
         """Samples of this process, those left out that another process has as well."""
+        rounds, last, rest = self._division(0)
         rank, _ = self._rank_and_world()
-        return max(0, min(self.num_samples, self.num_drawn - rank * self.num_samples))
+        return rounds * self.batch_size + max(0, min(last, rest - rank * last))
+
+    @property
+    def round_size(self) -> int:
+        """Samples of a batch of every process."""
+        return self.batch_size * self._rank_and_world()[1]
+
+    def num_left(self, start: int) -> int:
+        """Batches of this process that come after the first `start` samples of an epoch."""
+        rounds, last, _ = self._division(start)
+        return rounds + (last > (1 if self.drop_single else 0))
+
+    def _division(self, start: int) -> tuple[int, int, int]:
+        """Whole batches of each process, and samples of its last one: of it, and of all."""
+        rounds, rest = divmod(self.num_drawn - start, self.round_size)
+        return rounds, math.ceil(rest / self._rank_and_world()[1]), rest
 
     def __len__(self) -> int:
-        whole, rest = divmod(self.num_samples, self.batch_size)
-        return whole + (rest > (1 if self.drop_single else 0))
+        return self.num_left(0)
 
     def __iter__(self) -> Iterator[list[int]]:
         # A generator: a pass begins with its first batch. Data loaders with workers make two
@@ -82,13 +99,14 @@ class BatchSampler(Sampler[list[int]]):
         epoch, start = self.epoch, self.start
         self.epoch, self.start = epoch + 1, 0
         rank, _ = self._rank_and_world()
+        rounds, last, _ = self._division(start)
         order = self.order(epoch)
-        # The last processes begin again where the order ends.
-        places = torch.arange(rank * self.num_samples, (rank + 1) * self.num_samples)
-        order = order[places % max(1, self.num_drawn)]
-        # A million numbers as Python objects would be five times as large as the tensor.
-        for batch in range(start, len(self)):
-            yield order[batch * self.batch_size :][: self.batch_size].tolist()
+        for batch in range(self.num_left(start)):
+            size = self.batch_size if batch < rounds else last
+            place = start + batch * self.round_size + rank * size
+            # The last processes begin again where the order ends. A million numbers as Python
+            # objects would be five times as large as the tensor.
+            yield order[torch.arange(place, place + size) % self.num_drawn].tolist()
 
     def _rank_and_world(self) -> tuple[int, int]:
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
@@ -249,9 +267,10 @@ def group_by_class(
 class ResumableLoader(DataLoader[Any]):
     """A data loader that continues in the middle of an epoch, without loading what it skips.
 
-    Its state is the epoch and the number of batches handed out; Lightning stores it in checkpoints.
-    The state belongs to that epoch: a pass of another one begins at its first batch. An
-    exception that comes in the place of a batch, from a worker process, is raised.
+    Its state is the epoch and the number of its samples that all processes have handed out;
+    Lightning stores it in checkpoints. The state belongs to that epoch: a pass of another one
+    begins at its first batch. Another number of processes may go on from it. An exception that
+    comes in the place of a batch, from a worker process, is raised.
 
     Args:
         dataset: map-style, of the samples.
@@ -265,7 +284,7 @@ class ResumableLoader(DataLoader[Any]):
         super().__init__(dataset, batch_sampler=batch_sampler, **arguments)
         self.batches = batch_sampler
         self._epoch = 0
-        self._handed_out = 0
+        self._seen = 0
         self._resume_at = (0, 0)
 
     def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -273,22 +292,22 @@ class ResumableLoader(DataLoader[Any]):
         # set the epoch and prototypes may have been chosen.
         self._epoch = self.batches.epoch
         epoch, done = self._resume_at
-        self._handed_out = done if epoch == self._epoch else 0
+        self._seen = done if epoch == self._epoch else 0
         self._resume_at = (0, 0)
-        self.batches.start = self._handed_out
+        self.batches.start = self._seen
         for batch in super().__iter__():
             if isinstance(batch, Exception):
                 raise batch
-            self._handed_out += 1
+            self._seen += self.batches.round_size
             yield batch
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch, and how many of its batches have been handed out."""
-        if self._handed_out >= len(self):
-            return {"epoch": self._epoch + 1, "batches": 0}
-        return {"epoch": self._epoch, "batches": self._handed_out}
+        """The epoch, and how many of its samples have been handed out over all processes."""
+        if self._seen >= self.batches.num_drawn or not self.batches.num_left(self._seen):
+            return {"epoch": self._epoch + 1, "seen": 0}
+        return {"epoch": self._epoch, "seen": self._seen}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """The next pass is that of this epoch and begins after so many of its batches."""
-        self._resume_at = state["epoch"], state["batches"]
+        """The next pass is that of this epoch and begins after so many of its samples."""
+        self._resume_at = state["epoch"], state["seen"]
         self.batches.set_epoch(state["epoch"])

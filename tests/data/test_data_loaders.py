@@ -102,7 +102,7 @@ def test_a_killed_epoch_goes_on_where_it_was(num_workers: int) -> None:
 def test_the_state_after_a_whole_epoch_is_that_before_the_next() -> None:
     loader = training(ready(Numbered(), batch_size=8))
     batches(loader, 0)
-    assert loader.state_dict() == {"epoch": 1, "batches": 0}
+    assert loader.state_dict() == {"epoch": 1, "seen": 0}
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from report_runs import CSV, MakeRun, metrics
 
+from rootspace.runs.folder import finish
+
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
@@ -25,6 +27,7 @@ def make_run(tmp_path: Path) -> MakeRun:
         (path / "config.yaml").write_text("data: <fonts>\nseed: 0\n")
         if arrays is not None:
             np.savez(path / "evaluation.npz", **arrays)
+        finish(path)
         return path
 
     return make

@@ -19,6 +19,7 @@ from plotly.offline import get_plotlyjs
 from report_runs import HEADER, MakeRun, evaluation
 
 from rootspace.report import write_report
+from rootspace.runs.folder import finish
 
 NBSP = "\u00a0"
 VOID = {"meta", "img", "line", "wbr", "link", "br", "input"}
@@ -183,7 +184,7 @@ def test_every_run_once_ours_first(make_run: MakeRun, tmp_path: Path) -> None:
     others = [tmp_path / "a/run", tmp_path / "b/run/baselines/alpha", run]
     page = Page(write_report(run, others=others))
     assert page.tables[0][0][1:] == ["b/run", "alpha", "zeta", "a/run"]
-    assert "metrics.json is missing: baselines/crashed" in page.text
+    assert "because they are not finished: baselines/crashed" in page.text
 
 
 def test_a_single_run(make_run: MakeRun) -> None:
@@ -300,6 +301,7 @@ def test_what_is_absent_is_said(make_run: MakeRun) -> None:
     run = make_run()
     (run / "metrics.csv").unlink()
     (run / "config.yaml").unlink()
+    finish(run)
     page = Page(write_report(run))
     for sentence in (
         "There is no metrics.csv for run.",

@@ -11,6 +11,7 @@ from report_runs import HEADER, MakeRun, evaluation, metrics
 
 from rootspace.report import write_report
 from rootspace.report.run import ShownRun
+from rootspace.runs.folder import finish
 
 
 def test_reads_everything(make_run: MakeRun) -> None:
@@ -31,10 +32,10 @@ def test_not_a_run_folder(tmp_path: Path, make_run: MakeRun) -> None:
         write_report(tmp_path / "nothing")
     empty = tmp_path / "empty"
     empty.mkdir()
-    pattern = r"empty is not a run folder: metrics\.json is missing; train one with `rootspace "
-    with pytest.raises(FileNotFoundError, match=pattern):
+    pattern = r"empty is not a run folder: config\.yaml is missing. Train one with `rootspace "
+    with pytest.raises(ValueError, match=pattern):
         write_report(empty)
-    with pytest.raises(FileNotFoundError, match=pattern):
+    with pytest.raises(ValueError, match=pattern):
         write_report(make_run(), others=[empty])
     assert list(empty.iterdir()) == []
 
@@ -58,9 +59,13 @@ def test_metrics_of_the_wrong_kind(make_run: MakeRun, changes: dict, message: st
 def test_metrics_that_are_no_object(make_run: MakeRun) -> None:
     run = make_run()
     (run / "metrics.json").write_text("{")
+    with pytest.raises(ValueError, match=r"metrics\.json is damaged or not of this run"):
+        ShownRun.read(run)
+    finish(run)
     with pytest.raises(ValueError, match=r"metrics\.json is not JSON"):
         ShownRun.read(run)
     (run / "metrics.json").write_text("[]")
+    finish(run)
     with pytest.raises(ValueError, match=r"must hold a JSON object, not list"):
         ShownRun.read(run)
 
@@ -74,6 +79,7 @@ def test_optional_metrics_may_be_null_or_missing(make_run: MakeRun) -> None:
         {k: full[k] for k in full.keys() - optional},
     ):
         (run / "metrics.json").write_text(json.dumps(record))
+        finish(run)
         page = write_report(run).read_text("utf-8")
         assert "None" not in page[: page.index("<script>")]
 
@@ -118,5 +124,6 @@ def test_evaluation_of_the_wrong_kind(make_run: MakeRun) -> None:
             ShownRun.read(broken(f"run{i}", **changes))
     run = make_run()
     (run / "evaluation.npz").write_bytes(b"PK nothing")
+    finish(run)
     with pytest.raises(ValueError, match=r"evaluation\.npz cannot be read"):
         ShownRun.read(run)

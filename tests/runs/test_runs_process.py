@@ -10,10 +10,12 @@ import pytest
 import yaml
 from test_runs_record import RECORD
 
+import rootspace
 from rootspace.config import Config, RunConfig, TrainConfig
 from rootspace.runs import process
 from rootspace.runs.process import train_in_process
 
+SRC = str(Path(rootspace.__file__).parent.parent)
 STAND_IN = f"""#!{sys.executable}
 import os, pathlib, sys, time, yaml
 arguments = sys.argv[4:]
@@ -31,6 +33,9 @@ if code := int((folder.parent / "code").read_text()):
     print("error: no luck")
     sys.exit(code)
 (folder / "metrics.json").write_text((folder.parent / "record.json").read_text())
+sys.path.insert(0, {SRC!r})
+from rootspace.runs.folder import finish
+finish(folder)
 """
 
 

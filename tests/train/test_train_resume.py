@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from rootspace.run import load
 from rootspace.runs import EpochRow
 from rootspace.runs.folder import read_config
 from rootspace.train import train
@@ -84,8 +85,8 @@ def test_resume_gives_the_same_weights(
     state = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
     steps_an_epoch = state["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["ready"]
     assert steps_an_epoch, "the checkpoint knows where it is"
-    if how != signal.SIGKILL:
-        assert (folder / "model.safetensors").exists(), "usable although stopped"
+    with pytest.raises(ValueError, match=r"not a finished run.*--resume"):
+        load(folder)
     finish("--resume", f"--run.dir={folder}")
     expected, resumed = (load_file(f / "model.safetensors") for f in (unbroken, folder))
     assert expected.keys() == resumed.keys()

@@ -55,6 +55,9 @@ CLASSES: dict[str, tuple[type | tuple[type, ...], set[str]]] = {
 OWN = {"data": data, "model": models, "head": heads, "loss": losses}
 """Where a short name is looked for first: other packages may have a class of the same name."""
 
+DATA_PLACES = ("root", "cache_dir")
+"""Settings of data that say where they lie, and not what they are."""
+
 DEFAULTS = Config()
 
 Sections: TypeAlias = dict[str, Any]
@@ -192,6 +195,8 @@ def config_from(sections: Sections, base: Config = DEFAULTS) -> Config:
 def check_resumed(config: Config, found: Config) -> None:
     """Refuse other settings than those of a run that is resumed, but for where it is computed.
 
+    Where its data lie may change too, and it may train for more epochs.
+
     Args:
         config: as given now.
         found: of the run.
@@ -210,8 +215,9 @@ def check_resumed(config: Config, found: Config) -> None:
             key, value = f"{section}.{other}", mine.get(other)
         raise ValueError(
             f"Argument '--resume' takes no other settings than --run.dir, --loader.num_workers, "
-            "--train.accelerator, --train.devices, --train.strategy and "
-            f"--train.checkpoint_minutes, not --{key} {value}: those of the run hold."
+            "--train.accelerator, --train.devices, --train.strategy, --train.checkpoint_minutes, "
+            f"more --train.epochs, and --data.{' and --data.'.join(DATA_PLACES)}, not "
+            f"--{key} {value}: those of the run hold."
         )
 
 
@@ -223,9 +229,14 @@ def _with_place(found: Config, config: Config) -> Config:
         devices=config.train.devices,
         strategy=config.train.strategy,
         checkpoint_minutes=config.train.checkpoint_minutes,
+        epochs=max(found.train.epochs, config.train.epochs),
     )
     loader = replace(found.loader, num_workers=config.loader.num_workers)
-    return replace(found, train=train, loader=loader, run=replace(found.run, dir=config.run.dir))
+    given = config.data.init_args
+    places = {k: given[k] for k in DATA_PLACES if k in found.data.init_args and k in given}
+    data = replace(found.data, init_args={**found.data.init_args, **places})
+    run = replace(found.run, dir=config.run.dir)
+    return replace(found, data=data, train=train, loader=loader, run=run)
 
 
 def _help(name: str) -> str:

@@ -26,7 +26,7 @@ from rootspace.continual import (
 from rootspace.continual.live import REJECTOR
 from rootspace.data import make_data
 from rootspace.run import Run, load
-from rootspace.runs.folder import check_finished
+from rootspace.runs.folder import check_finished, record
 
 from ._arguments import Parser, add_run, image_files
 from ._embedding import embed_files, embed_tests
@@ -81,6 +81,7 @@ def run(arguments: list[str]) -> int:
         source=source,
     )
     rejector.save(options.run / REJECTOR)
+    record(options.run, REJECTOR)
     print(f"{options.run / REJECTOR}: {rejector}")
     if unknown is not None:
         print(

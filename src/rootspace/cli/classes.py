@@ -27,7 +27,7 @@ from rootspace.continual.live import create_registry, open_registry
 from rootspace.data import make_data
 from rootspace.model_file import read_head
 from rootspace.run import read_config
-from rootspace.runs.folder import MODEL, check_finished, check_model
+from rootspace.runs.folder import MODEL, check_finished, checked
 
 from ._arguments import Parser
 
@@ -85,13 +85,13 @@ def _parser() -> Parser:
 def _open(folder: Path, command: str) -> ClassRegistry:
     """The registry of a run, made from what it was trained on where there is none."""
     config = read_config(folder)
-    check_model(folder)
-    head = read_head(folder / MODEL, config)
+    check_finished(folder)
+    head = read_head(checked(folder / MODEL), config)
     names = head.names or [str(label) for label in range(head.num_classes)]
     try:
         return open_registry(folder, head.class_map, names)
     except FileNotFoundError:
-        check_finished(folder)
+        pass
     with bar("Making the class registry"):
         try:
             images = _training_images(folder, config, names)

@@ -50,4 +50,4 @@ def resumption(arguments: list[str]) -> tuple[Path | None, list[str]]:
     found, rest = first.parse_known_args(arguments)
     if not found.resume:
         return None, arguments
-    return found.folder, rest
+    return found.folder.expanduser(), rest

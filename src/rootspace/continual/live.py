@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rootspace._files import replacing
 from rootspace.classes import ClassMap, Prediction
-from rootspace.runs.folder import REGISTRY, REJECTOR
+from rootspace.runs.folder import REGISTRY, REJECTOR, checked
 
 from .open_set import KnownScore, Rejector
 from .registry import ClassRegistry
@@ -379,13 +379,12 @@ def read_rejector(folder: Path) -> Rejector:
     Raises:
         ValueError: it has none, or the file is something else.
     """
-    try:
-        return Rejector.load(folder / REJECTOR)
-    except FileNotFoundError as error:
+    if not (folder / REJECTOR).is_file():
         raise ValueError(
             f"{folder} has no {REJECTOR}, which says what is unknown. Make it with `rootspace "
             f"calibrate {folder}`."
-        ) from error
+        )
+    return Rejector.load(checked(folder / REJECTOR))
 
 
 def _system(classes: ClassMap | None) -> str | None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,23 @@ from .unique import ImageNames, unique_images
 
 MakeTransform = Callable[[ImagePreprocessing | None], Callable[[Any], Any]]
 """From the preprocessing of the images to a transform of training inputs."""
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What makes data the same for a run, wherever they lie.
+
+    Attributes:
+        names: SHA-256 of the names of the classes.
+        labels: SHA-256 of the labels of the training inputs.
+        train: number of these.
+        tests: test set -> number of its inputs.
+    """
+
+    names: str
+    labels: str
+    train: int
+    tests: dict[str, int]
 
 
 class DataModule:
@@ -164,6 +182,42 @@ class DataModule:
             f"{len(self.train_dataset):,} training {kind}, test sets: {tests or 'none'}"
         )
         return "\n".join([line, *self.content.notes])
+
+    def fingerprint(self) -> Fingerprint:
+        """Of these data."""
+        names = sha256()
+        for name in self.class_names:
+            names.update(name.encode(errors="surrogateescape") + b"\0")
+        labels = sha256(self.train_dataset.labels.numpy().tobytes()).hexdigest()
+        tests = {name: len(data) for name, data in self.test_datasets.items()}
+        return Fingerprint(names.hexdigest(), labels, len(self.train_dataset), tests)
+
+    def difference(self, then: Fingerprint, names: Sequence[str] | None) -> str:
+        """How these data differ from others, for the user of a run that was begun on those.
+
+        Args:
+            then: of the others.
+            names: of their classes, where they are known.
+        """
+        now, found = self.fingerprint(), []
+        if now.names != then.names and names is not None:
+            came, went = {*self.class_names} - {*names}, {*names} - {*self.class_names}
+            for what, some in (("new", came), ("gone", went)):
+                if some:
+                    shown = ", ".join(map(repr, sorted(some)[:3]))
+                    found.append(f"{len(some)} classes are {what}, such as {shown}")
+        if now.names != then.names and not found:
+            found.append("the classes have other names or another order")
+        if now.train != then.train:
+            found.append(f"{now.train:,} training inputs instead of {then.train:,}")
+        elif now.labels != then.labels and not found:
+            found.append("the training inputs have other classes")
+        if now.tests != then.tests:
+            found.append(f"test sets {now.tests or 'none'} instead of {then.tests or 'none'}")
+        return (
+            f"The data are not those that the run was begun on: {'; '.join(found)}. Bring those "
+            "back, or begin a new run; 'run.init' takes over the network."
+        )
 
     # ---------------------------------------------------------------- loaders
 

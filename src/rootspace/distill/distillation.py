@@ -83,6 +83,7 @@ def distill(config: Config, *, resume: bool = False) -> RunRecord | None:
     targets = folder / files.TARGETS
     if targets.exists():  # a run that goes on, or a helper process of a distributed one
         config = read_config(folder)
+        files.check_whole(targets)
     else:
         config = _with_targets(config, teaching, data, folder)
     if (targets / CLASSES).exists():
@@ -176,7 +177,7 @@ def _own_classes(teaching: TeacherConfig, data: DataModule) -> tuple[ClassMap, l
     try:
         # Not its network, which nothing is embedded by.
         settings = read_config(folder)
-        files.check_model(folder)
+        files.check_finished(folder)
         head = read_head(folder / files.MODEL, settings)
     except ValueError as error:
         raise ValueError(f"Argument 'teacher.run': {error}") from error

@@ -20,7 +20,7 @@ from rootspace._files import appearing
 from rootspace._terminal import say, tracked
 from rootspace.choosing import random_isometry
 from rootspace.classes import ClassMap, ClassMeans
-from rootspace.runs.folder import VECTORS
+from rootspace.runs.folder import VECTORS, finish
 
 from .teachers import Teacher
 
@@ -82,6 +82,7 @@ def take_targets(
                 turned[start : start + BLOCK] = ((part - center) @ rotation.T).numpy()
             turned.flush()
             (temporary / RAW).unlink()
+        finish(temporary, VECTORS, IMAGES)
     took = f"{len(labels):,} embeddings in {time.perf_counter() - started:.0f} s"
     say(f"The teacher is done: {took}.")
 
@@ -97,6 +98,7 @@ def take_own(folder: Path, classes: ClassMap, names: list[str]) -> None:
     classes.names = names
     with appearing(folder) as temporary:
         classes.save(temporary / CLASSES)
+        finish(temporary, CLASSES)
 
 
 def _array(path: Path, rows: int, dim: int) -> np.memmap:

@@ -15,7 +15,6 @@ result is there, so a process may be killed at any moment.
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import shutil
 from collections.abc import Mapping
@@ -130,6 +129,7 @@ def extend(
     start = folder / files.START
     if not start.exists():
         prepare(load(run, device_of(config.train)), start, config, command)
+    files.check_whole(start)
     data = make_data(config)
     data.setup(config.train.seed)
     say(data.describe())
@@ -211,7 +211,7 @@ def planned(run: Run, config: Config) -> Config:
         callbacks=config.callbacks,
         train=config.train,
         memory=memory,
-        parent=ParentConfig(str(run.folder), _digest(run.folder / files.MODEL)),
+        parent=ParentConfig(str(run.folder), files.digest(run.folder / files.MODEL)),
     )
 
 
@@ -298,6 +298,7 @@ def prepare(run: Run, start: Path, config: Config, command: str) -> None:
             command=command,
             data=_data_of(config.data.init_args["new"]).name,
         )
+        files.finish(temporary, REGISTRY)
 
 
 def conclude_memory(
@@ -347,6 +348,7 @@ def old_memory(run: Run, folder: Path, config: Config) -> None:
     memory, shape = config.memory, run.model.preprocessing
     assert memory is not None and shape is not None
     old, new = None, None
+    files.check_whole(run.folder)
     if (run.folder / files.REPLAY).is_dir():
         old = StoredImages(run.folder / files.REPLAY)
         if len(old) <= memory.size:
@@ -433,14 +435,9 @@ def _check_parent(run: Path, folder: Path, config: Config) -> None:
         )
     if (folder / files.START).exists():
         return
-    files.check_model(run)
-    if _digest(run / files.MODEL) != config.parent.weights:
+    files.check_finished(run)
+    if files.digest(run / files.MODEL) != config.parent.weights:
         raise ValueError(
             f"Argument 'RUN' must be the run that {folder} extends, {config.parent.run} with the "
             f"weights it had, not {run}."
         )
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -30,7 +30,7 @@ from rootspace.report.figures import (
 from rootspace.report.run import ShownRun, distinct, test_sets
 from rootspace.report.space import space_views
 from rootspace.runs import Confusion
-from rootspace.runs.folder import BASELINES, METRICS
+from rootspace.runs.folder import BASELINES, is_finished
 
 CARDS_AT_FIRST, CARDS = 24, 96
 LARGEST = 128
@@ -62,7 +62,7 @@ def write_report(
     out = run_dir / "report.html" if out is None else Path(out)
     run = ShownRun.read(run_dir)
     baselines = sorted(path for path in run_dir.glob(f"{BASELINES}/*") if path.is_dir())
-    finished = [path for path in baselines if (path / METRICS).is_file()]
+    finished = [path for path in baselines if is_finished(path)]
     left_out = [path.name for path in baselines if path not in finished]
     runs = distinct([run, *(ShownRun.read(Path(path)) for path in [*finished, *others])])
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -194,7 +194,7 @@ def _results_note(runs: Sequence[ShownRun], left_out: Sequence[str]) -> str:
     notes = [f"Data: {runs[0].record.data.rstrip('.')}.", *tables.comparison_notes(runs)]
     if left_out:
         names = text.listing([f"{BASELINES}/{name}" for name in left_out])
-        notes.append(f"Left out, because {METRICS} is missing: {names}.")
+        notes.append(f"Left out, because they are not finished: {names}.")
     return " ".join(notes)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rootspace.runs import EpochRow, Evaluation, RunRecord
-from rootspace.runs.folder import CONFIG, EVALUATION, HISTORY, METRICS
+from rootspace.runs.folder import CONFIG, EVALUATION, HISTORY, check_finished, check_whole
 
 _HINT = "train one with `rootspace train`"
 
@@ -37,19 +37,19 @@ class ShownRun:
         """Read a run folder.
 
         Raises:
-            FileNotFoundError: there is no such folder, or it has no metrics.json.
-            ValueError: a file in it does not hold what it should.
+            FileNotFoundError: there is no such folder.
+            ValueError: it holds no finished run, or a file in it not what it should.
         """
         if not path.is_dir():
             raise FileNotFoundError(f"{path} is not a run folder: no such folder; {_HINT}")
-        if not (path / METRICS).is_file():
-            raise FileNotFoundError(f"{path} is not a run folder: {METRICS} is missing; {_HINT}")
+        check_finished(path)
+        check_whole(path)
         record, config = RunRecord.read(path), path / CONFIG
         return cls(
             path=path,
             name=path.resolve().name,
             record=record,
-            config=config.read_text("utf-8", errors="replace") if config.is_file() else None,
+            config=config.read_text("utf-8", errors="replace"),
             epochs=EpochRow.read(path) if (path / HISTORY).is_file() else (),
             evaluation=Evaluation.read(path, record.dim) if (path / EVALUATION).is_file() else None,
         )

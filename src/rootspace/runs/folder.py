@@ -1,12 +1,19 @@
-"""The files of a run folder: their names, and its settings. No torch here."""
+"""The files of a run folder: their names, its settings, and whether it is whole. No torch here.
+
+A finished run has a manifest with the SHA-256 of its files, written last. What is read of it is
+held against that first: a damaged or exchanged file is named, and none answers in silence.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from rootspace._extras import require
-from rootspace._files import replacing
+from rootspace._files import replacing, write_json
 from rootspace.config import Config, check_trusted
 
 CONFIG, MODEL = "config.yaml", "model.safetensors"
@@ -20,6 +27,8 @@ START, REPLAY = "start", "replay"
 
 # Of runs that `rootspace distill` wrote: what the teacher's one pass left.
 TARGETS, VECTORS = "targets", "vectors.npy"
+
+MANIFEST = "manifest.json"
 
 
 def write_config(folder: Path, config: Config) -> None:
@@ -38,7 +47,7 @@ def read_config(folder: Path, *, trust_code: bool = True) -> Config:
         trust_code: whether they may name classes of packages that are not known.
 
     Raises:
-        ValueError: the folder does not hold a run, its settings are damaged, or name unknown code.
+        ValueError: the folder holds no run, its settings are damaged, or name unknown code.
     """
     path = folder / CONFIG
     if not path.is_file():
@@ -47,6 +56,7 @@ def read_config(folder: Path, *, trust_code: bool = True) -> Config:
             "`rootspace train --config FILE --run.dir DIR`."
         )
     yaml = require("yaml", extra="train", purpose="Settings in YAML")
+    checked(path)
     try:
         sections = yaml.safe_load(path.read_text(encoding="utf-8"))
         config = Config.from_dict(sections)
@@ -67,19 +77,97 @@ def resume_hint(folder: Path, config: Config) -> str:
     return f"Continue it with `rootspace extend {config.parent.run} --resume --run.dir {folder}`."
 
 
+def is_finished(folder: Path) -> bool:
+    """Whether a run has come to its end: what it has learned is the last."""
+    return (folder / MANIFEST).is_file()
+
+
 def check_finished(folder: Path) -> None:
-    """Raise a ValueError for a run that was stopped: what it has learned is not the last."""
-    _check_file(folder, METRICS)
+    """Raise a ValueError for a run that was stopped, or is none."""
+    if not is_finished(folder):
+        hint = resume_hint(folder, read_config(folder))
+        raise ValueError(f"{folder} is not a finished run: {MANIFEST} is missing. {hint}")
 
 
-def check_model(folder: Path) -> None:
-    """Raise a ValueError for a run that has learned nothing yet."""
-    _check_file(folder, MODEL)
+def finish(folder: Path, *more: str) -> None:
+    """Write the manifest of a run, or of a part of one that is complete now.
+
+    The class registry, checkpoints and what is only shown are not in it.
+
+    Args:
+        folder: of the run.
+        *more: files in it beside those that every run has.
+    """
+    names = [CONFIG, MODEL, METRICS, HISTORY, EVALUATION, *more]
+    paths = [folder / name for name in names if (folder / name).is_file()]
+    for inner in (folder / REPLAY, folder / TARGETS):
+        paths += sorted(path for path in inner.rglob("*") if path.is_file())
+    _write_manifest(folder, {_name(path, folder): digest(path) for path in paths})
 
 
-def _check_file(folder: Path, name: str) -> None:
-    if not (folder / name).is_file():
+def record(folder: Path, name: str) -> None:
+    """Take a file into the manifest of a finished run that was written after it."""
+    _write_manifest(folder, {**_manifest(folder), name: digest(folder / name)})
+
+
+def reopen(folder: Path) -> None:
+    """A finished run is unfinished from here on: before its files change."""
+    (folder / MANIFEST).unlink(missing_ok=True)
+    (folder / REJECTOR).unlink(missing_ok=True)  # that of the former weights
+
+
+def checked(path: Path, folder: Path | None = None) -> Path:
+    """The path of a file, once its content is what a finished run wrote.
+
+    An unfinished run has no manifest: its files are not checked.
+
+    Args:
+        path: of the file.
+        folder: of the run; that of the file by default.
+
+    Raises:
+        ValueError: the file is missing, or its content is another.
+    """
+    folder = path.parent if folder is None else folder
+    if not is_finished(folder):
+        return path
+    if not path.is_file():
+        raise ValueError(f"{path} is missing: copy the run folder again.")
+    if _manifest(folder).get(_name(path, folder)) != digest(path):
         raise ValueError(
-            f"{folder} is not a finished run: {name} is missing. "
-            f"{resume_hint(folder, read_config(folder))}"
+            f"{path} is damaged or not of this run: it is not what {folder / MANIFEST} says. Copy "
+            "the run folder again."
         )
+    return path
+
+
+def check_whole(folder: Path, names: Iterable[str] | None = None) -> None:
+    """Check all files of a finished run's manifest, see `checked`; those named, if any are."""
+    for name in _manifest(folder) if names is None else names:
+        checked(folder / name, folder)
+
+
+def _name(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_manifest(folder: Path, digests: dict[str, str]) -> None:
+    write_json(folder / MANIFEST, {"sha256": digests})
+
+
+def _manifest(folder: Path) -> dict[str, str]:
+    """File -> SHA-256."""
+    path = folder / MANIFEST
+    try:
+        digests = json.loads(path.read_text(encoding="utf-8"))["sha256"]
+        if not isinstance(digests, dict):
+            raise TypeError("'sha256' must be an object")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged: copy the run folder again.") from error
+    return digests

@@ -14,7 +14,7 @@ import yaml
 from rootspace._files import write_text
 from rootspace.config import Config
 
-from .folder import CONFIG, HISTORY, METRICS
+from .folder import CONFIG, HISTORY, is_finished
 from .record import RunRecord
 
 INTERRUPTED = 130
@@ -54,7 +54,7 @@ def train_in_process(
             f"{folder} holds a run with other settings. Name another folder with --out, or remove "
             "that run."
         )
-    if (folder / METRICS).is_file():
+    if is_finished(folder):
         return RunRecord.read(folder)
     if not begun:
         shutil.rmtree(folder, ignore_errors=True)  # killed before it had written anything

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from rootspace._files import replacing, write_json
 
-from .folder import EVALUATION, HISTORY, METRICS
+from .folder import EVALUATION, HISTORY, METRICS, checked
 
 T = TypeVar("T")
 Labels = NDArray[np.int64]
@@ -186,7 +186,7 @@ class RunRecord:
             FileNotFoundError: the run is not finished, or there is none.
             ValueError: the file holds something else; it and the field are named.
         """
-        path = folder / METRICS
+        path = checked(folder / METRICS)
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
@@ -296,7 +296,7 @@ class EpochRow:
             FileNotFoundError: none has been finished.
             ValueError: a column is missing or unknown, or holds something else; it is named.
         """
-        path = folder / HISTORY
+        path = checked(folder / HISTORY)
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
             columns, lines = list(reader.fieldnames or ()), list(reader)
@@ -439,7 +439,7 @@ class Evaluation:
             ValueError: the file cannot be read, or an array is missing, unknown or of another
                 shape or type; it is named.
         """
-        path = folder / EVALUATION
+        path = checked(folder / EVALUATION)
         try:
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {key: archive[key] for key in archive.files}

@@ -13,6 +13,7 @@ from types import FrameType
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from rootspace._files import replacing
@@ -120,6 +121,7 @@ class Checkpoints(Checkpoint):
         self._restore_handlers()
 
     def _save(self, trainer: L.Trainer, name: str) -> None:
+        _check_finite(trainer.lightning_module)
         self.folder.mkdir(parents=True, exist_ok=True)
         if trainer.is_global_zero:
             with replacing(self.folder / name) as temporary:
@@ -134,6 +136,16 @@ def _any_process(trainer: L.Trainer, flag: bool) -> bool:
     if trainer.world_size == 1:
         return flag
     return trainer.strategy.reduce_boolean_decision(flag, all=False)
+
+
+def _check_finite(module: L.LightningModule) -> None:
+    """Raise a ValueError for weights that a step has ruined, before they replace good ones."""
+    for name, weight in module.named_parameters():
+        if not bool(torch.isfinite(weight).all()):
+            raise ValueError(
+                f"Training diverged before step {module.global_step}: the weights {name} are not "
+                "finite. Try a smaller train.lr, more train.warmup_steps or train.gradient_clip."
+            )
 
 
 class History(Callback):

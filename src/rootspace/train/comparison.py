@@ -13,7 +13,7 @@ from rootspace._terminal import say, table
 from rootspace.config import Config
 from rootspace.report import write_report
 from rootspace.runs import RunRecord
-from rootspace.runs.folder import METRICS
+from rootspace.runs.folder import MANIFEST
 from rootspace.runs.process import train_in_process
 from rootspace.runs.record import as_json
 from rootspace.systems import Orbit, system_from
@@ -99,7 +99,7 @@ def compare(planned: Sequence[PlannedRun], out: Path) -> list[FinishedRun]:
 def _finished(out: Path, planned: Sequence[PlannedRun]) -> list[Path]:
     """Folders of the finished runs: methods in the order planned, then others; by seed."""
     order = list(dict.fromkeys(run.method for run in planned))
-    found = [path.parent for path in (out / RUNS).glob(f"*/seed*/{METRICS}")]
+    found = [path.parent for path in (out / RUNS).glob(f"*/seed*/{MANIFEST}")]
 
     def place(folder: Path) -> tuple[int, str, int]:
         method = folder.parent.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import asdict
 from typing import Any
 
 import lightning as L
@@ -12,12 +13,17 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from rootspace.config import Config, TrainConfig
+from rootspace.data import DataModule
+from rootspace.data.module import Fingerprint
 from rootspace.heads import Head
 from rootspace.models import Embedder
 from rootspace.sampling import ResumableLoader
 
 SEARCH_EVERY = 16
 """Where prediction is a search over all classes, training accuracy is taken on every n-th batch."""
+
+DATA, PLACE = "rootspace.data", "rootspace.place"
+"""Keys of a checkpoint: which data a run sees, and where in them it is."""
 
 SEARCH_COSINES = 2**24
 """Cosines in such a search: of fewer inputs the more classes there are, at least one."""
@@ -30,8 +36,8 @@ class RunModule(L.LightningModule):
         embedder: inputs -> embeddings.
         head: loss and prediction.
         config: of the run.
-        num_batches: of an epoch, in this process.
-        test_names: of the test sets, in the order of the validation loaders.
+        data: set up; a checkpoint says which they were.
+        loader: of the training data.
     """
 
     def __init__(
@@ -39,19 +45,20 @@ class RunModule(L.LightningModule):
         embedder: Embedder,
         head: Head,
         config: Config,
-        num_batches: int,
-        test_names: list[str],
+        data: DataModule,
+        loader: ResumableLoader,
     ) -> None:
         super().__init__()
         self.embedder = embedder
         self.head = head
         self.config = config
-        self.num_batches = num_batches
-        self.test_names = test_names
+        self.data = data
+        self.loader = loader
+        self.test_names = list(data.test_datasets)
         self.evaluated = False
         """Whether the test sets are looked at after this epoch."""
         self.train_loss, self.train_accuracy = _mean(), _mean()
-        self.tests = nn.ModuleList(_mean() for _ in test_names)
+        self.tests = nn.ModuleList(_mean() for _ in self.test_names)
 
     def forward(self, x: Any) -> Tensor:
         return self.embedder(x)
@@ -65,7 +72,7 @@ class RunModule(L.LightningModule):
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # Dropout then depends on the batch alone, and a resumed run repeats an unbroken one.
-        step = self.current_epoch * self.num_batches + batch_idx
+        step = self.current_epoch * len(self.loader) + batch_idx
         torch.manual_seed(self.config.train.seed * 1_000_003 + step)
 
     def training_step(self, batch: tuple[Any, ...], batch_idx: int) -> Tensor:
@@ -166,7 +173,7 @@ class RunModule(L.LightningModule):
             )
             schedule = {"scheduler": scheduler, "interval": "epoch", "monitor": "train/loss"}
             return {"optimizer": optimizer, "lr_scheduler": schedule}
-        steps = config.epochs * math.ceil(self.num_batches / config.accumulate_grad_batches)
+        steps = config.epochs * self._steps(len(self.loader))
         schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: learning_rate_factor(step, steps, config)
         )
@@ -174,6 +181,45 @@ class RunModule(L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def _steps(self, batches: int) -> int:
+        """Of the optimizer, in so many batches of an epoch."""
+        return math.ceil(batches / self.config.train.accumulate_grad_batches)
+
+    # ---------------------------------------------------------------- checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[DATA] = asdict(self.data.fingerprint())
+        checkpoint[PLACE] = {**self.loader.state_dict(), "batches": len(self.loader)}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Hold the data against those of the checkpoint, and the number of processes.
+
+        Raises:
+            ValueError: the run was begun on other data.
+        """
+        then = Fingerprint(**checkpoint[DATA])
+        if then != self.data.fingerprint():
+            names = checkpoint["state_dict"]["head._extra_state"]["names"]
+            raise ValueError(self.data.difference(then, names))
+        if checkpoint[PLACE]["batches"] != len(self.loader):
+            self._divide_anew(checkpoint)
+
+    def _divide_anew(self, checkpoint: dict[str, Any]) -> None:
+        """Another number of processes goes on: count the batches that are done as those of today.
+
+        What is left of the epoch is as it was; the schedule of the learning rate goes on at the
+        same share of the training.
+        """
+        epoch, seen, now = checkpoint[PLACE]["epoch"], checkpoint[PLACE]["seen"], len(self.loader)
+        done = now - self.loader.batches.num_left(seen)
+        if seen:
+            progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+            # Lightning saves before it has counted the last one as completed.
+            progress.update({part: done + n - progress["ready"] for part, n in progress.items()})
+        if self.config.scheduler is None:
+            state = checkpoint["lr_schedulers"][0]
+            state["last_epoch"] = epoch * self._steps(now) + self._steps(done)
 
 
 def _mean() -> MeanMetric:

@@ -35,7 +35,7 @@ from rootspace.runs import ChoiceRecord, Parameters, RunRecord, TestResult, Trai
 from rootspace.runs import folder as files
 from rootspace.vector_file import read_vectors
 
-from .callbacks import Checkpoints, Display, History, StoppedByUser
+from .callbacks import Checkpoints, Display, History
 from .evaluation import check_shape, evaluate, mean_directions, save_samples
 from .module import RunModule
 
@@ -65,6 +65,7 @@ def train(config: Config, *, resume: bool = False) -> RunRecord | None:
     data.setup(config.train.seed)
     say(data.describe())
     model = build(config, data)  # before anything is written: settings may not fit the data
+    check_network(model, data)
     if not (resume and (folder / files.LAST).exists()):  # else the checkpoint has what they gave
         check_given(config, model, data)
     baselines = {
@@ -156,6 +157,40 @@ def build(config: Config, data: DataModule) -> Model:
     return Model(embedder, head, data.preprocessing)
 
 
+@torch.no_grad()
+def check_network(model: Model, data: DataModule) -> None:
+    """Show that the network takes the data and gives what the head takes, by two inputs.
+
+    Raises:
+        ValueError: it does not.
+    """
+    network, shape = model.embedder, data.preprocessing
+    if shape is None:
+        x = data.train_dataset.batch([0, 1])[0]
+    else:
+        x = torch.zeros(2, shape.channels, shape.size, shape.size, dtype=torch.uint8)
+    name = type(network.network).__name__
+    with torch.random.fork_rng(devices=[]):
+        training = network.training
+        try:
+            z = network.eval()(x)
+        except (RuntimeError, ValueError, AssertionError) as error:
+            what = "the data" if shape is None else f"images of {shape.size} x {shape.size} pixels"
+            hint = "" if shape is None else ", or set 'data.image_size' to what it takes"
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(
+                f"Argument 'model': {name} cannot take {what} ({reason}). Choose another{hint}."
+            ) from error
+        finally:
+            network.train(training)
+    if not isinstance(z, torch.Tensor) or z.shape != (2, model.head.dim):
+        found = list(z.shape) if isinstance(z, torch.Tensor) else type(z).__name__
+        raise ValueError(
+            f"Argument 'model': {name} must give embeddings [B, {model.head.dim}], as the head "
+            f"takes, not {found} for two inputs."
+        )
+
+
 def check_given(config: Config, model: Model, data: DataModule) -> None:
     """Show that a teacher or a file can give the prototypes, before anything is written.
 
@@ -181,8 +216,8 @@ def init_network(config: Config, embedder: Embedder) -> None:
     folder = Path(config.run.init)
     try:
         read_config(folder)
-        files.check_model(folder)
-        read_network(folder / files.MODEL, embedder)
+        files.check_finished(folder)
+        read_network(files.checked(folder / files.MODEL), embedder)
     except ValueError as error:
         raise ValueError(f"Argument 'run.init': {error}") from error
 
@@ -261,12 +296,14 @@ def fit(
         StoppedByUser: on Ctrl-C, after the state was saved.
     """
     with lock(folder):
-        if resume and (folder / files.METRICS).exists():
+        known = files.read_config(folder).train.epochs if resume else 0
+        if files.is_finished(folder) and config.train.epochs <= known:
             if is_helper():
                 return None
-            say(f"{folder} is complete.")
+            say(f"{folder} is complete; more --train.epochs would train it longer.")
             return RunRecord.read(folder)
         if not is_helper():
+            files.reopen(folder)
             files.write_config(folder, config)
         last = folder / files.LAST
         resumes = resume and last.exists()
@@ -277,7 +314,7 @@ def fit(
         model.embedder.train()  # those that were read are in evaluation mode
         head.train()
         loader = data.train_loader(head, config.train.seed)
-        module = RunModule(model.embedder, head, config, len(loader), list(data.test_datasets))
+        module = RunModule(model.embedder, head, config, data, loader)
         choosing = _choosing(config, head, data)
         history = History(folder, config.train.eval_every, choosing, choice)
         display = Display(history, title(config))
@@ -285,18 +322,13 @@ def fit(
         reset_peak(trainer.strategy.root_device)
         with warnings.catch_warnings():
             _silence_lightning()
-            try:
-                trainer.fit(
-                    module,
-                    loader,
-                    data.test_loaders(),
-                    ckpt_path=last if resumes else None,
-                    weights_only=True,
-                )
-            except StoppedByUser:
-                if head.ready and trainer.is_global_zero:
-                    write_model(folder / files.MODEL, model)
-                raise
+            trainer.fit(
+                module,
+                loader,
+                data.test_loaders(),
+                ckpt_path=last if resumes else None,
+                weights_only=True,
+            )
         device = trainer.strategy.root_device
         module.to(device)  # from where the trainer's end has put it
         for callback in choosing:  # of a run that was killed between its end and its figures
@@ -314,6 +346,7 @@ def fit(
         if finish is not None:
             record = finish(model, record)
         record.write(folder)
+        files.finish(folder)
         return record
 
 
