@@ -107,7 +107,33 @@ def test_a_folder_is_held_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         pass
 
 
-@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP])
+@pytest.mark.parametrize(
+    ("environment", "helper"),
+    [
+        ({}, False),
+        ({"RANK": "0", "LOCAL_RANK": "0"}, False),
+        ({"RANK": "1", "LOCAL_RANK": "1"}, True),
+        ({"RANK": "8", "LOCAL_RANK": "0"}, True),  # the first of another machine
+        ({"SLURM_PROCID": "0", "SLURM_JOB_NAME": "train"}, False),
+        ({"SLURM_PROCID": "1", "SLURM_LOCALID": "1", "SLURM_JOB_NAME": "train"}, True),
+        ({"SLURM_PROCID": "1", "SLURM_JOB_NAME": "bash"}, False),  # a shell is one process
+        ({"SLURM_PROCID": "0", "SLURM_JOB_NAME": "bash", "LOCAL_RANK": "1"}, True),
+        ({"JSM_NAMESPACE_RANK": "3"}, True),
+        ({"LOCAL_RANK": "1"}, True),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, True),
+    ],
+)
+def test_helpers_are_known_by_their_launcher(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], helper: bool
+):
+    for name in _files._RANKS:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert _files.is_helper() == helper
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
 def test_without_locks_there_is_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ):

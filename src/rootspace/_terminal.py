@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from rootspace._extras import require
+from rootspace._files import is_helper
 
 T = TypeVar("T")
 
@@ -35,9 +36,11 @@ def _visible(character: str) -> str:
 def say(text: str) -> None:
     """Print text on stderr, as it is but for its control characters.
 
-    A progress bar that is shown meanwhile stays below it.
+    Of a distributed run the first process speaks. A progress bar that is shown meanwhile stays
+    below the text.
     """
-    print(visible(text), file=sys.stderr, flush=True)
+    if not is_helper():
+        print(visible(text), file=sys.stderr, flush=True)
 
 
 # ------------------------------------------------------------------------------- progress bars

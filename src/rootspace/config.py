@@ -218,6 +218,9 @@ class LoaderConfig:
             together, where the losses tell them apart; 1 for random batches.
         unique_labels: make each training input a class of its own: `all`, or so many of them,
             drawn by `seed`. They are the one test set too, "train", which is never augmented.
+        validation: share of each class's training inputs that is set aside as the test set
+            "validation", by which `best.ckpt`, `train.keep` and `train.early_stopping` go. Data
+            that bring a test set named `validation`, `valid` or `val` need none.
         label_noise: share of the training inputs that get a wrong label, to see how much a method
             bears.
     """
@@ -228,6 +231,7 @@ class LoaderConfig:
     per_class: int | None = None
     neighbors: int = 8
     unique_labels: int | Literal["all"] | None = None
+    validation: float = 0.0
     label_noise: float = 0.0
 
     def __post_init__(self) -> None:
@@ -240,6 +244,15 @@ class LoaderConfig:
             raise ValueError(
                 "Argument 'loader.unique_labels' must be 'all' or a number of at least 2 inputs, "
                 f"not {wanted!r}."
+            )
+        if not 0 <= self.validation < 1:
+            raise ValueError(
+                f"Argument 'loader.validation' must lie in [0, 1), not {self.validation}."
+            )
+        if self.validation and self.unique_labels is not None:
+            raise ValueError(
+                "Argument 'loader.validation' must be 0 with 'loader.unique_labels': each class "
+                "has one input."
             )
         if not 0 <= self.label_noise <= 1:
             raise ValueError(
@@ -322,6 +335,10 @@ class TrainConfig:
         precision: of the network; losses are computed in float32 at least.
         seed: of weights, order and dropout; the same seed gives the same run on the CPU.
         eval_every: epochs between evaluations on the test sets; the last is always evaluated.
+        early_stopping: end training after so many evaluations in a row without a better accuracy
+            on the validation set.
+        keep: the weights and prototypes of the `last` epoch, or of the one that was `best` on the
+            validation set.
         checkpoint_minutes: longest time between checkpoints within an epoch.
         accelerator: `auto`, `cpu`, `gpu`, ...
         devices: how many; more than one trains with DistributedDataParallel.
@@ -337,6 +354,8 @@ class TrainConfig:
     precision: Literal["32", "bf16", "16"] = "32"
     seed: int = 0
     eval_every: int = 1
+    early_stopping: int | None = None
+    keep: Literal["last", "best"] = "last"
     checkpoint_minutes: float = 10.0
     accelerator: str = "auto"
     devices: int = 1
@@ -345,6 +364,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _at_least("train", self, epochs=1, eval_every=1, devices=1, accumulate_grad_batches=1)
         _at_least("train", self, warmup_steps=0, gradient_clip=0)
+        if self.early_stopping is not None:
+            _at_least("train", self, early_stopping=1)
         for name in ("lr", "checkpoint_minutes"):
             value = getattr(self, name)
             if value is not None and not value > 0:

@@ -20,9 +20,12 @@ from .datasets import Batches, LabeledDataset, Transformed, View, WithTargets, a
 from .errors import DataError, check_names
 from .preprocessing import ImagePreprocessing
 from .source import Content, DataSource
-from .torch_dataset import as_source
+from .torch_dataset import as_source, set_aside
 from .transforms import ImageTransform
 from .unique import ImageNames, unique_images
+
+VALIDATION = ("validation", "valid", "val")
+"""Names of a test set by which a run chooses, the first of them where several are there."""
 
 MakeTransform = Callable[[ImagePreprocessing | None], Callable[[Any], Any]]
 """From the preprocessing of the images to a transform of training inputs."""
@@ -95,9 +98,29 @@ class DataModule:
             tests = {test: data for test, data in content.tests.items() if len(data)}
             notes = (*content.notes, f"not used: test set {', '.join(empty)}, which is empty")
             content = replace(content, tests=tests, notes=notes)
+        if self.loader.validation:
+            content = self._with_validation(content, name)
         self._content = content
         if self.loader.label_noise:
             self._disturb_labels(self.loader.label_noise, noise_seed)
+
+    def _with_validation(self, content: Content, name: str) -> Content:
+        """Set a share of the training inputs of each class aside."""
+        given = next((test for test in VALIDATION if test in content.tests), None)
+        if given is not None:
+            raise DataError(
+                f"Argument 'loader.validation' must be 0, not {self.loader.validation}: {name} "
+                f"have the validation set '{given}'."
+            )
+        aside = set_aside(content.train.labels, self.loader.validation, self.loader.seed)
+        if not bool(aside.any()):
+            raise DataError(
+                f"Argument 'loader.validation' = {self.loader.validation} leaves nothing to set "
+                f"aside: {name} have one training input a class."
+            )
+        parts = (View.some(content.train, rows.nonzero()[:, 0]) for rows in (~aside, aside))
+        train, validation = parts
+        return replace(content, train=train, tests={VALIDATION[0]: validation, **content.tests})
 
     def _disturb_labels(self, share: float, seed: int) -> None:
         """Give training inputs wrong labels, to see what they do to a method."""
@@ -166,6 +189,11 @@ class DataModule:
     def preprocessing(self) -> ImagePreprocessing | None:
         """Of the images; None for inputs that are no images."""
         return self.content.preprocessing
+
+    @property
+    def validation(self) -> str | None:
+        """The test set that choices go by; None where there is none that is meant for it."""
+        return next((name for name in VALIDATION if name in self.test_datasets), None)
 
     def needs_views(self) -> bool:
         """Whether no class has two inputs, and none is drawn anew in each epoch."""

@@ -83,7 +83,8 @@ def base_config(run: Run) -> Config:
     return replace(
         config,
         run=RunConfig(),
-        loader=replace(config.loader, unique_labels=None),  # numbers would name their classes
+        # Numbers would name the classes, and what was set aside is not new.
+        loader=replace(config.loader, unique_labels=None, validation=0.0),
         train=train,
         memory=config.memory or MemoryConfig(),
         teacher=None,

@@ -19,7 +19,7 @@ from rootspace.config import Config, check_trusted
 CONFIG, MODEL = "config.yaml", "model.safetensors"
 METRICS, HISTORY, EVALUATION = "metrics.json", "metrics.csv", "evaluation.npz"
 CHECKPOINTS, BASELINES, SAMPLES = "checkpoints", "baselines", "samples"
-LAST = f"{CHECKPOINTS}/last.ckpt"
+LAST, BEST = f"{CHECKPOINTS}/last.ckpt", f"{CHECKPOINTS}/best.ckpt"
 REGISTRY, REJECTOR = "registry.sqlite", "rejector.json"
 
 # Of runs that `rootspace extend` wrote: what they began from, and what they remember.

@@ -109,7 +109,7 @@ class TeacherRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """The final figures of a run, always of its last epoch.
+    """The final figures of a run: of its last epoch, or of the one that was kept as the best.
 
     Attributes:
         version: of rootspace.
@@ -128,6 +128,7 @@ class RunRecord:
         data: in words.
         batch_size: of the training.
         epochs: that were trained.
+        best_epoch: whose weights were kept as the best on the validation set, where they were.
         seconds: of training.
         seconds_per_epoch: their mean.
         peak_memory_mb: of training, in megabytes, where it was measured.
@@ -159,6 +160,7 @@ class RunRecord:
     data: str
     batch_size: int
     epochs: int
+    best_epoch: int | None = None
     seconds: float
     seconds_per_epoch: float
     peak_memory_mb: float | None = None

@@ -13,17 +13,23 @@ from types import FrameType
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.callbacks import Callback, Checkpoint
 
 from rootspace._files import replacing
 from rootspace._terminal import Bar, bar, say
 from rootspace.callbacks import ChoosePrototypes
 from rootspace.runs import ChoiceRecord, EpochRow
+from rootspace.sampling import ResumableLoader
 
 from .module import RunModule
 
 LAST, BEST = "last.ckpt", "best.ckpt"
+
+FIRST_SECONDS, LINE_SECONDS = 10, 60
+"""Until the first line within an epoch, and between those after it, without a terminal."""
+
+NEAR_CHANCE = 0.9
+"""Share of the contrastive loss by chance above which nothing has been learned."""
 
 AGREE_EVERY = 16
 """Batches after which the processes of a distributed run ask each other whether to save or stop."""
@@ -37,8 +43,7 @@ class Checkpoints(Checkpoint):
     """`last.ckpt` after each epoch, every few minutes and on Ctrl-C; `best.ckpt` beside it.
 
     Files appear under their names only when complete: a killed run leaves the one before. "Best" is
-    the best mean accuracy on the test sets (on the training data where there are none); final
-    figures are those of the last epoch, so nothing is chosen by the test sets.
+    the best accuracy on the validation set; where the data have none, nothing is chosen.
 
     Lightning's ModelCheckpoint would write `last.ckpt` after the best epochs only, through a folder
     for temporary files that may be on another file system.
@@ -46,25 +51,31 @@ class Checkpoints(Checkpoint):
     Args:
         folder: for the files.
         minutes: longest time between two checkpoints.
+        patience: end training after so many evaluations in a row that were not the best; None never
+            ends it early.
     """
 
-    def __init__(self, folder: Path, minutes: float) -> None:
+    def __init__(self, folder: Path, minutes: float, patience: int | None = None) -> None:
         super().__init__()
         self.folder = folder
         self.minutes = minutes
+        self.patience = patience
         self.best = -math.inf
+        self.worse = 0
+        """Evaluations since the best."""
         self._stop = False
         self._saved_at = 0.0
         self._handlers: dict[int, Any] = {}
 
     def state_dict(self) -> dict[str, float]:
-        return {"best": self.best}
+        return {"best": self.best, "worse": self.worse}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        self.best = state_dict["best"]
+        self.best, self.worse = state_dict["best"], int(state_dict["worse"])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._saved_at = time.monotonic()
+        self._end_if_hopeless(trainer)  # of a run that was killed after its early end
         for number in (signal.SIGINT, signal.SIGTERM):
             self._handlers[number] = signal.signal(number, self._ask_to_stop)
 
@@ -101,12 +112,20 @@ class Checkpoints(Checkpoint):
         quality = pl_module.quality()
         better = quality > self.best  # which NaN is not
         if better:
-            self.best = quality
+            self.best, self.worse = quality, 0
+        elif not math.isnan(quality):
+            self.worse += 1
+        self._end_if_hopeless(trainer)
         self._save(trainer, LAST)
         if better:
             self._save(trainer, BEST)
         if trainer.current_epoch + 1 < (trainer.max_epochs or 0) and not trainer.should_stop:
             self._raise_if_asked(trainer)
+
+    def _end_if_hopeless(self, trainer: L.Trainer) -> None:
+        if self.patience is not None and self.worse >= self.patience:
+            trainer.should_stop = True
+            say(f"Training ends: no better validation accuracy in {self.worse} evaluations.")
 
     def _raise_if_asked(self, trainer: L.Trainer) -> None:
         if _any_process(trainer, self._stop):
@@ -121,7 +140,9 @@ class Checkpoints(Checkpoint):
         self._restore_handlers()
 
     def _save(self, trainer: L.Trainer, name: str) -> None:
-        _check_finite(trainer.lightning_module)
+        module = trainer.lightning_module
+        assert isinstance(module, RunModule)
+        module.check_finite()
         self.folder.mkdir(parents=True, exist_ok=True)
         if trainer.is_global_zero:
             with replacing(self.folder / name) as temporary:
@@ -138,14 +159,17 @@ def _any_process(trainer: L.Trainer, flag: bool) -> bool:
     return trainer.strategy.reduce_boolean_decision(flag, all=False)
 
 
-def _check_finite(module: L.LightningModule) -> None:
-    """Raise a ValueError for weights that a step has ruined, before they replace good ones."""
-    for name, weight in module.named_parameters():
-        if not bool(torch.isfinite(weight).all()):
-            raise ValueError(
-                f"Training diverged before step {module.global_step}: the weights {name} are not "
-                "finite. Try a smaller train.lr, more train.warmup_steps or train.gradient_clip."
-            )
+def _chosen_after(history: History) -> int | None:
+    """Epochs before the latest choice of prototypes."""
+    return next((c.chosen_after for c in history.choosing if c.chosen_after is not None), None)
+
+
+def _words(seconds: float) -> str:
+    """A time that is about to pass."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.1f} h"
 
 
 class History(Callback):
@@ -224,7 +248,9 @@ class History(Callback):
 
 
 class Display(Callback):
-    """A progress bar within the epoch on a terminal, and a line for each epoch everywhere.
+    """A line for each epoch and for what happens to the prototypes; progress within the epoch.
+
+    Progress is a bar on a terminal, and without one a line a minute.
 
     Args:
         history: whose rows to print.
@@ -236,9 +262,17 @@ class Display(Callback):
         self.title = title
         self._shown = ExitStack()
         self._bar = Bar()
+        self._told: int | None = None  # epochs before the choice that was spoken of last
+        self._begun = self._line_at = 0.0
+        self._batches = 0  # since then
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._told = _chosen_after(self.history)
+        self._begun = self._line_at = time.monotonic()
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero:
+            self._tell_choice(trainer)
             title = f"{self.title}, epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
             shown = bar(title, int(trainer.num_training_batches))
             self._bar = self._shown.enter_context(shown)
@@ -251,11 +285,26 @@ class Display(Callback):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        if self._bar.is_shown:
-            assert isinstance(pl_module, RunModule)
-            loss, accuracy = pl_module.train_means(own=True)
-            note = "" if math.isnan(accuracy) else f"  accuracy {accuracy:.1%}"
-            self._bar.show(batch_idx + 1, f"loss {loss:.4f}{note}")
+        self._batches += 1
+        now = time.monotonic()
+        # The first line comes early: it says how long it will take.
+        wait = LINE_SECONDS if self._line_at > self._begun else FIRST_SECONDS
+        late = now - self._line_at > wait and trainer.is_global_zero
+        if not (late or self._bar.is_shown):
+            return
+        assert isinstance(pl_module, RunModule)
+        loss, accuracy = pl_module.train_means(own=True)
+        note = "" if math.isnan(accuracy) else f"  accuracy {accuracy:.1%}"
+        self._bar.show(batch_idx + 1, f"loss {loss:.4f}{note}")
+        if late and (not self._bar.is_shown or wait == FIRST_SECONDS):
+            self._line_at = now
+            count, epochs = int(trainer.num_training_batches), trainer.max_epochs or 0
+            left = (epochs - trainer.current_epoch) * count - batch_idx - 1
+            time_left = _words((now - self._begun) / self._batches * left)
+            say(
+                f"{self.title}  epoch {trainer.current_epoch + 1}/{epochs}  batch {batch_idx + 1:,}"
+                f"/{count:,}  loss {loss:.4f}{note}  about {time_left} of training left"
+            )
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._shown.close()
@@ -271,6 +320,35 @@ class Display(Callback):
             f"{self.title}  epoch {row.epoch}/{trainer.max_epochs}  {row.seconds:.0f} s  "
             f"loss {row.loss:.4f}{train}{tests}"
         )
+        self._tell_choice(trainer)
+
+    def _tell_choice(self, trainer: L.Trainer) -> None:
+        """Say that classes have taken their prototypes, and whether the network was ready."""
+        after = _chosen_after(self.history)
+        if after == self._told:
+            return
+        (choosing,) = (c for c in self.history.choosing if c.chosen_after == after)
+        how = "chose" if self._told is None else "chose again and refined"
+        fit = choosing.fit
+        if self._told is not None and not choosing.refine:
+            how = "chose again"
+        cosine = "" if fit is None else f" (mean cosine to the class means {fit.mean_cosine:.3f})"
+        say(f"{self.title}  {how} the prototypes after epoch {after}{cosine}")
+        first, self._told = self._told is None, after
+        rows = self.history.rows
+        if not (first and rows):
+            return
+        # Of embeddings that are all alike, each other input of the batch is as near as any.
+        loader = trainer.train_dataloader
+        assert isinstance(loader, ResumableLoader)
+        chance = math.log(max(2, loader.batches.batch_size - 1))
+        if rows[-1].loss > NEAR_CHANCE * chance:
+            say(
+                f"warning: the contrastive loss, {rows[-1].loss:.2f}, is near that of chance, "
+                f"{chance:.2f}: the network has learned little to choose prototypes by. Give it "
+                "more epochs ('train.epochs', 'prototypes.after'), a milder 'transform' or another "
+                "'train.lr'."
+            )
 
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException

@@ -22,6 +22,8 @@ from rootspace.sampling import ResumableLoader
 SEARCH_EVERY = 16
 """Where prediction is a search over all classes, training accuracy is taken on every n-th batch."""
 
+REMEDY = "Try a smaller train.lr, more train.warmup_steps or train.gradient_clip."
+
 DATA, PLACE = "rootspace.data", "rootspace.place"
 """Keys of a checkpoint: which data a run sees, and where in them it is."""
 
@@ -82,7 +84,7 @@ class RunModule(L.LightningModule):
         if not bool(torch.isfinite(embeddings.detach().sum(dtype=torch.float32))):
             raise ValueError(
                 f"Training diverged at step {self.global_step}: the embeddings are not finite. "
-                "Try a smaller train.lr, more train.warmup_steps or train.gradient_clip."
+                f"{REMEDY}"
             )
         loss = self.head(embeddings, labels, targets=targets[0] if targets else None)
         self.train_loss.update(loss.detach().expand(len(labels)))
@@ -120,6 +122,7 @@ class RunModule(L.LightningModule):
     # ---------------------------------------------------------------- evaluation
 
     def on_validation_epoch_start(self) -> None:
+        self.check_finite()
         for metric in self.tests:
             metric.reset()  # pyright: ignore[reportCallIssue]
 
@@ -148,12 +151,22 @@ class RunModule(L.LightningModule):
         }
 
     def quality(self) -> float:
-        """The mean accuracy on the test sets after this epoch; NaN where none was taken.
+        """The accuracy on the validation set after this epoch; NaN where none was taken."""
+        name = self.data.validation
+        return math.nan if name is None else self.test_accuracies()[name]
 
-        On the training data where there are no test sets.
+    def check_finite(self) -> None:
+        """Look at the weights before they are used, or replace good ones.
+
+        Raises:
+            ValueError: a step has ruined them.
         """
-        found = list(self.test_accuracies().values()) or [self.train_means()[1]]
-        return sum(found) / len(found)
+        for name, weight in self.named_parameters():
+            if not bool(torch.isfinite(weight).all()):
+                raise ValueError(
+                    f"Training diverged before step {self.global_step}: the weights {name} are not "
+                    f"finite. {REMEDY}"
+                )
 
     # ---------------------------------------------------------------- optimization
 

@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import lightning as L
 import torch
@@ -141,6 +141,7 @@ def build(config: Config, data: DataModule) -> Model:
     head = make_head(config, data.class_names)
     embedder = make_embedder(config.model, head.dim, data.preprocessing)
     init_network(config, embedder)
+    keep = config.train.keep if config.train.keep == "best" else None
     source = config.prototypes.source
     if not head.ready and source == "data" and data.needs_views():
         raise ValueError(
@@ -152,6 +153,13 @@ def build(config: Config, data: DataModule) -> Model:
             "Argument 'loader.per_class' must be at least 2, not 1, where a contrastive loss "
             "trains: with prototypes from the data, or 'head.contrastive_weight'."
         )
+    for setting, value in (("early_stopping", config.train.early_stopping), ("keep", keep)):
+        if value and data.validation is None:
+            raise ValueError(
+                f"Argument 'train.{setting}' = {value!r} needs a validation set: set "
+                "'loader.validation' to a share of the training data, such as 0.1, or name a test "
+                "set 'validation'."
+            )
     if data.make_transform is not None:
         data.make_transform(data.preprocessing)
     return Model(embedder, head, data.preprocessing)
@@ -308,7 +316,7 @@ def fit(
         last = folder / files.LAST
         resumes = resume and last.exists()
         if resumes:
-            check_checkpoint(last)
+            read_checkpoint(last)
         choice = None if resumes else choose_before(config, model, data)
         head = model.head
         model.embedder.train()  # those that were read are in evaluation mode
@@ -320,6 +328,11 @@ def fit(
         display = Display(history, title(config))
         trainer = _trainer(config, folder, [*choosing, history, display])
         reset_peak(trainer.strategy.root_device)
+        say(
+            f"{config.model.name}: {num_parameters(model.embedder):,} parameters, precision "
+            f"{config.train.precision}, on {trainer.strategy.root_device}; {len(loader):,} batches "
+            "an epoch"
+        )
         with warnings.catch_warnings():
             _silence_lightning()
             trainer.fit(
@@ -333,6 +346,9 @@ def fit(
         module.to(device)  # from where the trainer's end has put it
         for callback in choosing:  # of a run that was killed between its end and its figures
             callback.choose_if_due(trainer, module, config.train.epochs)
+        best = None
+        if config.train.keep == "best":
+            best = restore_best(folder / files.BEST, module, choosing)
         peak = peak_megabytes(device)
         # Each process of a distributed run takes its part of the means.
         means = mean_directions(model, data) if config.run.class_means else None
@@ -342,7 +358,7 @@ def fit(
         write_model(folder / files.MODEL, model)
         evaluation.write(folder)
         save_samples(data, folder / files.SAMPLES)
-        record = _record(config, model, data, history, choosing, tests, peak, str(device))
+        record = _record(config, model, data, history, choosing, tests, peak, str(device), best)
         if finish is not None:
             record = finish(model, record)
         record.write(folder)
@@ -350,8 +366,8 @@ def fit(
         return record
 
 
-def check_checkpoint(path: Path) -> None:
-    """Show that a checkpoint can be read, which runs none of what it may hold.
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint of a run, which runs none of what it may hold.
 
     Raises:
         ValueError: it is damaged, or holds more than tensors and plain values.
@@ -365,6 +381,20 @@ def check_checkpoint(path: Path) -> None:
         raise ValueError(f"{path} is damaged: {reason}") from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise ValueError(f"{path} is damaged: it is no checkpoint of a run.")
+    return content
+
+
+def restore_best(path: Path, module: RunModule, choosing: list[ChoosePrototypes]) -> int:
+    """Give a model the weights and prototypes that were best on the validation set.
+
+    Returns:
+        After which epoch they were.
+    """
+    checkpoint = read_checkpoint(path)
+    module.load_state_dict(checkpoint["state_dict"])
+    for callback in choosing:
+        callback.load_state_dict(checkpoint["callbacks"][callback.state_key])
+    return checkpoint["epoch"] + 1
 
 
 def _choosing(config: Config, head: Head, data: DataModule) -> list[ChoosePrototypes]:
@@ -395,7 +425,9 @@ def _trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> L.Tra
         accumulate_grad_batches=settings.accumulate_grad_batches,
         callbacks=[
             *callbacks,
-            Checkpoints(folder / files.CHECKPOINTS, settings.checkpoint_minutes),
+            Checkpoints(
+                folder / files.CHECKPOINTS, settings.checkpoint_minutes, settings.early_stopping
+            ),
             *(spec.build(L.Callback, "callbacks") for spec in config.callbacks),
         ],
         logger=[
@@ -424,6 +456,8 @@ def _silence_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*could not find the monitored key.*")
     # Nor by those that lie elsewhere, where the folder of a resumed run has been moved.
     warnings.filterwarnings("ignore", message=".*The dirpath has changed from.*")
+    # What is logged has been computed over all processes.
+    warnings.filterwarnings("ignore", message=".*It is recommended to use .*sync_dist=True.*")
     # A resumed run finds its own checkpoints there.
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
 
@@ -442,6 +476,7 @@ def _record(
     tests: dict[str, TestResult],
     peak: float,
     device: str,
+    best: int | None,
 ) -> RunRecord:
     row, head = history.rows[-1], model.head
     class_map = head.class_map
@@ -463,6 +498,7 @@ def _record(
         data=data.describe(),
         batch_size=config.loader.batch_size,
         epochs=row.epoch,
+        best_epoch=best,
         seconds=row.seconds,
         seconds_per_epoch=round(row.seconds / row.epoch, 3),
         peak_memory_mb=round(peak, 1),

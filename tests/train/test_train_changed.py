@@ -1,0 +1,289 @@
+"""What may change around a run that goes on, and what is noticed before it does harm."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rootspace.cli._main import main
+from rootspace.config import ClassSpec, Config, LoaderConfig, PrototypesConfig, RunConfig
+from rootspace.config import TrainConfig as Train
+from rootspace.run import load
+from rootspace.runs import EpochRow, RunRecord
+from rootspace.runs import folder as files
+from rootspace.train import train
+
+Lost = Callable[[int], AbstractContextManager[None]]
+
+NAMES = ("ant", "bee", "cat")
+
+
+def images(root: Path, names: tuple[str, ...] = NAMES, count: int = 8, seed: int = 0) -> Path:
+    """A folder of PNG files for each class: a gray of its own under noise."""
+    random = np.random.default_rng(seed)
+    for number, name in enumerate(names):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            pixels = random.normal(60 * number + 40, 8, (16, 16, 3)).clip(0, 255)
+            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{i}.png")
+    return root
+
+
+def config(folder: Path, data: Path, head: str = "PrototypeHead", epochs: int = 3) -> Config:
+    spec = {"dim": 8} if head != "PrototypeHead" else {}
+    return Config(
+        data=ClassSpec("rootspace.data.ImageFolder", {"root": str(data), "image_size": 16}),
+        model=ClassSpec("rootspace.models.Encoder", {"width": 4}),
+        head=ClassSpec(f"rootspace.heads.{head}", spec),
+        loader=LoaderConfig(batch_size=4),
+        prototypes=PrototypesConfig(refine=0),
+        run=RunConfig(dir=str(folder)),
+        train=Train(epochs=epochs, lr=1e-3),
+    )
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    images(tmp_path / "data/train")
+    images(tmp_path / "data/val", count=2, seed=1)
+    return tmp_path / "data"
+
+
+def _rename(data: Path) -> None:
+    for part in ("train", "val"):
+        (data / part / "ant").rename(data / part / "zebu")
+
+
+def _add_class(data: Path) -> None:
+    images(data / "train", ("dog",))
+
+
+def _remove_image(data: Path) -> None:
+    (data / "train/bee/0.png").unlink()
+
+
+def _move_image(data: Path) -> None:
+    (data / "train/bee/0.png").rename(data / "train/cat/new.png")
+
+
+def _remove_tests(data: Path) -> None:
+    shutil.rmtree(data / "val/cat")
+
+
+@pytest.mark.parametrize("head", ["PrototypeHead", "NormalizedHead"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_rename, r"1 classes are new, such as 'zebu'; 1 classes are gone, such as 'ant'\."),
+        (_add_class, r"1 classes are new, such as 'dog'; 32 training inputs instead of 24\."),
+        (_remove_image, r"23 training inputs instead of 24\."),
+        (_move_image, r"the training inputs have other classes\."),
+        (_remove_tests, r"test sets \{'val': 4\} instead of \{'val': 6\}\."),
+    ],
+)
+def test_other_data_are_refused(
+    data: Path,
+    tmp_path: Path,
+    lost_after: Lost,
+    change: Callable[[Path], None],
+    message: str,
+    head: str,
+):
+    run = config(tmp_path / "run", data, head)
+    with lost_after(2):
+        train(run)
+    state = (tmp_path / "run/checkpoints/last.ckpt").read_bytes()
+    change(data)
+    with pytest.raises(ValueError, match=rf"not those that the run was begun on: {message} Bring"):
+        train(run, resume=True)
+    assert (tmp_path / "run/checkpoints/last.ckpt").read_bytes() == state
+    assert not files.is_finished(tmp_path / "run")
+
+
+def test_data_may_be_moved(data: Path, tmp_path: Path, lost_after: Lost):
+    whole, broken = (config(tmp_path / name, data) for name in ("whole", "broken"))
+    train(whole)
+    with lost_after(1):
+        train(broken)
+    data.rename(tmp_path / "elsewhere")
+    resume = ["train", "--resume", f"--run.dir={tmp_path}/broken"]
+    assert main([*resume, f"--data.root={tmp_path}/elsewhere"]) == 0
+    for name, value in load(tmp_path / "whole").model.embedder.state_dict().items():
+        assert torch.equal(value, load(tmp_path / "broken").model.embedder.state_dict()[name])
+    assert files.read_config(tmp_path / "broken").data.init_args["root"].endswith("elsewhere")
+    assert main([*resume, "--data.image_size=32"]) == 2
+
+
+def test_a_finished_run_trains_longer(data: Path, tmp_path: Path):
+    folder = tmp_path / "run"
+    train(config(folder, data))
+    (folder / files.REJECTOR).write_text("{}")  # of these weights
+    first = load(folder).model.embedder.state_dict()
+    assert main(["train", "--resume", f"--run.dir={folder}", "--train.epochs=2"]) == 2
+    assert files.is_finished(folder)
+    assert main(["train", "--resume", f"--run.dir={folder}", "--train.epochs=5"]) == 0
+    assert [row.epoch for row in EpochRow.read(folder)] == [1, 2, 3, 4, 5]
+    assert RunRecord.read(folder).epochs == 5
+    assert files.read_config(folder).train.epochs == 5
+    assert not (folder / files.REJECTOR).exists()
+    later = load(folder).model.embedder.state_dict()
+    assert any(not torch.equal(first[name], later[name]) for name in first)
+
+
+def test_a_ruined_state_replaces_no_good_one(data: Path, tmp_path: Path):
+    run = config(tmp_path / "run", data)
+    ruinous = replace(
+        run,
+        train=Train(epochs=1, lr=1e36, warmup_steps=0),
+        optimizer=ClassSpec("torch.optim.AdamW", {"weight_decay": 1e3}),
+        loader=LoaderConfig(batch_size=24),
+        prototypes=PrototypesConfig("formula"),
+    )
+    with pytest.raises(ValueError, match=r"Training diverged before step 1: the weights .* not"):
+        train(ruinous)
+    assert not (tmp_path / "run/checkpoints/last.ckpt").exists()
+    assert not files.is_finished(tmp_path / "run")
+
+
+def test_a_network_that_does_not_fit_is_refused_before_anything_is_written(
+    data: Path, tmp_path: Path
+):
+    run = config(tmp_path / "run", data)
+    for spec, message in (
+        (
+            ClassSpec("torch.nn.Flatten"),
+            r"Flatten must give embeddings \[B, \d+\], .* not \[2, 768",
+        ),
+        (
+            ClassSpec("torch.nn.Linear", {"in_features": 5, "out_features": 8}),
+            r"Linear cannot take",
+        ),
+    ):
+        with pytest.raises(ValueError, match=rf"Argument 'model': {message}"):
+            train(replace(run, model=spec))
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_tilde_is_the_users_folder(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    train(replace(config(tmp_path, data), run=RunConfig(dir="~/x")))
+    assert files.is_finished(tmp_path / "x")
+    assert PrototypesConfig("teacher", teacher="~/x").teacher == f"{tmp_path}/x"
+
+
+@pytest.mark.slow
+def test_another_number_of_processes_finishes_the_epoch(tmp_path: Path, data: Path):
+    """Of 12 batches in one process four are seen: two processes see four of the rest each."""
+    images(data / "train", count=32)
+    run = replace(config(tmp_path / "run", data), loader=LoaderConfig(batch_size=8))
+    run = replace(run, prototypes=PrototypesConfig("formula"), train=Train(2, warmup_steps=2))
+    stop = tmp_path / "stop.py"
+    files.write_config(tmp_path, run)
+    stop.write_text(
+        "import os, signal, sys\n"
+        "from rootspace.train.module import RunModule\n"
+        "step = RunModule.training_step\n"
+        "def training_step(self, batch, index):\n"
+        "    if index == 3:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return step(self, batch, index)\n"
+        "RunModule.training_step = training_step\n"
+        "from rootspace.cli._main import main\n"
+        "sys.exit(main(sys.argv[1:]))\n"
+    )
+    assert _run(stop, "train", f"--config={tmp_path}/config.yaml") == 130
+    both = ("--train.devices=2", "--train.accelerator=cpu")
+    assert _run("-m", "rootspace", "train", "--resume", f"--run.dir={run.run.dir}", *both) == 0
+    rows = EpochRow.read(tmp_path / "run")
+    assert [row.step for row in rows] == [4 + 4, 4 + 4 + 6]
+    assert all("val" in row.tests for row in rows)
+    assert rows[-1].lr == 0  # the schedule has come to its end
+
+
+def _run(*arguments: str | Path) -> int:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, *arguments], env=environment, timeout=240, check=False
+    ).returncode
+
+
+def _chosen_by(folder: Path, data: Path, **settings: object) -> Config:
+    run = config(folder, data, "NormalizedHead")
+    # A rate that explodes: the first epochs are the best ones.
+    rate = ClassSpec("torch.optim.lr_scheduler.StepLR", {"step_size": 3, "gamma": 1e5})
+    loader = LoaderConfig(batch_size=4, validation=0.25)
+    train = Train(epochs=6, lr=1e-2, **settings)  # pyright: ignore[reportArgumentType]
+    return replace(run, train=train, loader=loader, scheduler=rate)
+
+
+def test_the_best_epoch_is_kept_by_the_validation_set(tmp_path: Path):
+    data = images(tmp_path / "photos")
+    run = _chosen_by(tmp_path / "run", data, keep="best")
+    run = replace(run, data=replace(run.data, init_args={**run.data.init_args, "test_fraction": 0}))
+    record = train(run)
+    assert record is not None and list(record.test) == ["validation"]
+    accuracy = [row.tests["validation"] for row in EpochRow.read(tmp_path / "run")]
+    assert record.best_epoch == accuracy.index(max(accuracy)) + 1
+    assert record.test["validation"].accuracy == pytest.approx(max(accuracy))
+    assert accuracy[-1] < max(accuracy), "else this test shows nothing"
+
+
+def test_training_ends_early(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    data = images(tmp_path / "photos")
+    run = _chosen_by(tmp_path / "run", data, early_stopping=2)
+    record = train(run)
+    accuracy = [row.tests["validation"] for row in EpochRow.read(tmp_path / "run")]
+    best = accuracy.index(max(accuracy))
+    assert record is not None and record.epochs == len(accuracy) == best + 3 < 6
+    assert (
+        "Training ends: no better validation accuracy in 2 evaluations" in capsys.readouterr().err
+    )
+    again = train(run, resume=True)
+    assert again == RunRecord.read(tmp_path / "run")
+
+
+def test_a_run_that_was_killed_after_its_early_end_stays_ended(tmp_path: Path, lost_after: Lost):
+    data = images(tmp_path / "photos")
+    whole = train(_chosen_by(tmp_path / "whole", data, early_stopping=1))
+    assert whole is not None and whole.epochs < 6
+    broken = _chosen_by(tmp_path / "broken", data, early_stopping=1)
+    with lost_after(whole.epochs):
+        train(broken)
+    record = train(broken, resume=True)
+    assert record is not None and record.epochs == whole.epochs
+    assert record.test == whole.test
+
+
+def test_choices_need_a_validation_set(data: Path, tmp_path: Path):
+    (data / "val").rename(data / "test")
+    for settings in ({"early_stopping": 3}, {"keep": "best"}):
+        run = config(tmp_path / "run", data)
+        with pytest.raises(ValueError, match=r"train\.\w+' = .* needs a validation set: set 'load"):
+            train(replace(run, train=replace(run.train, **settings)))
+        assert not (tmp_path / "run").exists()
+    (data / "test").rename(data / "valid")
+    run = replace(config(tmp_path / "run", data), loader=LoaderConfig(validation=0.1))
+    with pytest.raises(ValueError, match=r"have the validation set 'valid'"):
+        train(run)
+
+
+def test_what_happens_to_the_prototypes_is_said(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run = config(tmp_path / "run", data)
+    train(replace(run, train=replace(run.train, lr=1e-9)))
+    said = capsys.readouterr().err
+    assert "Encoder: " in said and " parameters, precision 32, on cpu; 6 batches an epoch" in said
+    assert "chose the prototypes after epoch 1 (mean cosine" in said
+    assert "chose again the prototypes after epoch 3" in said
