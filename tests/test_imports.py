@@ -164,7 +164,7 @@ def test_core_needs_torch_and_numpy_only(room: str):
 
 @pytest.mark.parametrize("name", sorted(SHARED))
 def test_what_all_rooms_share_needs_the_standard_library_only(name: str):
-    found = imports(SOURCE / f"{name}.py") - {"rootspace._extras"}
+    found = imports(SOURCE / f"{name}.py") - {f"rootspace.{shared}" for shared in SHARED}
     assert {module.split(".")[0] for module in found} <= set(sys.stdlib_module_names)
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 import rootspace
 from rootspace.cli import main
+from rootspace.runs.folder import finish, reopen
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +88,11 @@ def test_missing_and_damaged_files_are_named(copy: Path, name: str) -> None:
 def test_pickles_do_not_run(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made, evil = tmp_path / "made", pickle.dumps(Touch(tmp_path / "made"))
     (copy / "model.safetensors").write_bytes(evil)
+    finish(copy)
     with pytest.raises(ValueError, match=r"model\.safetensors"):
         rootspace.load(copy)
     (copy / "checkpoints/last.ckpt").write_bytes(evil)
-    (copy / "metrics.json").unlink()
+    reopen(copy)
     assert main(["train", "--resume", f"--run.dir={copy}"]) == 2
     torch.save(Touch(made), copy / "checkpoints/last.ckpt")
     assert main(["train", "--resume", f"--run.dir={copy}"]) == 2
@@ -102,6 +104,7 @@ def test_settings_do_not_run(copy: Path, tmp_path: Path, monkeypatch: pytest.Mon
     config, made = copy / "config.yaml", tmp_path / "made"
     before = config.read_text()
     config.write_text(f"{before}\nx: !!python/object/apply:os.system ['touch {made}']\n")
+    finish(copy)
     with pytest.raises(ValueError, match=r"config\.yaml"):
         rootspace.load(copy)
     code = f"import pathlib\npathlib.Path({str(made)!r}).touch()\nclass Net: ...\n"
@@ -110,6 +113,7 @@ def test_settings_do_not_run(copy: Path, tmp_path: Path, monkeypatch: pytest.Mon
     settings = yaml.safe_load(before)
     settings["model"] = {"class_path": "side_effect.Net"}
     config.write_text(yaml.safe_dump(settings))
+    finish(copy)
     with pytest.raises(ValueError, match=r"side_effect\.Net"):
         rootspace.load(copy)
     assert not made.exists()

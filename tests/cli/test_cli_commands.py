@@ -16,6 +16,7 @@ from PIL import Image
 from rootspace import load
 from rootspace.classes import ClassMap
 from rootspace.cli import main
+from rootspace.runs.folder import finish
 
 DATA = ["--data.num_classes=30", "--data.image_size=16", "--loader.batch_size=32"]
 SMALL = [*DATA, "--model.width=4", "--train.lr=3e-3", "--prototypes.source=formula"]
@@ -36,10 +37,10 @@ def test_run_folder_is_complete(run: Path):
             "config.yaml",
             "model.safetensors",
             "checkpoints/last.ckpt",
-            "checkpoints/best.ckpt",
             "metrics.json",
             "metrics.csv",
             "evaluation.npz",
+            "manifest.json",
         ):
             assert (folder / name).is_file(), name
         assert not list(folder.rglob("*.tmp"))
@@ -82,6 +83,7 @@ def test_tiny_accuracies(run: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     for test in metrics["test"].values():
         test["accuracy"] = 2e-05
     (few / "metrics.json").write_text(json.dumps(metrics))
+    finish(few)
     assert main(["train", "--resume", f"--run.dir={few}"]) == 0
     assert "0.0%" in capsys.readouterr().err
 
@@ -128,10 +130,10 @@ def test_a_stopped_run_gets_no_registry(run: Path, tmp_path: Path, capsys):
     """Its classes may yet get other vectors."""
     stopped = tmp_path / "stopped"
     shutil.copytree(run, stopped)
-    (stopped / "metrics.json").unlink()
+    (stopped / "manifest.json").unlink()
     for command in (["classes", str(stopped), "list"], ["calibrate", str(stopped)]):
         assert main(command) == 2
-        assert "is not a finished run: metrics.json is missing" in capsys.readouterr().err
+        assert "is not a finished run: manifest.json is missing" in capsys.readouterr().err
     assert not (stopped / "registry.sqlite").exists()
 
 

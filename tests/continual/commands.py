@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rootspace.cli import main
-from rootspace.runs.folder import read_config, write_config
+from rootspace.runs.folder import finish, read_config, write_config
 
 # A server that has imported everything forks the processes: a start takes milliseconds. It is one
 # for all tests, with the modules that were named last.
@@ -40,3 +40,4 @@ def change_data(folder: Path, **arguments: Any) -> None:
     config = read_config(folder)
     data = replace(config.data, init_args={**config.data.init_args, **arguments})
     write_config(folder, replace(config, data=data))
+    finish(folder)

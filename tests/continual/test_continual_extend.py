@@ -29,7 +29,7 @@ from rootspace.extend.extension import extend as extend_run
 from rootspace.heads import PrototypeHead
 from rootspace.losses import CosineLoss, SystemSoftmaxLoss
 from rootspace.run import Run, load
-from rootspace.runs.folder import read_config
+from rootspace.runs.folder import finish, read_config
 from rootspace.train import train
 
 CHARACTERS = ["--data=Characters", "--data.image_size=16"]
@@ -219,6 +219,7 @@ def test_a_second_extension_needs_the_memory_only(
     for part in (grown["old"][0], grown["new"]):
         part["init_args"]["data"]["init_args"]["test_fonts"] = ["NoSuchFont"]
     (run / "config.yaml").write_text(yaml.safe_dump(config))
+    finish(run)
     settings = [
         *CHARACTERS,
         "--data.num_classes=10",
@@ -488,7 +489,7 @@ def test_bad_folders(
     assert not (tmp_path / "new").exists()
     part = shutil.copytree(extended, tmp_path / "part")
     shutil.rmtree(part / "start")
-    for name in ("metrics.json", "model.safetensors"):
+    for name in ("manifest.json", "metrics.json", "model.safetensors"):
         (part / name).unlink()
     resume = ["--resume", f"--run.dir={part}"]
     assert "must be the run that" in error(capsys, "extend", trained_formula, *resume)

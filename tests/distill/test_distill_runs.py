@@ -163,7 +163,7 @@ def test_stopped_in_the_pass(
     assert main(["distill", "--resume", "--train.lr=1", f"--run.dir={run}"]) == 2
     assert "'--resume' takes no other settings" in capsys.readouterr().err
     assert main(["distill", "--resume", f"--run.dir={run}"]) == 0
-    assert sorted(p.name for p in (run / "targets").iterdir()) == ["vectors.npy"]
+    assert sorted(p.name for p in (run / "targets").glob("*.npy")) == ["vectors.npy"]
     config = read_config(run)
     assert config.teacher is not None and config.teacher.targets == "codes"
     assert config.head.init_args["contrastive_weight"] == 0

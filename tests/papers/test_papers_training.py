@@ -133,7 +133,7 @@ def test_an_interrupted_run_is_continued(out: Path):
         patch.setattr(RunModule, "on_train_epoch_start", kill)
         with pytest.raises(Killed):
             train_here(config)
-    assert not (tried.folder / "metrics.json").exists()
+    assert not (tried.folder / "manifest.json").exists()
     with pytest.raises(ValueError, match="holds a run with other settings"):
         train(job(out, matching("desk")))
     train(tried)

@@ -127,7 +127,7 @@ def test_a_run_killed_between_its_last_epoch_and_its_figures_does_not_choose_aga
     with monkeypatch.context() as patch:
         patch.setattr(training, "evaluate", None)
         assert main([*options, f"--run.dir={broken}"]) == 2
-    assert not (broken / "metrics.json").exists()
+    assert not (broken / "manifest.json").exists()
     assert len(choices) == 4
     assert main(["train", "--resume", f"--run.dir={broken}"]) == 0
     assert len(choices) == 4

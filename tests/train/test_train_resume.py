@@ -81,7 +81,7 @@ def test_resume_gives_the_same_weights(
 ):
     folder = tmp_path / "run"
     assert stop_within_an_epoch(folder, how) == code
-    assert not (folder / "metrics.json").exists(), "stopped too late to test anything"
+    assert not (folder / "manifest.json").exists(), "stopped too late to test anything"
     state = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
     steps_an_epoch = state["loops"]["fit_loop"]["epoch_loop.batch_progress"]["total"]["ready"]
     assert steps_an_epoch, "the checkpoint knows where it is"
@@ -101,7 +101,7 @@ def test_augmented_images_with_unique_labels_too(tmp_path: Path):
     settings = ["--transform=rootspace.data.Light1", "--loader.unique_labels=400"]
     worker = "--loader.num_workers=1"
     assert stop_within_an_epoch(folder, signal.SIGKILL, *settings, worker) == -signal.SIGKILL
-    assert not (folder / "metrics.json").exists(), "stopped too late to test anything"
+    assert not (folder / "manifest.json").exists(), "stopped too late to test anything"
     state = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)
     assert 0 < state["global_step"] < 200
     finish("--resume", f"--run.dir={folder}")
@@ -185,7 +185,7 @@ def test_two_processes_stop_and_save_together(tmp_path: Path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     both = ["--train.devices=2", "--train.accelerator=cpu", "--data.num_classes=80"]
     assert stop_within_an_epoch(broken, signal.SIGTERM, *both) == 130
-    assert not (broken / "metrics.json").exists(), "stopped too late to test anything"
+    assert not (broken / "manifest.json").exists(), "stopped too late to test anything"
     state = torch.load(broken / "checkpoints/last.ckpt", weights_only=True)
     assert state["global_step"] % 50 % AGREE_EVERY == 0, "between two questions, or epochs"
     finish("--resume", f"--run.dir={broken}")
