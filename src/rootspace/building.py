@@ -55,7 +55,7 @@ def make_head(config: Config, names: Sequence[str]) -> Head:
         system = _formula_system(config, len(names))
         prototypes = config.prototypes
         class_map = ClassMap(system, len(names), prototypes.order, prototypes.seed, names)
-        return cls.from_map(class_map, loss)
+        return cls.from_map(class_map, loss, **_of_contrast(config))
     arguments = dict(config.head.init_args)
     if loss is not None:
         arguments["loss"] = loss
@@ -65,6 +65,13 @@ def make_head(config: Config, names: Sequence[str]) -> Head:
     elif path is not None and arguments.get("system") is None and arguments.get("dim") is None:
         arguments["dim"] = open_array(path).shape[1]
     return ClassSpec(config.head.class_path, arguments).build(PrototypeHead, "head", names=names)
+
+
+def _of_contrast(config: Config) -> dict[str, float]:
+    """The settings of a head by formula that are given: `from_map` has defaults of its own."""
+    names = ("temperature", "contrastive_weight")
+    given = {name: config.head.init_args.get(name) for name in names}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def head_from_state(config: Config, state: Mapping[str, Any]) -> Head:
@@ -77,8 +84,8 @@ def head_from_state(config: Config, state: Mapping[str, Any]) -> Head:
     cls = config.head.resolve(Head, "head")  # pyright: ignore[reportAbstractUsage]
     loss = make_loss(config)
     if config.prototypes.source == "formula" and issubclass(cls, PrototypeHead):
-        # With the defaults of `from_map`, as `make_head` has made it.
-        head = cls.from_map(ClassMap.from_state(state[heads.EXTRA]["classes"]), loss)
+        class_map = ClassMap.from_state(state[heads.EXTRA]["classes"])
+        head = cls.from_map(class_map, loss, **_of_contrast(config))
         head.load_state_dict(dict(state))
         return head
     arguments = dict(config.head.init_args)

@@ -30,6 +30,9 @@ FORMAT = 1
 EXTRA = "_extra_state"
 """Key under which a `state_dict` holds what is no tensor."""
 
+CONTRASTIVE_WEIGHT = 0.5
+"""Of the contrastive loss beside the one against prototypes that were chosen."""
+
 SCORES = 2**22
 """Cosines computed together where a probability is taken over all classes."""
 
@@ -181,7 +184,8 @@ class PrototypeHead(Head):
         loss: from the class map to the loss against its vectors: a class of `rootspace.losses`, or
             a `functools.partial` of one.
         temperature: of the supervised contrastive loss.
-        contrastive_weight: of the contrastive loss once there are prototypes, 0 for none.
+        contrastive_weight: of the contrastive loss beside the one against prototypes, 0 for none;
+            0.5 by default.
         rotate: turn embeddings at random before classes get their prototypes, so that no coordinate
             is special.
         seed: of the rotation.
@@ -210,7 +214,7 @@ class PrototypeHead(Head):
         system: str | VectorSystem | None = None,  # str first: `Table` is a word of its own
         loss: Callable[[ClassMap], ClassLoss] = InBatchSoftmaxLoss,
         temperature: float = 0.15,
-        contrastive_weight: float = 0.5,
+        contrastive_weight: float | None = None,
         rotate: bool = True,
         seed: int = 0,
     ) -> None:
@@ -232,6 +236,8 @@ class PrototypeHead(Head):
             )
         if not temperature > 0:
             raise ValueError(f"Argument 'temperature' must be positive, not {temperature}.")
+        if contrastive_weight is None:
+            contrastive_weight = CONTRASTIVE_WEIGHT
         if not contrastive_weight >= 0:
             raise ValueError(
                 f"Argument 'contrastive_weight' must not be negative, not {contrastive_weight}."

@@ -20,14 +20,11 @@ from ._files import replacing
 from .building import head_from_state, make_embedder
 from .config import Config
 from .data.preprocessing import ImagePreprocessing
-from .heads import Head
+from .heads import EXTRA, Head
 from .models import Embedder
 
 FORMAT = "1"
 """Version of the file."""
-
-EXTRA = "_extra_state"
-"""Key of what a head's `state_dict` holds beside tensors."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +62,11 @@ def write_model(path: Path, model: Model) -> None:
         ),
     }
     with replacing(path) as temporary:
-        temporary.touch()
-        mode = temporary.stat().st_mode  # as the umask has it; safetensors lets nobody else read
         torch_file.save_file(
             {k: v.detach().cpu().contiguous() for k, v in state.items()},
             temporary,
             metadata=metadata,
         )
-        temporary.chmod(mode)
 
 
 def read_model(path: Path, config: Config, device: torch.device | str = "cpu") -> Model:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .choosing import to_device
+from .choosing import device_of, to_device
 from .classes import ClassMap
 from .config import Config
 from .continual.live import LiveClasses
@@ -60,7 +60,7 @@ class Run:
     @property
     def device(self) -> torch.device:
         """Of the network."""
-        return next((p.device for p in self.model.embedder.parameters()), torch.device("cpu"))
+        return device_of(self.model.embedder)
 
     @property
     def class_map(self) -> ClassMap | None:

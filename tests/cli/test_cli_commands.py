@@ -16,6 +16,7 @@ from PIL import Image
 from rootspace import load
 from rootspace.classes import ClassMap
 from rootspace.cli import main
+from rootspace.heads import PrototypeHead
 from rootspace.runs.folder import finish
 
 DATA = ["--data.num_classes=30", "--data.image_size=16", "--loader.batch_size=32"]
@@ -296,3 +297,17 @@ def test_image_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["predict", str(folder), str(root / "test" / "blue"), "--format=csv"]) == 0
     rows = capsys.readouterr().out.splitlines()[1:]
     assert [row.split(",")[2] for row in rows].count("blue") >= 2
+
+
+def test_settings_of_a_head_by_formula_hold(tmp_path: Path):
+    """Where prototypes are given from the start, its own defaults hold and nothing is dropped."""
+    common = ["--data=Characters", "--data.num_classes=6", "--data.image_size=16"]
+    common += ["--model.width=4", "--train.epochs=1", "--prototypes.source=formula"]
+    for name, more, expected in (
+        ("plain", [], (0.15, 0.0)),
+        ("set", ["--head.temperature=0.3", "--head.contrastive_weight=0.7"], (0.3, 0.7)),
+    ):
+        assert main(["train", *common, *more, f"--run.dir={tmp_path / name}"]) == 0
+        head = load(tmp_path / name).model.head
+        assert isinstance(head, PrototypeHead)
+        assert (head.temperature, head.contrastive_weight) == expected

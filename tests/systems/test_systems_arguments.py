@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from rootspace.heads import PrototypeHead
 from rootspace.systems import (
     BCH,
+    IMPLICIT_SYSTEMS,
     Circle,
+    Hypercube,
     Hyperplane,
     LinearCode,
     Orbit,
@@ -22,6 +25,7 @@ from rootspace.systems import (
     Table,
     Union,
     VectorSystem,
+    register_system,
     system_from,
 )
 
@@ -102,7 +106,10 @@ def test_constructor(make: Callable[[], VectorSystem], message: str) -> None:
         ("RootA", "Expected a vector system such as 'RootA(384)', not 'RootA'"),
         ("RootA(384", "Expected a vector system such as 'RootA(384)', not 'RootA(384'"),
         ("", "Expected a vector system"),
-        ("RootZ(3)", "Unknown vector system 'RootZ'; expected one of BCH, Circle"),
+        (
+            "RootZ(3)",
+            "Unknown vector system 'RootZ'; expected one that `register_system` has made known, or one of BCH, Circle",
+        ),
         ("Table(3)", "Unknown vector system 'Table'"),
         ("__import__('os')", "Unknown vector system '__import__'"),
         ("RootA(3).size", "Expected a vector system"),
@@ -180,3 +187,25 @@ def test_numbers_of_numpy_give_a_repr_that_can_be_read() -> None:
 def test_table_with_two_rows_of_one_direction() -> None:
     with pytest.raises(ValueError, match="must hold different vectors"):
         Table([[1.0, 2.0, 3.0], [3.0, 6.0, 9.0]])
+
+
+def test_a_system_of_ones_own_is_known_by_its_name():
+    class Signs(Hypercube):
+        def __repr__(self) -> str:
+            return f"Signs({self.dim})"
+
+    with pytest.raises(ValueError, match=r"Unknown vector system 'Signs'; .* `register_system`"):
+        system_from("Signs(4)")
+    try:
+        assert register_system(Signs) is Signs
+        register_system(Signs)  # as a module that is imported again does
+        found = system_from("Signs(4)")
+        assert type(found) is Signs and found.dim == 4
+        head = PrototypeHead(3, system=Signs(4))
+        head.choose(torch.eye(3, 4))
+        again = PrototypeHead.from_state_dict(head.state_dict())
+        assert torch.equal(again.vectors(torch.arange(3)), head.vectors(torch.arange(3)))
+        with pytest.raises(ValueError, match=r"There is a vector system RootA already"):
+            register_system(type("RootA", (Hypercube,), {}))
+    finally:
+        IMPLICIT_SYSTEMS.pop("Signs", None)

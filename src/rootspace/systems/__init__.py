@@ -6,6 +6,8 @@ these; `Enumerated` is the base of those whose vectors are computed and all look
 only.
 """
 
+from typing import TypeVar
+
 from ._parse import parse_expression
 from .base import MAX_INDEX as MAX_INDEX
 from .base import Neighbors as Neighbors
@@ -64,10 +66,29 @@ IMPLICIT_SYSTEMS: dict[str, type[VectorSystem]] = {
 """The systems that their `repr` describes completely."""
 
 
+S = TypeVar("S", bound=type[VectorSystem])
+
+
+def register_system(cls: S) -> S:
+    """Let `system_from` know a class of your own by its name: a class decorator.
+
+    Heads and class maps are saved with the `repr` of their system, and read by it. A program that
+    reads them must have registered the class as well.
+
+    Raises:
+        ValueError: the name is taken by another class.
+    """
+    known = IMPLICIT_SYSTEMS.get(cls.__name__)
+    if known is not None and known.__module__ != cls.__module__:
+        raise ValueError(f"There is a vector system {cls.__name__} already: {known.__module__}.")
+    IMPLICIT_SYSTEMS[cls.__name__] = cls
+    return cls
+
+
 def system_from(text: str) -> VectorSystem:
     """The vector system that a text such as `"RootA(384, interpolations=1)"` describes.
 
-    The inverse of `repr` for every system but `Table`.
+    The inverse of `repr` for every system but `Table`, and those that nobody registered.
 
     Raises:
         ValueError: unknown system or wrong arguments.

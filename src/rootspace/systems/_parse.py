@@ -33,7 +33,8 @@ def _build(node: ast.expr, names: Mapping[str, Callable[..., VectorSystem]]) -> 
         name = ast.unparse(node.func)
         if name not in names:
             raise ValueError(
-                f"Unknown vector system {name!r}; expected one of {', '.join(sorted(names))}."
+                f"Unknown vector system {name!r}; expected one that `register_system` has made "
+                f"known, or one of {', '.join(sorted(names))}."
             )
         if any(keyword.arg is None for keyword in node.keywords):
             raise ValueError(f"Expected plain arguments in {ast.unparse(node)!r}.")
