@@ -108,7 +108,8 @@ def test_constructor(make: Callable[[], VectorSystem], message: str) -> None:
         ("", "Expected a vector system"),
         (
             "RootZ(3)",
-            "Unknown vector system 'RootZ'; expected one that `register_system` has made known, or one of BCH, Circle",
+            "Unknown vector system 'RootZ'; expected one that `register_system` has made known, "
+            "or one of BCH, Circle",
         ),
         ("Table(3)", "Unknown vector system 'Table'"),
         ("__import__('os')", "Unknown vector system '__import__'"),
