@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeAlias
 
 import lightning as L
 import torch
@@ -18,6 +18,9 @@ from rootspace.data.module import Fingerprint
 from rootspace.heads import Head
 from rootspace.models import Embedder
 from rootspace.sampling import ResumableLoader
+
+CheckpointDict: TypeAlias = dict[str, Any]
+"""What Lightning writes, of any library's values."""
 
 SEARCH_EVERY = 16
 """Where prediction is a search over all classes, training accuracy is taken on every n-th batch."""
@@ -201,11 +204,11 @@ class RunModule(L.LightningModule):
 
     # ---------------------------------------------------------------- checkpoints
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, checkpoint: CheckpointDict) -> None:
         checkpoint[DATA] = asdict(self.data.fingerprint())
         checkpoint[PLACE] = {**self.loader.state_dict(), "batches": len(self.loader)}
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, checkpoint: CheckpointDict) -> None:
         """Hold the data against those of the checkpoint, and the number of processes.
 
         Raises:
@@ -218,7 +221,7 @@ class RunModule(L.LightningModule):
         if checkpoint[PLACE]["batches"] != len(self.loader):
             self._divide_anew(checkpoint)
 
-    def _divide_anew(self, checkpoint: dict[str, Any]) -> None:
+    def _divide_anew(self, checkpoint: CheckpointDict) -> None:
         """Another number of processes goes on: count the batches that are done as those of today.
 
         What is left of the epoch is as it was; the schedule of the learning rate goes on at the

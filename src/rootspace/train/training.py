@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import lightning as L
 import torch
@@ -37,7 +37,7 @@ from rootspace.vector_file import read_vectors
 
 from .callbacks import Checkpoints, Display, History
 from .evaluation import check_shape, evaluate, mean_directions, save_samples
-from .module import RunModule
+from .module import CheckpointDict, RunModule
 
 PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
@@ -366,7 +366,7 @@ def fit(
         return record
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path) -> CheckpointDict:
     """A checkpoint of a run, which runs none of what it may hold.
 
     Raises:
