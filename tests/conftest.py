@@ -1,14 +1,22 @@
 """Settings of the property tests, and files of golden values."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
 
+# The same examples each time; with ROOTSPACE_EXAMPLES so many others, drawn anew.
+EXAMPLES = os.environ.get("ROOTSPACE_EXAMPLES")
+
 hypothesis.settings.register_profile(
-    "rootspace", deadline=None, derandomize=True, max_examples=40, print_blob=True
+    "rootspace",
+    deadline=None,
+    derandomize=EXAMPLES is None,
+    max_examples=int(EXAMPLES or 40),
+    print_blob=True,
 )
 hypothesis.settings.load_profile("rootspace")
 

@@ -2,11 +2,14 @@
 
 import math
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from rootspace import ClassMap
@@ -25,6 +28,7 @@ from rootspace.config import (
 )
 from rootspace.heads import CosFaceHead, Head, LinearHead, PrototypeHead
 from rootspace.losses import ClassLoss, InBatchSoftmaxLoss
+from rootspace.runs.folder import read_config
 from rootspace.systems import RootA
 
 FULL = Config(
@@ -346,3 +350,82 @@ def test_other_classes_are_not(config: Config, setting: str, path: str) -> None:
         check_trusted(config, "runs/x")
     assert path in str(error.value)
     assert f"as '{setting}'" in str(error.value)
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+ANYTHING = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(SCALARS, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@st.composite
+def changed_settings(draw: st.DrawFn) -> dict[str, Any]:
+    """Settings of which one value, at any depth, is something else."""
+    sections = FULL.as_dict()
+    place: Any = sections
+    while True:
+        keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+        key = draw(st.sampled_from(keys))
+        if isinstance(place[key], dict | list) and place[key] and draw(st.booleans()):
+            place = place[key]
+            continue
+        place[key] = draw(ANYTHING)
+        return sections
+
+
+@given(changed_settings() | ANYTHING)
+def test_any_settings_are_taken_or_refused(sections: Any) -> None:
+    try:
+        config = Config.from_dict(sections)
+    except ValueError as error:
+        assert str(error)
+    else:
+        plain = config.as_dict()
+        assert repr(Config.from_dict(plain).as_dict()) == repr(plain)  # which NaN equals, too
+
+
+@given(st.data())
+def test_any_file_of_settings_is_taken_or_named(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "fuzzed" / "config.yaml"
+    path.parent.mkdir(exist_ok=True)
+    content = bytearray(yaml.safe_dump(FULL.as_dict()).encode())
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(0, len(content)))
+        stop = start + data.draw(st.sampled_from([0, 1, 7, 1000]))
+        content[start:stop] = data.draw(st.binary(max_size=6))
+    path.write_bytes(content)
+    try:
+        read_config(path.parent)
+    except ValueError as error:
+        assert str(path) in str(error) and "\n" not in str(error)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[" * 200_000,
+        "a: " + "{a: " * 5_000,
+        "x: &a [1, 1]\n" + "".join(f"x{i}: &b{i} [*a, *a]\n" for i in range(9)),
+        "just a word",
+        "",
+    ],
+    ids=["brackets", "braces", "aliases", "scalar", "empty"],
+)
+def test_hostile_settings_are_named(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.yaml").write_text(content)
+    with pytest.raises(ValueError, match=r"config\.yaml is damaged: "):
+        read_config(tmp_path)
+
+
+def test_a_billion_laughs(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [ha, ha, ha, ha, ha, ha, ha, ha, ha, ha]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 10)]
+    inside = ["train:", "  epochs: *a9"]
+    (tmp_path / "config.yaml").write_text("\n".join([*lines, *inside]))
+    with pytest.raises(ValueError, match=r"config\.yaml is damaged: ") as error:
+        read_config(tmp_path)
+    assert len(str(error.value)) < 2_000

@@ -174,6 +174,7 @@ def spec_from(value: Any, setting: str) -> ClassSpec:
         or not isinstance(value.get("class_path"), str)
         or not isinstance(value.get("init_args"), Mapping | None)
         or set(value) - allowed
+        or not all(isinstance(name, str) for name in value.get("init_args") or ())
     ):
         raise ValueError(
             f"Argument '{setting}' must have 'class_path' and 'init_args', not {value!r}."

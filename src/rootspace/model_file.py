@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -25,6 +25,9 @@ from .models import Embedder
 
 FORMAT = "1"
 """Version of the file."""
+
+
+State: TypeAlias = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,8 @@ def read_model(path: Path, config: Config, device: torch.device | str = "cpu") -
         ValueError: it is damaged, or belongs to other settings; the message names the file.
     """
     state, metadata = _read(path)
-    preprocessing = _preprocessing(metadata)
-    head = _head(config, metadata, state)
+    preprocessing = _preprocessing(path, metadata)
+    head = _head(path, config, metadata, state)
     embedder = make_embedder(config.model, head.dim, preprocessing, pretrained=False)
     try:
         embedder.load_state_dict(_part(state, "embedder."))
@@ -101,7 +104,7 @@ def read_head(path: Path, config: Config) -> Head:
         ValueError: as of `read_model`.
     """
     state, metadata = _read(path, "head.")
-    return _head(config, metadata, state)
+    return _head(path, config, metadata, state)
 
 
 def read_network(path: Path, embedder: Embedder) -> None:
@@ -118,20 +121,32 @@ def read_network(path: Path, embedder: Embedder) -> None:
         raise ValueError(f"the network of {path} is another one: {reason}") from error
 
 
-def _head(config: Config, metadata: Mapping[str, str], state: Mapping[str, Tensor]) -> Head:
+def _head(path: Path, config: Config, metadata: Mapping[str, str], state: State) -> Head:
+    try:
+        return _built_head(config, metadata, state)
+    except (KeyError, TypeError, AttributeError, RuntimeError, ValueError, RecursionError) as error:
+        # Whoever wrote it may have written anything.
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(f"{path} is damaged, or of other settings: {reason[0]}") from error
+
+
+def _built_head(config: Config, metadata: Mapping[str, str], state: State) -> Head:
     tensors = _part(state, "head.")
     inner = {key: tensors.pop(key) for key in list(tensors) if key.startswith(f"{EXTRA}.")}
     extra = _with_tensors(json.loads(metadata["head"]), inner)
     return head_from_state(config, {**tensors, EXTRA: extra})
 
 
-def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _part(state: State, prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
-def _preprocessing(metadata: Mapping[str, str]) -> ImagePreprocessing | None:
-    content = json.loads(metadata["preprocessing"])
-    return None if content is None else ImagePreprocessing.from_dict(content)
+def _preprocessing(path: Path, metadata: Mapping[str, str]) -> ImagePreprocessing | None:
+    try:
+        content = json.loads(metadata["preprocessing"])
+        return None if content is None else ImagePreprocessing.from_dict(content)
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: its preprocessing: {error}") from error
 
 
 def _read(path: Path, prefix: str = "") -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -163,7 +178,7 @@ def _without_tensors(value: Any, key: str = EXTRA) -> tuple[Any, dict[str, Tenso
     return content, tensors
 
 
-def _with_tensors(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+def _with_tensors(value: Any, tensors: State) -> Any:
     if not isinstance(value, dict):
         return value
     if set(value) == {"tensor"}:

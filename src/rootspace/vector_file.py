@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._files import read_json
 from .systems import Table
 
 SETTING = "Argument 'prototypes.vectors'"
@@ -103,10 +103,7 @@ def _rows_by_name(path: Path, count: int, names: Sequence[str]) -> list[int] | N
         found = lines.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     elif listed.is_file():
         file = listed
-        try:
-            found = json.loads(listed.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{SETTING}: {listed} is not JSON: {error}") from error
+        found = read_json(listed)
     else:
         return None
     if not isinstance(found, list) or len(found) != count or len(set(map(str, found))) != count:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -59,9 +60,13 @@ class ImagePreprocessing:
         each = f"one number for each of {self.channels} channels"
         for name, fits, wanted in (
             ("channels", self.channels in (1, 3), "1 or 3"),
-            ("size", self.size >= 1, "at least 1"),
-            ("mean", len(self.mean) == self.channels, each),
-            ("std", len(self.std) == self.channels and min(self.std) > 0, f"{each}, positive"),
+            ("size", isinstance(self.size, int) and self.size >= 1, "at least 1"),
+            ("mean", _are_numbers(self.mean, self.channels), each),
+            (
+                "std",
+                _are_numbers(self.std, self.channels) and min(self.std) > 0,
+                f"{each}, positive",
+            ),
             ("fit", self.fit in ("crop", "pad"), "'crop' or 'pad'"),
             ("background", 0 <= self.background <= 255, "from 0 to 255"),
             ("inner", self.inner is None or 1 <= self.inner <= self.size, f"1 to {self.size}"),
@@ -122,6 +127,12 @@ class ImagePreprocessing:
             raise ValueError(
                 f"Argument 'content' must hold {known}, not {', '.join(map(str, content))}."
             ) from error
+
+
+def _are_numbers(values: tuple[float, ...], count: int) -> bool:
+    return len(values) == count and all(
+        isinstance(value, int | float) and math.isfinite(value) for value in values
+    )
 
 
 def from_pixels(pixels: Tensor | np.ndarray) -> Image:

@@ -7,13 +7,12 @@ held against that first: a damaged or exchanged file is named, and none answers 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from rootspace._extras import require
-from rootspace._files import replacing, write_json
+from rootspace._files import read_json, replacing, write_json
 from rootspace.config import Config, check_trusted
 
 CONFIG, MODEL = "config.yaml", "model.safetensors"
@@ -61,8 +60,9 @@ def read_config(folder: Path, *, trust_code: bool = True) -> Config:
         sections = yaml.safe_load(path.read_text(encoding="utf-8"))
         config = Config.from_dict(sections)
         config = replace(config, run=replace(config.run, dir=str(folder)))
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        raise ValueError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is damaged: {reason}") from error
     if not trust_code:
         check_trusted(config, str(path))
     return config
@@ -164,10 +164,8 @@ def _write_manifest(folder: Path, digests: dict[str, str]) -> None:
 def _manifest(folder: Path) -> dict[str, str]:
     """File -> SHA-256."""
     path = folder / MANIFEST
-    try:
-        digests = json.loads(path.read_text(encoding="utf-8"))["sha256"]
-        if not isinstance(digests, dict):
-            raise TypeError("'sha256' must be an object")
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged: copy the run folder again.") from error
+    content = read_json(path)
+    digests = content.get("sha256") if isinstance(content, dict) else None
+    if not isinstance(digests, dict):
+        raise ValueError(f"{path} is damaged: copy the run folder again.")
     return digests

@@ -11,7 +11,6 @@ with its file. Fields of JSON that are None are left out.
 from __future__ import annotations
 
 import csv
-import json
 import math
 import types
 import zipfile
@@ -23,7 +22,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import numpy as np
 from numpy.typing import NDArray
 
-from rootspace._files import replacing, write_json
+from rootspace._files import read_json, replacing, write_json
 
 from .folder import EVALUATION, HISTORY, METRICS, checked
 
@@ -189,10 +188,7 @@ class RunRecord:
             ValueError: the file holds something else; it and the field are named.
         """
         path = checked(folder / METRICS)
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{path} is not JSON: {error}") from error
+        content = read_json(path)
         if not isinstance(content, dict):
             raise ValueError(f"{path} must hold a JSON object, not {type(content).__name__}.")
         return _parse(cls, content, path)
