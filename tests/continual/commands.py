@@ -1,8 +1,7 @@
-"""Commands as a user calls them, and processes that begin at once."""
+"""Commands as a user calls them."""
 
 from __future__ import annotations
 
-import multiprocessing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,6 @@ import pytest
 
 from rootspace.cli import main
 from rootspace.runs.folder import finish, read_config, write_config
-
-# A server that has imported everything forks the processes: a start takes milliseconds. It is one
-# for all tests, with the modules that were named last.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(
-    [
-        *("commands", "hypothesis", "rootspace.cli.extend", "rootspace.continual"),
-        *("jsonargparse", "plotly.graph_objects"),
-    ]
-)
 
 
 def output(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:

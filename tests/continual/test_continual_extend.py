@@ -119,7 +119,7 @@ def test_new_vectors_are_near_the_means_of_their_images(extended: Path):
 
 def test_old_and_new_test_sets_are_evaluated_after_each_epoch(extended: Path):
     rows = history(extended)
-    names = [*TESTS, *(f"{name}+1" for name in TESTS)]
+    names = [*TESTS, *(f"{name}@run" for name in TESTS)]
     assert len(rows) == 2
     for row in rows:
         assert [key for key in row if key.startswith("test/")] == [
@@ -233,7 +233,7 @@ def test_a_second_extension_needs_the_memory_only(
     assert "Old test sets are left out" in capsys.readouterr().err
     check_grown(run, folder, 70)
     assert list(json.loads((folder / "metrics.json").read_text())["test"]) == [
-        f"{name}+2" for name in TESTS
+        f"{name}@next" for name in TESTS
     ]
     used = StoredImages(folder / "start/replay")
     assert used.labels.tolist() == StoredImages(run / "replay").labels.tolist()
@@ -261,10 +261,11 @@ def test_prototypes_from_elsewhere(
     new = [*CHARACTERS, "--data.num_classes=5", "--data.seed=1", "--train.epochs=1"]
     capsys.readouterr()
     extend(run, more, *new, "--memory.size=40")
-    assert "5 new classes, 0 known ones among the data, 40 in the run" in capsys.readouterr().err
+    assert "5 new classes, 40 kept, " in capsys.readouterr().err
     check_grown(run, more, 45)
     tests = list(json.loads((more / "metrics.json").read_text())["test"])
-    assert tests == [*([] if source == "unique" else TESTS), *(f"{name}+1" for name in TESTS)]
+    again = [f"{name}@more" for name in TESTS]
+    assert tests == (TESTS if source == "unique" else [*TESTS, *again])
 
 
 def test_prototypes_that_are_a_table(tmp_path: Path):

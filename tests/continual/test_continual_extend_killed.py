@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from commands import PROCESSES
+from processes import PROCESSES
 from safetensors.torch import load_file
 
 from rootspace.cli import main

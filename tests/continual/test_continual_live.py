@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import PROCESSES
+from processes import PROCESSES
 from torch import Tensor
 from torch.nn.functional import normalize
 

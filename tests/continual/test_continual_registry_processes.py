@@ -11,7 +11,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from commands import PROCESSES
+from processes import PROCESSES
 
 from rootspace.continual import ClassRegistry, StaleRegistryError
 

@@ -116,14 +116,14 @@ def test_some_images_under_other_labels() -> None:
 
 def test_old_classes_keep_their_labels(tmp_path: Path) -> None:
     memory_of(tmp_path / "memory", [0, 1, 3])
-    source, content = grown(tmp_path / "memory", Part(letters()))
+    names = list(letters().read().tests)
+    other = {name: f"{name} of more" for name in names}
+    source, content = grown(tmp_path / "memory", Part(letters(), tests=other))
     assert list(content.class_names) == list("ABCDEFG")
     assert (source.num_old, source.num_remembered) == (4, 3)
-    assert list(content.tests) == [
-        name + end for end in ("", "+1") for name in letters().read().tests
-    ]
+    assert list(content.tests) == [*other.values(), *names]
     for name, images in more().read().tests.items():
-        own = content.tests[f"{name}+1"]
+        own = content.tests[name]
         assert torch.equal(own.labels, images.labels + 2)
         assert torch.equal(own.batch([0])[0], images.batch([0])[0])
 
@@ -150,9 +150,14 @@ def test_classes_under_another_name(tmp_path: Path) -> None:
 
 def test_gone_data_have_no_test_sets(tmp_path: Path) -> None:
     memory_of(tmp_path / "memory", [0])
-    _, content = grown(tmp_path / "memory", None, Part(letters()))
-    names = list(letters().read().tests)
-    assert list(content.tests) == [name + end for end in ("+1", "+2") for name in names]
+    _, content = grown(tmp_path / "memory", None)
+    assert list(content.tests) == list(letters().read().tests)
+
+
+def test_two_test_sets_of_one_name(tmp_path: Path) -> None:
+    memory_of(tmp_path / "memory", [0])
+    with pytest.raises(DataError, match="Two test sets have the name 'DejaVu"):
+        grown(tmp_path / "memory", Part(letters()))
 
 
 def test_the_memory_is_relative_to_the_run(tmp_path: Path) -> None:

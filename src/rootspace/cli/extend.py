@@ -46,7 +46,8 @@ def run(arguments: list[str]) -> int:
         base = base_config(load(options.run))
         parser = config_parser(f"{PROG} RUN", base, more=("memory",), skip=("data",))
         config = parse(rest, parser, PROG, base)
-        if config.data == base.data:
+        given = {argument.partition("=")[0] for argument in rest}
+        if config.data == base.data and not {"--data", "--config"} & given:
             raise ValueError(
                 "Argument '--data' must name the data with the new classes, such as "
                 "--data ImageFolder --data.root new."

@@ -33,10 +33,12 @@ class Part:
     Attributes:
         data: the source, or a data set of torch.
         same: name of a class of it -> name that the class has in the run.
+        tests: name of a test set of it -> name that the set has in the run.
     """
 
     data: DataSource | Dataset[Any]
     same: Mapping[str, str] = field(default_factory=dict)
+    tests: Mapping[str, str] = field(default_factory=dict)
 
     def names(self, content: Content) -> list[str]:
         """Label of the source -> name that the class has in the run."""
@@ -64,8 +66,7 @@ class Grown(DataSource):
     Labels 0, 1, ... are the run's classes as the memory names them, then come the new data's, in
     their order. A class of the new data that the run has already, by name or by `same`, gives that
     class more images; those among them that the memory holds, pixel for pixel, are left out. Test
-    sets are those of the run, with their names, and those of each extension with "+1", "+2", ...
-    at the end of the name.
+    sets are those of the run and of each extension, under the names that `tests` gives them.
 
     Memory: labels, 16 bytes an image of the replay memory, and what the data sets need.
 
@@ -73,7 +74,7 @@ class Grown(DataSource):
         memory: folder of the replay memory, relative to the run's.
         new: the new data.
         old: the run's own data and those of each earlier extension, for their test sets; None for
-            data that are gone.
+            data that are gone, or have their test sets in `new`.
         share: least share of the memory's images among those of an epoch, in [0, 1): where they
             are fewer they are repeated.
         run_dir: folder of the run.
@@ -106,13 +107,19 @@ class Grown(DataSource):
         for name in self.new.names(new):
             number.setdefault(name, len(number))
         tests: dict[str, LabeledDataset] = {}
-        for step, part in enumerate([*self.old, self.new]):
-            if part is not None:
-                content = new if part is self.new else _read(part, memory)
-                own = part.labels(content, number)
-                for name, images in content.tests.items():
-                    shown = f"{name}+{step}" if step else name
-                    tests[shown] = View(images, own[images.labels])
+        for part in (*self.old, self.new):
+            if part is None:
+                continue
+            content = new if part is self.new else _read(part, memory)
+            own = part.labels(content, number)
+            for name, images in content.tests.items():
+                shown = part.tests.get(name, name)
+                if shown in tests:
+                    raise DataError(
+                        f"Two test sets have the name {shown!r}: give that of the "
+                        f"{type(part.data).__name__} data another one by 'tests'."
+                    )
+                tests[shown] = View(images, own[images.labels])
         own = self.new.labels(new, number)[new.train.labels]
         rows = rows_not_in(memory, new.train, own)
         added = View(new.train, own[rows], rows)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -43,7 +43,7 @@ from rootspace.continual.live import (
     known_labels,
 )
 from rootspace.data import DataModule, Grown, LabeledDataset, StoredImages, View, make_data
-from rootspace.data.grown import GROWN, Part
+from rootspace.data.grown import GROWN, Part, rows_not_in
 from rootspace.model_file import Model, class_names, write_model
 from rootspace.run import Run, load, read_config
 from rootspace.runs import RunRecord
@@ -134,6 +134,7 @@ def extend(
     data = make_data(config)
     data.setup(config.train.seed)
     say(data.describe())
+    say(_found(data))
 
     def finish(model: Model, record: RunRecord) -> RunRecord:
         return conclude_memory(folder, data, config, model, record)
@@ -143,6 +144,15 @@ def extend(
     if record is not None:
         conclude(folder, [])
     return record
+
+
+def _found(data: DataModule) -> str:
+    """What an extension trains on, in one line."""
+    source, images = _source(data), len(data.train_dataset)
+    return (
+        f"{data.num_classes - source.num_old:,} new classes, {source.num_old:,} kept, "
+        f"{images - source.num_remembered:,} new images, {source.num_remembered:,} remembered"
+    )
 
 
 def planned(run: Run, config: Config) -> Config:
@@ -165,6 +175,10 @@ def planned(run: Run, config: Config) -> Config:
     if run.model.preprocessing is None:
         raise ValueError(
             f"Argument 'RUN' must be a run on images, which a memory can keep: {run.folder} is not."
+        )
+    if config.data.class_path == GROWN:
+        raise ValueError(
+            f"Argument 'data' must name the new data, not those of {run.folder} with its memory."
         )
     new = make_data(config)
     new.setup()
@@ -198,12 +212,12 @@ def planned(run: Run, config: Config) -> Config:
                 f"Argument 'memory.size' must be 0, not {memory.size}: {run.folder} has no replay "
                 f"memory, and its data cannot be read: {error}"
             ) from error
-    kept = sum(label is not None for label in found)
-    say(f"{count:,} new classes, {kept:,} known ones among the data, {len(run.names):,} in the run")
+    if not count:
+        _check_new_images(run, new, found)
     return replace(
         base,
         run=RunConfig(dir=str(folder)),
-        data=grown_data(run, config.data, same, memory),
+        data=grown_data(run, config.data, same, memory, list(new.test_datasets), folder),
         loader=config.loader,
         transform=config.transform,
         optimizer=config.optimizer,
@@ -216,35 +230,97 @@ def planned(run: Run, config: Config) -> Config:
     )
 
 
-def grown_data(run: Run, new: ClassSpec, same: dict[str, str], memory: MemoryConfig) -> ClassSpec:
-    """The data of the extended run: its memory, the new images, the old test sets."""
-    own = run.config.data
+def _check_new_images(run: Run, new: DataModule, labels: Sequence[int | None]) -> None:
+    """Raise a ValueError where known classes get no image that the run was not trained on."""
+    try:
+        old = _run_images(run)
+    except (ValueError, OSError):  # its data are gone: what it remembers of them
+        if not (run.folder / files.REPLAY).is_dir():
+            return
+        old = StoredImages(run.folder / files.REPLAY)
+    own = torch.tensor([-1 if label is None else label for label in labels])
+    if not len(rows_not_in(old, new.train_dataset, own[new.train_dataset.labels])):
+        raise ValueError(
+            f"Argument 'data' must bring a class or an image that {run.folder} was not trained on: "
+            f"all {new.num_classes:,} classes and {len(new.train_dataset):,} images are known. "
+            "Name other data, such as --data ImageFolder --data.root new."
+        )
+
+
+def grown_data(
+    run: Run,
+    new: ClassSpec,
+    same: dict[str, str],
+    memory: MemoryConfig,
+    tests: Sequence[str],
+    folder: Path,
+) -> ClassSpec:
+    """The data of the extended run: its memory, the new images, all test sets.
+
+    Test sets keep the names that they have in the run. One of the new data whose name is taken gets
+    that of the new run's folder behind it. Where the new data are those of the run or of an earlier
+    extension, with more in them by now, their test sets take the place of the old ones.
+
+    Args:
+        run: that is extended.
+        new: the new data.
+        same: name of a class of it -> name that the class has in the run.
+        memory: settings.
+        tests: names of the new data's test sets.
+        folder: of the new run.
+    """
+    own, taken = run.config.data, set(RunRecord.read(run.folder).test)
+    old: list[Mapping[str, object] | None] = []
     if own.class_path == GROWN:
         old = [*own.init_args["old"], own.init_args["new"]]
     elif run.config.loader.unique_labels is None:
-        old = [_part(own, {})]
+        old = [_part(own, tests={name: name for name in taken})]
     else:
-        say("Old test sets are left out: each image was a class of its own.")
         old = [None]
+        say("Old test sets are left out: each image was a class of its own.")
+    shown: dict[str, str] = {}
+    for number, part in enumerate(old):
+        if part is None:
+            continue
+        its = _tests_of(part)
+        taken |= {*its, *its.values()}
+        if _arguments(_data_of(part), "data") == _arguments(new, "data"):
+            shown |= its
+            old[number] = None
+        else:
+            old[number] = _if_readable(part, run.config)
+    for name in tests:
+        if name not in shown:
+            shown[name] = f"{name}@{folder.resolve().name}" if name in taken else name
+            while shown[name] in taken:
+                shown[name] += "+"
+            taken.add(shown[name])
     return ClassSpec(
         GROWN,
         {
             "memory": f"{files.START}/{files.REPLAY}",
-            "new": _part(new, same),
-            "old": [None if part is None else _if_readable(part, run.config) for part in old],
+            "new": _part(new, same, shown),
+            "old": old,
             "share": memory.share,
         },
     )
 
 
-def _part(data: ClassSpec, same: dict[str, str]) -> Mapping[str, object]:
+def _part(
+    data: ClassSpec, same: Mapping[str, str] | None = None, tests: Mapping[str, str] | None = None
+) -> Mapping[str, object]:
     """A `Part` as settings name it."""
-    return asdict(ClassSpec(PART, {"data": data, "same": same}))
+    return asdict(ClassSpec(PART, {"data": data, "same": same or {}, "tests": tests or {}}))
 
 
 def _data_of(part: Mapping[str, object]) -> ClassSpec:
     """The data of a `Part` from what `_part` gave."""
     return spec_from(spec_from(part, "data").init_args["data"], "data")
+
+
+def _tests_of(part: Mapping[str, object]) -> Mapping[str, str]:
+    """Test set of a `Part` -> name that it has in the run."""
+    return spec_from(part, "data").init_args["tests"]
 
 
 def _if_readable(part: Mapping[str, object], config: Config) -> Mapping[str, object] | None:
@@ -368,7 +444,7 @@ def _source(data: DataModule) -> Grown:
 
 
 def _run_images(run: Run) -> LabeledDataset:
-    """The training images of a run, under its labels.
+    """The training images of a run, under its labels; without those of classes that came later.
 
     Raises:
         ValueError, OSError: the data are no longer there, or other ones.
@@ -376,14 +452,13 @@ def _run_images(run: Run) -> LabeledDataset:
     data = make_data(replace(run.config, loader=_noiseless(run.config.loader)))
     data.setup()
     number = {name: label for label, name in enumerate(run.names)}
-    unknown = [name for name in data.class_names if name not in number]
-    if unknown:
-        raise ValueError(
-            f"the data have {len(unknown)} classes that the run lacks, such as {unknown[0]!r}."
-        )
     check_shape(run.model, data, "The run")
-    own = torch.tensor([number[name] for name in data.class_names])
-    return View(data.train_dataset, own[data.train_dataset.labels])
+    own = torch.tensor([number.get(name, -1) for name in data.class_names])
+    labels = own[data.train_dataset.labels]
+    rows = (labels >= 0).nonzero()[:, 0]
+    if not len(rows):
+        raise ValueError(f"the data have no image of the run's classes: {data.describe()}.")
+    return View(data.train_dataset, labels[rows], rows)
 
 
 def _noiseless(loader: LoaderConfig) -> LoaderConfig:
@@ -417,14 +492,19 @@ def _settings(section: str, config: Config) -> dict[str, object]:
     settings = getattr(config, section)
     if settings is None:
         return {}
-    if not isinstance(settings, ClassSpec):
-        return {f"{section}.{key}": value for key, value in asdict(settings).items()}
-    cls = settings.resolve(object, section)
+    if isinstance(settings, ClassSpec):
+        return _arguments(settings, section)
+    return {f"{section}.{key}": value for key, value in asdict(settings).items()}
+
+
+def _arguments(spec: ClassSpec, section: str) -> dict[str, object]:
+    """A class and all its arguments by their names, whether they are given or defaults."""
+    cls = spec.resolve(object, section)
     found: dict[str, object] = {section: cls.__name__}
     for name, parameter in inspect.signature(cls).parameters.items():
         if parameter.default is not parameter.empty:
             found[f"{section}.{name}"] = parameter.default
-    return found | {f"{section}.{key}": value for key, value in settings.init_args.items()}
+    return found | {f"{section}.{key}": value for key, value in spec.init_args.items()}
 
 
 def _check_parent(run: Path, folder: Path, config: Config) -> None:
