@@ -45,10 +45,13 @@ def extend_learned(
     """
     trained, kept = load(run), MemoryConfig(memory)
     base = base_config(trained)
+    images = make_data(replace(base, data=new))
+    images.setup()
+    grown, _ = grown_data(trained, new, {}, kept, list(images.test_datasets), folder)
     config = replace(
         base,
         run=RunConfig(str(folder)),
-        data=grown_data(trained, new, {}, kept),
+        data=grown,
         train=replace(base.train, epochs=epochs, lr=lr),
         memory=kept,
         parent=ParentConfig(str(run), ""),

@@ -145,9 +145,9 @@ def rows_of(folder: Path, before: Row | None, step: int) -> Iterator[Row]:
 
 
 def step_of(test: str) -> int:
-    """A test set's step, by the end of its name."""
-    _, plus, step = test.rpartition("+")
-    return int(step) if plus else 0
+    """A test set's step, by the folder in its name."""
+    _, at, folder = test.rpartition("@")
+    return int(folder.rpartition("_")[2]) if at else 0
 
 
 def grow(out: Path, name: str, size: Size, rate: float, seed: int) -> list[Row]:

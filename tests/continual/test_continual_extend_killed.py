@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from processes import PROCESSES
 from safetensors.torch import load_file
 
+from processes import PROCESSES
 from rootspace.cli import main
 from rootspace.continual import ClassEntry, ClassRegistry
 from rootspace.continual.live import REGISTRY

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from processes import PROCESSES
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from processes import PROCESSES
 from rootspace.classes import ClassMap, Prediction
 from rootspace.continual import ClassRegistry, KnownScore, LiveClasses
 from rootspace.continual.live import REGISTRY, create_registry, open_registry

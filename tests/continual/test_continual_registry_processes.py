@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from processes import PROCESSES
-
 from rootspace.continual import ClassRegistry, StaleRegistryError
 
 MANY = 20_000

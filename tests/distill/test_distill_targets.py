@@ -91,7 +91,7 @@ def test_images(learned: Path, data: DataModule, embedded: np.ndarray, tmp_path:
     targets = np.load(folder / "targets/images.npy")
     np.testing.assert_allclose(targets, embedded - embedded.mean(axis=0), atol=1e-5)
     left = {path.name for path in (folder / "targets").iterdir()}
-    assert left == {"images.npy", "vectors.npy", "manifest.json"}
+    assert left == {"images.npy", "vectors.npy", "data.json", "manifest.json"}
 
 
 @pytest.mark.parametrize("transform", [None, "rootspace.data.Light1"])

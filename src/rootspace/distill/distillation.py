@@ -9,6 +9,8 @@ The run folder is that of `rootspace train` with one more folder:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
@@ -16,6 +18,7 @@ from typing import cast
 import numpy as np
 import torch
 
+from rootspace._files import lock
 from rootspace._terminal import say
 from rootspace.building import TABLE, make_embedder, make_head, make_loss
 from rootspace.classes import ClassMap
@@ -23,13 +26,17 @@ from rootspace.config import ClassSpec, Config, TeacherConfig
 from rootspace.data import DataModule, make_data
 from rootspace.heads import Head, PrototypeHead
 from rootspace.model_file import Model, read_head
+from rootspace.models import Embedder
 from rootspace.run import read_config
 from rootspace.runs import RunRecord, TeacherRecord
 from rootspace.runs import folder as files
 from rootspace.systems import Table
+from rootspace.train.begun import check_data
 from rootspace.train.training import (
+    check_batches,
     check_devices,
     check_folder,
+    check_network,
     conclude,
     device_of,
     fit,
@@ -83,9 +90,10 @@ def distill(config: Config, *, resume: bool = False) -> RunRecord | None:
     targets = folder / files.TARGETS
     if targets.exists():  # a run that goes on, or a helper process of a distributed one
         config = read_config(folder)
-        files.check_whole(targets)
     else:
-        config = _with_targets(config, teaching, data, folder)
+        config = _make_targets(config, teaching, data, folder)
+    files.check_whole(targets)
+    check_data(targets, data)
     if (targets / CLASSES).exists():
         data.number_as(ClassMap.load(targets / CLASSES).names or [])
     if (targets / IMAGES).exists():
@@ -98,9 +106,7 @@ def distill(config: Config, *, resume: bool = False) -> RunRecord | None:
 
     torch.manual_seed(config.train.seed)
     head = _head(config, targets, data)
-    embedder = make_embedder(config.model, head.dim, data.preprocessing)
-    init_network(config, embedder)
-    model = Model(embedder, head, data.preprocessing)
+    model = Model(_network(config, head.dim, data), head, data.preprocessing)
     record = fit(config, folder, data, model, resume=resume, finish=finish)
     if record is not None:  # else a helper process of a distributed run
         conclude(folder, [])
@@ -122,7 +128,7 @@ def _head(config: Config, targets: Path, data: DataModule) -> PrototypeHead:
     return PrototypeHead.from_map(ClassMap(table, len(names), "natural", names=names), loss)
 
 
-def _with_targets(
+def _make_targets(
     config: Config, teaching: TeacherConfig, data: DataModule, folder: Path
 ) -> Config:
     """Make the teacher's pass; the settings of the student that trains towards it.
@@ -142,8 +148,8 @@ def _with_targets(
                 "set 'teacher.targets'."
             )
         _check_student(config, class_map, data)
-        _write_config(folder, config)
-        take_own(targets, class_map, names)
+        with _begun(folder, config):
+            take_own(targets, class_map, names, data)
         return config
     _check_inputs(data)
     teacher = open_teacher(teaching, data, config.train, device_of(config.train))
@@ -152,16 +158,15 @@ def _with_targets(
     if kind == CODES:
         head = make_head(config, data.class_names)
         dim = head.dim
-        _check_network(config, dim, data)
+        _check_model(config, head, data)
     else:
         dim = config.head.init_args.get("dim") or teacher.dim
         _check_student(config, ClassMap(Table(torch.ones(1, dim)), 1, "natural"), data)
-    _write_config(folder, config)
     rotates = config.head.init_args.get("rotate", True)
     turns = rotates and (kind == CODES or dim != teacher.dim)
     seed = config.head.init_args.get("seed", 0) if turns else None
-    labels = data.train_dataset.labels
-    take_targets(targets, teacher, labels, data.num_classes, dim, seed, images=kind == "images")
+    with _begun(folder, config):
+        take_targets(targets, teacher, data, dim, seed, images=kind == "images")
     return config
 
 
@@ -178,7 +183,7 @@ def _own_classes(teaching: TeacherConfig, data: DataModule) -> tuple[ClassMap, l
         # Not its network, which nothing is embedded by.
         settings = read_config(folder)
         files.check_finished(folder)
-        head = read_head(folder / files.MODEL, settings)
+        head = read_head(files.checked(folder / files.MODEL), settings)
     except ValueError as error:
         raise ValueError(f"Argument 'teacher.run': {error}") from error
     if head.class_map is None:
@@ -241,13 +246,20 @@ def _check_student(config: Config, class_map: ClassMap, data: DataModule) -> Non
             f"Argument 'head.dim' must be {dim}, the dimension of the teacher's prototypes, or "
             f"be left out, not {wanted}."
         )
-    PrototypeHead.from_map(class_map, make_loss(config))
-    _check_network(config, dim, data)
+    _check_model(config, PrototypeHead.from_map(class_map, make_loss(config)), data)
 
 
-def _check_network(config: Config, dim: int, data: DataModule) -> None:
-    embedder = make_embedder(config.model, dim, data.preprocessing, pretrained=False)
+def _check_model(config: Config, head: Head, data: DataModule) -> None:
+    model = Model(_network(config, head.dim, data, pretrained=False), head, data.preprocessing)
+    check_batches(config, head, data, data.validation)
+    check_network(model, data)
+
+
+def _network(config: Config, dim: int, data: DataModule, *, pretrained: bool = True) -> Embedder:
+    """The student's network before its first step."""
+    embedder = make_embedder(config.model, dim, data.preprocessing, pretrained=pretrained)
     init_network(config, embedder)
+    return embedder
 
 
 def _check_inputs(data: DataModule) -> None:
@@ -260,6 +272,10 @@ def _check_inputs(data: DataModule) -> None:
         )
 
 
-def _write_config(folder: Path, config: Config) -> None:
+@contextmanager
+def _begun(folder: Path, config: Config) -> Iterator[None]:
+    """Write the settings, and hold the folder against other processes."""
     folder.mkdir(parents=True, exist_ok=True)
-    files.write_config(folder, config)
+    with lock(folder):
+        files.write_config(folder, config)
+        yield

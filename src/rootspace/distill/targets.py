@@ -3,6 +3,8 @@
     vectors.npy    [classes, dim]: means of the teacher's embeddings, or its own prototypes
     images.npy     [images, dim]: its embedding of each training image, for the targets `images`
     classes.json   the classes of the teacher, for the targets `own`
+    data.json      which data that was
+    manifest.json  SHA-256 of these
 
 Both arrays are float32 and written in blocks; the folder appears when it is complete.
 """
@@ -20,7 +22,9 @@ from rootspace._files import appearing
 from rootspace._terminal import say, tracked
 from rootspace.choosing import random_isometry
 from rootspace.classes import ClassMap, ClassMeans
+from rootspace.data import DataModule
 from rootspace.runs.folder import VECTORS, finish
+from rootspace.train.begun import DATA, write_data
 
 from .teachers import Teacher
 
@@ -33,8 +37,7 @@ BLOCK = 2**14
 def take_targets(
     folder: Path,
     teacher: Teacher,
-    labels: Tensor,
-    num_classes: int,
+    data: DataModule,
     dim: int,
     seed: int | None,
     *,
@@ -48,8 +51,7 @@ def take_targets(
     Args:
         folder: to write.
         teacher: whose embeddings to take.
-        labels: `[N]` of the training images.
-        num_classes: each with an image.
+        data: set up; each class has a training image.
         dim: of the student.
         seed: of the rotation before classes get codes, or onto another dimension; None for none.
         images: whether to keep the embedding of each image.
@@ -57,9 +59,9 @@ def take_targets(
     Raises:
         ValueError: an embedding is not finite.
     """
-    started = time.perf_counter()
+    started, labels = time.perf_counter(), data.train_dataset.labels
     with appearing(folder) as temporary:
-        means = ClassMeans(num_classes, teacher.dim, temporary)
+        means = ClassMeans(data.num_classes, teacher.dim, temporary)
         raw = _array(temporary / RAW, len(labels), teacher.dim) if images else None
         batches = tracked(teacher.batches(), "The teacher's embeddings", teacher.num_batches)
         for embeddings, rows in batches:
@@ -82,23 +84,26 @@ def take_targets(
                 turned[start : start + BLOCK] = ((part - center) @ rotation.T).numpy()
             turned.flush()
             (temporary / RAW).unlink()
-        finish(temporary, VECTORS, IMAGES)
+        write_data(temporary, data)
+        finish(temporary, VECTORS, IMAGES, DATA)
     took = f"{len(labels):,} embeddings in {time.perf_counter() - started:.0f} s"
     say(f"The teacher is done: {took}.")
 
 
-def take_own(folder: Path, classes: ClassMap, names: list[str]) -> None:
+def take_own(folder: Path, classes: ClassMap, names: list[str], data: DataModule) -> None:
     """Write the classes of a teacher, whose prototypes the student shares.
 
     Args:
         folder: to write.
         classes: of the teacher.
         names: of its classes.
+        data: of the student, set up.
     """
     classes.names = names
     with appearing(folder) as temporary:
         classes.save(temporary / CLASSES)
-        finish(temporary, CLASSES)
+        write_data(temporary, data)
+        finish(temporary, *(path.name for path in temporary.iterdir()))
 
 
 def _array(path: Path, rows: int, dim: int) -> np.memmap:

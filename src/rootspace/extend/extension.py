@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-from rootspace._files import appearing, is_helper
+from rootspace._files import appearing, is_helper, lock
 from rootspace._terminal import say
 from rootspace.choosing import class_means, evaluation_mode, to_device
 from rootspace.config import (
@@ -44,12 +44,21 @@ from rootspace.continual.live import (
 )
 from rootspace.data import DataModule, Grown, LabeledDataset, StoredImages, View, make_data
 from rootspace.data.grown import GROWN, Part, rows_not_in
+from rootspace.data.module import VALIDATION
 from rootspace.model_file import Model, class_names, write_model
 from rootspace.run import Run, load, read_config
 from rootspace.runs import RunRecord
 from rootspace.runs import folder as files
+from rootspace.train.begun import DATA, check_data, write_data
 from rootspace.train.evaluation import check_shape
-from rootspace.train.training import check_devices, check_folder, conclude, device_of, fit
+from rootspace.train.training import (
+    check_batches,
+    check_devices,
+    check_folder,
+    conclude,
+    device_of,
+    fit,
+)
 
 from .replay import carry, remember
 
@@ -129,17 +138,19 @@ def extend(
         files.write_config(folder, config)
     start = folder / files.START
     if not start.exists():
-        prepare(load(run, device_of(config.train)), start, config, command)
+        with lock(folder):
+            prepare(load(run, device_of(config.train)), start, config, command)
     files.check_whole(start)
+    model = load(start).model
     data = make_data(config)
     data.setup(config.train.seed)
+    check_data(start, data, model.head.names)
     say(data.describe())
     say(_found(data))
 
     def finish(model: Model, record: RunRecord) -> RunRecord:
         return conclude_memory(folder, data, config, model, record)
 
-    model = load(start).model
     record = fit(config, folder, data, model, resume=resume, finish=finish)
     if record is not None:
         conclude(folder, [])
@@ -214,10 +225,13 @@ def planned(run: Run, config: Config) -> Config:
             ) from error
     if not count:
         _check_new_images(run, new, found)
+    data, tests = grown_data(run, config.data, same, memory, list(new.test_datasets), folder)
+    validation = next((name for name in VALIDATION if name in tests), None)
+    check_batches(config, run.model.head, new, validation)
     return replace(
         base,
         run=RunConfig(dir=str(folder)),
-        data=grown_data(run, config.data, same, memory, list(new.test_datasets), folder),
+        data=data,
         loader=config.loader,
         transform=config.transform,
         optimizer=config.optimizer,
@@ -254,8 +268,8 @@ def grown_data(
     memory: MemoryConfig,
     tests: Sequence[str],
     folder: Path,
-) -> ClassSpec:
-    """The data of the extended run: its memory, the new images, all test sets.
+) -> tuple[ClassSpec, set[str]]:
+    """The data of the extended run: its memory, the new images, all test sets; and their names.
 
     Test sets keep the names that they have in the run. One of the new data whose name is taken gets
     that of the new run's folder behind it. Where the new data are those of the run or of an earlier
@@ -278,7 +292,7 @@ def grown_data(
     else:
         old = [None]
         say("Old test sets are left out: each image was a class of its own.")
-    shown: dict[str, str] = {}
+    shown, names = dict[str, str](), set[str]()
     for number, part in enumerate(old):
         if part is None:
             continue
@@ -289,21 +303,20 @@ def grown_data(
             old[number] = None
         else:
             old[number] = _if_readable(part, run.config)
+            names |= set() if old[number] is None else {*its.values()}
     for name in tests:
         if name not in shown:
             shown[name] = f"{name}@{folder.resolve().name}" if name in taken else name
             while shown[name] in taken:
                 shown[name] += "+"
             taken.add(shown[name])
-    return ClassSpec(
-        GROWN,
-        {
-            "memory": f"{files.START}/{files.REPLAY}",
-            "new": _part(new, same, shown),
-            "old": old,
-            "share": memory.share,
-        },
-    )
+    arguments = {
+        "memory": f"{files.START}/{files.REPLAY}",
+        "new": _part(new, same, shown),
+        "old": old,
+        "share": memory.share,
+    }
+    return ClassSpec(GROWN, arguments), names | {*shown.values()}
 
 
 def _part(
@@ -375,7 +388,11 @@ def prepare(run: Run, start: Path, config: Config, command: str) -> None:
             command=command,
             data=_data_of(config.data.init_args["new"]).name,
         )
-        files.finish(temporary, REGISTRY)
+        if config.loader.label_noise:  # which the means above are without
+            data = make_data(replace(config, data=spec))
+            data.setup(config.train.seed)
+        write_data(temporary, data)
+        files.finish(temporary, REGISTRY, DATA)
 
 
 def conclude_memory(

@@ -18,7 +18,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 import rootspace
-from rootspace._files import is_helper, lock
+from rootspace._files import LOCK, is_helper, lock
 from rootspace._memory import peak_megabytes, reset_peak
 from rootspace._terminal import say, table
 from rootspace.building import baseline_config, make_embedder, make_head
@@ -119,7 +119,8 @@ def check_folder(folder: Path, resume: bool) -> None:
         return  # the first process has checked it, and begun to write
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"Argument 'run.dir' must be a folder, not the file {folder}.")
-    if folder.is_dir() and any(folder.iterdir()):
+    begun = (LOCK, f"{files.CONFIG}.tmp")  # of a process that was killed before it wrote settings
+    if folder.is_dir() and any(path.name not in begun for path in folder.iterdir()):
         raise ValueError(
             f"Argument 'run.dir' must be new or empty: {folder} holds files. Continue that run "
             "with --resume, or name another folder."
@@ -141,6 +142,22 @@ def build(config: Config, data: DataModule) -> Model:
     head = make_head(config, data.class_names)
     embedder = make_embedder(config.model, head.dim, data.preprocessing)
     init_network(config, embedder)
+    check_batches(config, head, data, data.validation)
+    return Model(embedder, head, data.preprocessing)
+
+
+def check_batches(config: Config, head: Head, data: DataModule, validation: str | None) -> None:
+    """Show that settings fit a head and its data, before anything is written.
+
+    Args:
+        config: of the run.
+        head: to train.
+        data: set up.
+        validation: name of the set that choices go by; None where there is none.
+
+    Raises:
+        ValueError: naming the setting that cannot work.
+    """
     keep = config.train.keep if config.train.keep == "best" else None
     source = config.prototypes.source
     if not head.ready and source == "data" and data.needs_views():
@@ -154,7 +171,7 @@ def build(config: Config, data: DataModule) -> Model:
             "trains: with prototypes from the data, or 'head.contrastive_weight'."
         )
     for setting, value in (("early_stopping", config.train.early_stopping), ("keep", keep)):
-        if value and data.validation is None:
+        if value and validation is None:
             raise ValueError(
                 f"Argument 'train.{setting}' = {value!r} needs a validation set: set "
                 "'loader.validation' to a share of the training data, such as 0.1, or name a test "
@@ -162,7 +179,6 @@ def build(config: Config, data: DataModule) -> Model:
             )
     if data.make_transform is not None:
         data.make_transform(data.preprocessing)
-    return Model(embedder, head, data.preprocessing)
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -15,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from processes import PROCESSES
 from safetensors.torch import load_file
 
+from processes import PROCESSES
 from rootspace.cli import main
 from rootspace.train.callbacks import Checkpoints
 
@@ -110,10 +111,8 @@ class Command:
 
     def kill(self) -> Outcome:
         """SIGKILL it, with the processes that it has begun."""
-        try:
+        with contextlib.suppress(ProcessLookupError):  # it has ended by itself
             os.killpg(self.process.pid or 0, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         outcome = self.wait()
         assert outcome is not None
         return outcome

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from faults import BATCHES, NETWORK, SECONDS, STOPPED, Command, Outcome, data, learned, resumption
+from small_runs import BATCHES, NETWORK, STOPPED, Outcome, data, learned, resumption, run
 
 KINDS = ("emptied", "halved", "cut", "flipped", "flipped again", "swapped")
 
@@ -74,41 +74,36 @@ def _learned(name: str) -> Answer:
     return lambda work, _: learned(work / name)
 
 
-def command(root: Path, work: Path, name: str, run: str) -> tuple[list[str], Answer]:
-    """The arguments of a command on `work/run`, and what its answer is."""
-    folder, pictures = str(work / "run"), str(root / "strange/val")
-    if name == "predict":
-        return [name, folder, pictures, "--top=3", "--format=csv"], _printed
-    if name == "unknown":
-        return ["predict", folder, pictures, "--unknown", "--format=csv"], _printed
-    if name == "embed":
-        return [name, folder, pictures, f"--out={work / 'z.npy'}"], _written("z.npy")
-    if name == "evaluate":
-        return [name, folder, "--json"], _printed
-    if name == "report":
-        return [name, folder, f"--out={work / 'report.html'}"], _written("report.html")
-    if name == "classes":
-        return [name, folder, "export", "--format=csv"], lambda _, o: _without_times(o.out)
-    if name == "resume":
-        return resumption(work / "run", run, root), _learned("run")
-    if name == "init":
-        more = [*data(root / "old"), *NETWORK, *BATCHES, "--head.dim=24", "--head=LinearHead"]
-        return ["train", *more, f"--run.init={folder}", f"--run.dir={work / 'other'}"], _learned(
-            "other"
-        )
-    if name == "extend":
-        more = [*data(root / "strange"), *BATCHES, f"--run.dir={work / 'other'}"]
-        return [name, folder, *more], _learned("other")
-    if name == "distill":
-        more = [*NETWORK, *BATCHES, f"--teacher.run={folder}", "--teacher.targets=means"]
-        return [name, *more, f"--run.dir={work / 'other'}"], _learned("other")
-    assert name == "export"
-    return [name, folder, f"--out={work / 'model.onnx'}"], _written("model.onnx")
+def command(root: Path, work: Path, name: str, of: str) -> tuple[list[str], Answer]:
+    """The arguments of a command on `work/run`, a copy of the run `of`; what its answer is."""
+    folder, pictures, other = work / "run", root / "strange/val", f"--run.dir={work / 'other'}"
+    small = [*NETWORK, *BATCHES]
+    table: dict[str, tuple[list[object], Answer]] = {
+        "predict": (["predict", folder, pictures, "--top=3", "--format=csv"], _printed),
+        "unknown": (["predict", folder, pictures, "--unknown", "--format=csv"], _printed),
+        "embed": (["embed", folder, pictures, f"--out={work / 'z.npy'}"], _written("z.npy")),
+        "evaluate": (["evaluate", folder, "--json"], _printed),
+        "report": (["report", folder, f"--out={work / 'r.html'}"], _written("r.html")),
+        "classes": (["classes", folder, "export", "--format=csv"], _without_times),
+        "resume": ([*resumption(folder, of, root)], _learned("run")),
+        "extend": (["extend", folder, *data(root / "strange"), *BATCHES, other], _learned("other")),
+        "distill": (
+            ["distill", *small, f"--teacher.run={folder}", "--teacher.targets=means", other],
+            _learned("other"),
+        ),
+        "init": (
+            ["train", *data(root / "old"), *small, "--head.dim=24", f"--run.init={folder}", other],
+            _learned("other"),
+        ),
+        "export": (["export", folder, f"--out={work / 'm.onnx'}"], _written("m.onnx")),
+    }
+    arguments, taken = table[name]
+    return [str(argument) for argument in arguments], taken
 
 
-def _without_times(table: str) -> str:
+def _without_times(_: Path, outcome: Outcome) -> object:
     """What `classes export` says of classes, without when it was."""
-    return "\n".join(",".join(line.split(",")[:6]) for line in table.splitlines())
+    return [line.split(",")[:6] for line in outcome.out.splitlines()]
 
 
 def commands_of(run: str) -> list[str]:
@@ -122,10 +117,12 @@ def commands_of(run: str) -> list[str]:
     return found
 
 
-def answer(root: Path, work: Path, case: Case, *, damaged: bool = True) -> object:
+def answer(
+    root: Path, work: Path, case: Case, *, damaged: bool = True
+) -> Outcome | tuple[object, str] | None:
     """What a command answers on the damaged run; None where the damage changes nothing.
 
-    An `Outcome` if it fails, else an answer that can be compared.
+    An `Outcome` if it fails, else an answer that can be compared, and the messages.
     """
     shutil.rmtree(work, ignore_errors=True)
     shutil.copytree(root / f"{case.run}0", work / "run")
@@ -133,11 +130,13 @@ def answer(root: Path, work: Path, case: Case, *, damaged: bool = True) -> objec
     if damaged and not damage(work / "run" / case.file, case.kind, twin / case.file):
         return None
     arguments, taken = command(root, work, case.command, case.run)
-    process = Command(arguments, work)
-    outcome = process.wait(SECONDS) or process.kill()
+    outcome = run(arguments, work)
     if outcome.code != 0:
         return outcome
-    return taken(work, outcome), outcome.err
+    try:
+        return taken(work, outcome), outcome.err
+    except Exception as error:  # what it wrote cannot be read
+        return repr(error), outcome.err
 
 
 def verdict(root: Path, work: Path, case: Case, expected: object) -> str:
@@ -157,7 +156,7 @@ def verdict(root: Path, work: Path, case: Case, expected: object) -> str:
             return f"traceback: {found.err.strip().splitlines()[-1] if found.err else found.code}"
         named = case.file in found.complaint or Path(case.file).name in found.complaint
         return "noticed" if named else f"unnamed: {found.complaint}"
-    got, err = found  # pyright: ignore[reportGeneralTypeIssues]
-    if got == expected[0]:  # pyright: ignore[reportIndexIssue]
+    got, err = found
+    if got == expected:
         return "same"
     return "told" if Path(case.file).name in err else "other"
