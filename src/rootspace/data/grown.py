@@ -15,11 +15,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from rootspace.config import ClassSpec
+from rootspace.runs.folder import check_whole, is_finished
 
 from .datasets import Joined, LabeledDataset, View
 from .errors import DataError
 from .source import Content, DataSource
-from .stored import StoredImages
+from .stored import FILES, StoredImages
 from .torch_dataset import as_source
 
 _TOGETHER = 1024
@@ -100,6 +101,8 @@ class Grown(DataSource):
         """Images of the memory, the first ones of the training images; from `read` on."""
 
     def read(self) -> Content:
+        if is_finished(self.memory.parent):  # else it is being written
+            check_whole(self.memory.parent, [f"{self.memory.name}/{name}" for name in FILES])
         memory = StoredImages(self.memory)
         self.num_old, self.num_remembered = len(memory.class_names), len(memory)
         number = {name: label for label, name in enumerate(memory.class_names)}

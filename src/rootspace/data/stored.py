@@ -18,7 +18,7 @@ from .errors import DataError
 FORMAT = 1
 """Version of the folder that `store_images` writes."""
 
-IMAGES, LABELS, KEYS, ABOUT = "images.npy", "labels.npy", "keys.npy", "about.json"
+FILES = IMAGES, LABELS, KEYS, ABOUT = "images.npy", "labels.npy", "keys.npy", "about.json"
 
 
 class StoredImages(LabeledDataset):
@@ -42,7 +42,7 @@ class StoredImages(LabeledDataset):
             fits = about["format"] == FORMAT
             self.class_names: list[str] = about["class_names"]
             self.image_shape: tuple[int, int, int] = tuple(about["image_shape"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"'{folder}' holds no stored images: {error}.") from error
         if not fits:
             raise DataError(

@@ -173,6 +173,7 @@ def planned(run: Run, config: Config) -> Config:
         ValueError: naming the argument.
     """
     base, folder = base_config(run), Path(config.run.dir)
+    files.check_whole(run.folder)
     if run.folder.resolve() == folder.resolve() or run.folder.resolve() in folder.resolve().parents:
         raise ValueError(f"Argument 'run.dir' must lie outside of {run.folder}, not in {folder}.")
     _check_sections(run.folder, base, config)

@@ -324,6 +324,7 @@ def fit(
         if files.is_finished(folder) and config.train.epochs <= known:
             if is_helper():
                 return None
+            files.check_whole(folder)
             say(f"{folder} is complete; more --train.epochs would train it longer.")
             return RunRecord.read(folder)
         if not is_helper():
