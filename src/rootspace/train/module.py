@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import warnings
 from dataclasses import asdict
@@ -27,8 +28,8 @@ SEARCH_EVERY = 16
 
 REMEDY = "Try a smaller train.lr, more train.warmup_steps or train.gradient_clip."
 
-DATA, PLACE = "rootspace.data", "rootspace.place"
-"""Keys of a checkpoint: which data a run sees, and where in them it is."""
+DATA, PLACE, SETTINGS = "rootspace.data", "rootspace.place", "rootspace.settings"
+"""Keys of a checkpoint: which data a run sees, where in them it is, and how it is trained."""
 
 SEARCH_COSINES = 2**24
 """Cosines in such a search: of fewer inputs the more classes there are, at least one."""
@@ -207,6 +208,7 @@ class RunModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: CheckpointDict) -> None:
         checkpoint[DATA] = asdict(self.data.fingerprint())
         checkpoint[PLACE] = {**self.loader.state_dict(), "batches": len(self.loader)}
+        checkpoint[SETTINGS] = settings_of(self.config)
 
     def on_load_checkpoint(self, checkpoint: CheckpointDict) -> None:
         """Hold the data against those of the checkpoint, and the number of processes.
@@ -236,6 +238,20 @@ class RunModule(L.LightningModule):
         if self.config.scheduler is None:
             state = checkpoint["lr_schedulers"][0]
             state["last_epoch"] = epoch * self._steps(now) + self._steps(done)
+
+
+def settings_of(config: Config) -> str:
+    """Settings that a resumed run must have as it had them, as JSON, to tell runs apart by.
+
+    Those of classes are not among them: a run that Python began says less of them than the command
+    that resumes it.
+    """
+    train, loader = asdict(config.train), asdict(config.loader)
+    for name in ("epochs", "accelerator", "devices", "strategy", "checkpoint_minutes"):
+        del train[name]
+    del loader["num_workers"]
+    specs = (config.model, config.head, config.data)
+    return json.dumps([train, loader, asdict(config.prototypes), [s.class_path for s in specs]])
 
 
 def _mean() -> MeanMetric:

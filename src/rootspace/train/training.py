@@ -8,6 +8,8 @@ import os
 import pickle
 import time
 import warnings
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -37,7 +39,7 @@ from rootspace.vector_file import read_vectors
 
 from .callbacks import Checkpoints, Display, History
 from .evaluation import check_shape, evaluate, mean_directions, save_samples
-from .module import CheckpointDict, RunModule
+from .module import SETTINGS, CheckpointDict, RunModule, settings_of
 
 PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
@@ -327,13 +329,16 @@ def fit(
             files.check_whole(folder)
             say(f"{folder} is complete; more --train.epochs would train it longer.")
             return RunRecord.read(folder)
+        last = folder / files.LAST
+        resumes = resume and last.exists()
+        if resumes and read_checkpoint(last).get(SETTINGS) != settings_of(config):
+            raise ValueError(
+                f"{last} is of other settings than {folder / files.CONFIG}: one of them is damaged "
+                "or of another run. Copy the run folder again."
+            )
         if not is_helper():
             files.reopen(folder)
             files.write_config(folder, config)
-        last = folder / files.LAST
-        resumes = resume and last.exists()
-        if resumes:
-            read_checkpoint(last)
         choice = None if resumes else choose_before(config, model, data)
         head = model.head
         model.embedder.train()  # those that were read are in evaluation mode
@@ -392,10 +397,19 @@ def read_checkpoint(path: Path) -> CheckpointDict:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickles of other protocols, which are refused
+            with zipfile.ZipFile(path) as archive:  # torch does not look at the check sums
+                wrong = archive.testzip()
+            if wrong is not None:
+                raise ValueError(f"the check sum of {wrong} is another")
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{path} is damaged: {reason}") from error
+    except (
+        *(pickle.UnpicklingError, RuntimeError, EOFError, ValueError),
+        *(zipfile.BadZipFile, zlib.error, NotImplementedError),
+    ) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ValueError(
+            f"{path} is damaged: {reason}. Copy it again; without it the run begins anew."
+        ) from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise ValueError(f"{path} is damaged: it is no checkpoint of a run.")
     return content
