@@ -303,8 +303,9 @@ def grown_data(
             shown |= its
             old[number] = None
         else:
-            old[number] = _if_readable(part, run.config)
-            names |= set() if old[number] is None else {*its.values()}
+            there = _test_sets(part, run.config)
+            names |= {its.get(name, name) for name in there if not its or name in its}
+            old[number] = part if there else None
     for name in tests:
         if name not in shown:
             shown[name] = f"{name}@{folder.resolve().name}" if name in taken else name
@@ -337,14 +338,15 @@ def _tests_of(part: Mapping[str, object]) -> Mapping[str, str]:
     return spec_from(part, "data").init_args["tests"]
 
 
-def _if_readable(part: Mapping[str, object], config: Config) -> Mapping[str, object] | None:
-    """Settings of old data, None where they are gone: their test sets are left out then."""
+def _test_sets(part: Mapping[str, object], config: Config) -> list[str]:
+    """Test sets of old data as they are now; none, with a message, where the data are gone."""
     try:
-        make_data(replace(config, data=_data_of(part), loader=LoaderConfig())).setup()
+        data = make_data(replace(config, data=_data_of(part), loader=LoaderConfig()))
+        data.setup()
     except (ValueError, OSError) as error:
         say(f"Old test sets are left out: {error}")
-        return None
-    return part
+        return []
+    return list(data.test_datasets)
 
 
 def prepare(run: Run, start: Path, config: Config, command: str) -> None:
