@@ -85,6 +85,7 @@ ROOMS: dict[str, set[str]] = {
         "planning",
         "continual",
         "heads",
+        "sampling",
         "export",
         "data",
         "model_file",

@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 # Characters that turn the direction of what follows them.
 _DIRECTIONAL = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+_BREAKS = frozenset("\n\t\u2028\u2029")
 
 
 def visible(text: str) -> str:
@@ -28,9 +29,16 @@ def visible(text: str) -> str:
 
 def _visible(character: str) -> str:
     hidden = character in _DIRECTIONAL or unicodedata.category(character) in ("Cc", "Cs")
-    if hidden and character not in "\n\t":
-        return character.encode("unicode_escape").decode("ascii")
-    return character
+    return _escaped(character) if hidden and character not in "\n\t" else character
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def one_line(text: str) -> str:
+    """The text with all that would end a line escaped too, and tabs: a name in a line of others."""
+    return "".join(_escaped(c) if c in _BREAKS else c for c in visible(text))
 
 
 def say(text: str) -> None:

@@ -30,7 +30,7 @@ from rootspace.heads import PrototypeHead
 from rootspace.losses import CosineLoss, SystemSoftmaxLoss
 from rootspace.run import Run, load
 from rootspace.runs.folder import finish, read_config
-from rootspace.train import train
+from rootspace.train.training import train
 
 CHARACTERS = ["--data=Characters", "--data.image_size=16"]
 NEW = [*CHARACTERS, "--data.num_classes=20", "--data.seed=1", "--train.epochs=2"]

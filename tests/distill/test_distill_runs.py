@@ -20,8 +20,8 @@ from rootspace.heads import PrototypeHead
 from rootspace.model_file import Model
 from rootspace.run import load
 from rootspace.runs.folder import read_config
-from rootspace.train import RunModule
 from rootspace.train.callbacks import Checkpoints
+from rootspace.train.module import RunModule
 
 STUDENT = ["distill", *SMALL, "--train.epochs=2"]
 LABELS = torch.arange(30)

@@ -22,7 +22,7 @@ from papers.lsc2510.training import config_of
 from rootspace.config import Config
 from rootspace.data import make_data
 from rootspace.data.cinic10 import CLASS_NAMES
-from rootspace.train import train
+from rootspace.train.training import train
 
 SYNSETS = 90
 """Classes of the made ImageNet; the paper's part of it has 84."""

@@ -33,8 +33,8 @@ from papers.lsc2510.training import config_of, train, training
 from rootspace._files import write_text
 from rootspace.data import make_data
 from rootspace.run import load
-from rootspace.train import RunModule
-from rootspace.train import train as train_here
+from rootspace.train.module import RunModule
+from rootspace.train.training import train as train_here
 
 BASE: Settings = {
     "data": spec("data.Characters", num_classes=20, image_size=16),

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 from rootspace.run import load
 from rootspace.runs import EpochRow
 from rootspace.runs.folder import read_config
-from rootspace.train import train
 from rootspace.train.callbacks import AGREE_EVERY
+from rootspace.train.training import train
 
 SETTINGS = [
     "--data.num_classes=40",

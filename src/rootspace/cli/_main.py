@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 import rootspace
 from rootspace._extras import MissingExtraError
+from rootspace._terminal import say
 
 COMMANDS = {
     "plan": "which vector system and dimension a number of classes needs",
@@ -29,49 +33,90 @@ COMMANDS = {
 DEBUG = "ROOTSPACE_DEBUG"
 """Environment variable: set it to see where an error comes from."""
 
+CLOSED_PIPE = 141
+"""Exit code of a program that wrote to a pipe which nobody reads: 128 + SIGPIPE."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
+
+    An error that the user can mend is a ValueError, an OSError or a missing package. Any other is a
+    bug of ours and is raised.
 
     Args:
         arguments: without the program's name; those of the process by default.
 
     Returns:
-        The exit code: 0; 2 where the user can mend it, with one line on stderr; 130 on Ctrl-C.
+        The exit code: 0; 2 where the user can mend it, with one line on stderr; 130 on Ctrl-C; 141
+        where what it prints is no longer read.
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(usage())
-        return 0
-    if arguments[0] in ("-V", "--version"):
-        print(rootspace.__version__)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # consoles lack characters of names
+    try:
+        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        # Here and not when Python ends, where an error cannot be told any more.
+        _flush(sys.stdout)
+    except BrokenPipeError:
+        for stream in (sys.stdout, sys.stderr):
+            _discard(stream)
+        return CLOSED_PIPE
+    except KeyboardInterrupt:
+        return 130
+    except OSError as error:  # the disk of a redirected output is full, for example
+        _discard(sys.stdout)
+        return fail("rootspace", describe(error))
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help", "-V", "--version"):
+        asks_version = arguments and arguments[0] in ("-V", "--version")
+        print(rootspace.__version__ if asks_version else usage())
         return 0
     name, rest = arguments[0], arguments[1:]
     if name not in COMMANDS:
-        return fail("rootspace", f"unknown command {name!r}; see `rootspace --help`")
+        near = difflib.get_close_matches(name, COMMANDS, 1)
+        hint = f"did you mean {near[0]!r}? S" if near else "s"
+        return fail("rootspace", f"unknown command {name!r}; {hint}ee `rootspace --help`")
     try:
         return importlib.import_module(f"rootspace.cli.{name}").run(rest)
-    except KeyboardInterrupt:
-        return 130
-    except (ValueError, IndexError, OverflowError, TypeError, OSError, ImportError) as error:
-        if os.environ.get(DEBUG):
+    except SystemExit as end:  # argparse has printed its help
+        return end.code if isinstance(end.code, int) else 0
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        ours = isinstance(error, ModuleNotFoundError) and str(error.name).startswith("rootspace")
+        if ours or isinstance(error, BrokenPipeError) or os.environ.get(DEBUG):
             raise
         return fail(f"rootspace {name}", describe(error))
 
 
 def describe(error: Exception) -> str:
     """The message of an error, and what to install where a package is missing."""
-    if isinstance(error, MissingExtraError):
-        return str(error)
-    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("rootspace"):
+    if isinstance(error, ModuleNotFoundError) and not isinstance(error, MissingExtraError):
         return f"needs {error.name}, which is not installed: pip install 'rootspace[train]'"
     return str(error) or type(error).__name__
 
 
 def fail(program: str, message: str) -> int:
     """One line on stderr."""
-    print(f"{program}: error: {' '.join(message.split())}", file=sys.stderr)
+    say(f"{program}: error: {' '.join(message.split())}")
     return 2
+
+
+def _flush(stream: TextIO | None) -> None:
+    if stream is not None:  # None where the process was started without one
+        stream.flush()
+
+
+def _discard(stream: TextIO | None) -> None:
+    """Let what a stream still holds go nowhere, so that Python does not try again when it ends."""
+    try:
+        _flush(stream)
+    except OSError:
+        assert stream is not None
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def usage() -> str:

@@ -18,7 +18,7 @@ from rootspace.data.grown import for_another_run
 from rootspace.distill.distillation import LOSS, distill
 from rootspace.run import read_config
 from rootspace.runs.folder import CONFIG
-from rootspace.train import StoppedByUser
+from rootspace.train.callbacks import StoppedByUser
 
 from ._arguments import Parser
 from ._config import check_whole_data, config_parser, parse

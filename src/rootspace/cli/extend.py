@@ -14,7 +14,7 @@ from pathlib import Path
 from rootspace.config import Config, RunConfig
 from rootspace.extend.extension import base_config, extend
 from rootspace.run import load
-from rootspace.train import StoppedByUser
+from rootspace.train.callbacks import StoppedByUser
 
 from ._arguments import Parser
 from ._config import check_whole_data, config_parser, parse

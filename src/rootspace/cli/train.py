@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rootspace.config import Config
 from rootspace.run import read_config
-from rootspace.train import StoppedByUser, train
-from rootspace.train.training import check_resumed_here
+from rootspace.train.callbacks import StoppedByUser
+from rootspace.train.training import check_resumed_here, train
 
 from ._config import check_resumed, config_parser, parse
 

@@ -1,7 +1,8 @@
 """`rootspace unknowns`: image files that no class explains, in groups that may be new classes.
 
 What is unknown is as `rootspace calibrate` has set for the run. The proposal is a JSON file: for
-each group its members, a representative, and the vector that a new class would own.
+each group its members, a representative, and the vector that a new class would own. A file that
+cannot be read is named on stderr and left out, and the exit code is 2.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from rootspace.continual import Proposal, group_by_cosine, group_by_vector, prop
 from rootspace.continual.live import read_rejector
 from rootspace.run import load
 
-from ._arguments import Parser, add_run, image_files
-from ._embedding import embed_files
+from ._arguments import Parser, add_images, add_run, check_out, cosine, image_files, path
+from ._embedding import Unread, embed_files
+from ._output import add_format, answer
 
 FORMAT = 1
 """Version of the proposal."""
@@ -23,15 +25,18 @@ FORMAT = 1
 
 def run(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
-    if not options.out.parent.is_dir():
-        raise ValueError(f"Argument '--out': the folder {options.out.parent} does not exist.")
+    check_out(options.out, (".json",))
     if options.min_cosine is not None and options.by != "cosine":
         raise ValueError("Argument '--min_cosine' is for '--by cosine'.")
+    if options.min_size < 1:
+        raise ValueError(f"Argument '--min_size' must be at least 1, not {options.min_size}.")
     trained = load(options.run, options.device)
-    rejector = read_rejector(options.run)
-    files = image_files(options.paths)
     classes, owned = trained.classes(), trained.class_map
-    z = embed_files(trained, files, "Embedding")
+    if options.by == "vector" and owned is None:
+        raise ValueError(f"Argument '--by vector' needs class vectors; {options.run} learned them.")
+    rejector = read_rejector(options.run, options.rejector)
+    paths, unread = image_files(options.paths), Unread()
+    files, z = embed_files(trained, paths, "Embedding", unread)
     prediction = classes.predict(z, min(rejector.score.width, classes.num_active))
     unknown = rejector.is_unknown(classes.scores(rejector.score, prediction, z))
     rows = unknown.nonzero()[:, 0]
@@ -39,12 +44,10 @@ def run(arguments: list[str]) -> int:
     # them is about the product of their cosines to it.
     least = max(rejector.known_cosine, 0) ** 2
     least = least if options.min_cosine is None else options.min_cosine
-    if options.by == "cosine":
-        groups = group_by_cosine(z[rows], least)
-    elif owned is not None:
+    if options.by == "vector" and owned is not None:
         groups = group_by_vector(owned.system, z[rows])
     else:
-        raise ValueError(f"Argument '--by vector' needs class vectors; {options.run} learned them.")
+        groups = group_by_cosine(z[rows], least)
     proposals = propose(z[rows], groups, classes.predict, owned, options.min_size)
     shown = [files[row] for row in rows.tolist()]
     nearest = classes.names([proposal.nearest_label for proposal in proposals])
@@ -66,10 +69,19 @@ def run(arguments: list[str]) -> int:
         },
     )
     grouped = sum(len(proposal.members) for proposal in proposals)
-    print(
+    answer(
+        options,
         f"{len(rows):,} of {len(files):,} images are unknown; {grouped:,} of them in "
-        f"{len(proposals):,} groups of {options.min_size} or more: {options.out}"
+        f"{len(proposals):,} groups of {options.min_size} or more: {options.out}",
+        {
+            "out": str(options.out),
+            "images": len(files),
+            "unknown": len(rows),
+            "grouped": grouped,
+            "groups": len(proposals),
+        },
     )
+    unread.check(len(paths))
     return 0
 
 
@@ -80,8 +92,14 @@ def _parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_run(parser)
-    parser.add_argument("paths", nargs="+", type=Path, help="image files, or folders of them")
-    parser.add_argument("--out", type=Path, required=True, help="the .json file of the proposal")
+    add_images(parser)
+    parser.add_argument("--out", type=path, required=True, help="the .json file of the proposal")
+    parser.add_argument(
+        "--rejector",
+        type=path,
+        metavar="FILE",
+        help="that `calibrate --out FILE` wrote; by default that of the run",
+    )
     parser.add_argument(
         "--by",
         choices=("cosine", "vector"),
@@ -90,11 +108,12 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--min_cosine",
-        type=float,
+        type=cosine,
         help="groups merge from this mean cosine on; by default the square of the median cosine "
         "of known inputs to the vectors of their classes",
     )
     parser.add_argument("--min_size", type=int, default=2, help="smaller groups are left out")
+    add_format(parser)
     return parser
 
 

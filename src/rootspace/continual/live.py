@@ -373,18 +373,24 @@ def is_registry(path: Path) -> bool:
     return True
 
 
-def read_rejector(folder: Path) -> Rejector:
+def read_rejector(folder: Path, path: Path | None = None) -> Rejector:
     """The rejector of a run.
 
+    Args:
+        folder: of the run.
+        path: of another file for it.
+
     Raises:
-        ValueError: it has none, or the file is something else.
+        ValueError: there is none, or the file is something else.
     """
-    if not (folder / REJECTOR).is_file():
+    own = folder / REJECTOR
+    path = own if path is None else path
+    if not path.is_file():
         raise ValueError(
-            f"{folder} has no {REJECTOR}, which says what is unknown. Make it with `rootspace "
-            f"calibrate {folder}`."
+            f"{path} does not exist; it says what is unknown. Make it with `rootspace calibrate "
+            f"{folder}`{'' if path == own else f' --out {path}'}."
         )
-    return Rejector.load(checked(folder / REJECTOR))
+    return Rejector.load(checked(path) if path == own else path)
 
 
 def _system(classes: ClassMap | None) -> str | None:

@@ -230,8 +230,15 @@ def convert_image(image: Image, channels: int, background: int = 255) -> Image:
 
 def crop_to_square(image: Image, size: int) -> Tensor:
     """Shorter side to `size`, then the central square: uint8 [C, size, size]."""
-    functional = require("torchvision.transforms.v2.functional", extra="data", purpose=_PURPOSE)
-    return to_tensor(functional.center_crop(functional.resize(image, [size]), [size]))
+    # What torchvision's `resize` and `center_crop` do; it takes as long to import as torch.
+    width, height = image.size
+    short = min(width, height)
+    width, height = int(size * width / short), int(size * height / short)
+    resample = require("PIL.Image", extra="data", purpose=_PURPOSE).Resampling.BILINEAR
+    if image.size != (width, height):
+        image = image.resize((width, height), resample=resample)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return to_tensor(image.crop((left, top, left + size, top + size)))
 
 
 def pad_to_square(image: Image, size: int, fill: int) -> Tensor:

@@ -1,0 +1,50 @@
+"""How the commands answer: text for readers, JSON and CSV for programs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from rootspace._terminal import visible
+
+FORMATS = ("text", "json")
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What makes a spreadsheet take a cell for a formula when it comes first."""
+
+
+def add_format(parser: argparse.ArgumentParser, *more: str) -> None:
+    """The option --format: text, json, and what else a command has."""
+    parser.add_argument("--format", choices=(*FORMATS, *more), default="text", help="of the answer")
+
+
+def as_json(content: Any, indent: int | None = None) -> str:
+    """JSON in ASCII: whatever a name holds, terminals show it and programs read it back."""
+    return json.dumps(content, indent=indent)
+
+
+def answer(options: argparse.Namespace, text: str, content: Any) -> None:
+    """Print what a command has found, as --format asks for.
+
+    Args:
+        options: of the command line.
+        text: for readers; control characters are escaped.
+        content: for programs.
+    """
+    print(as_json(content, 2) if options.format == "json" else visible(text))
+
+
+def csv_text(text: str) -> str:
+    """A name or path as a cell of CSV, which no spreadsheet takes for a formula.
+
+    One that begins like a formula gets an apostrophe in front, and so does one that begins with
+    apostrophes and goes on like a formula: `from_csv_text` takes it away. Control characters are
+    escaped.
+    """
+    return f"'{visible(text)}" if text.lstrip("'").startswith(FORMULA) else visible(text)
+
+
+def from_csv_text(cell: str) -> str:
+    """The name that `csv_text` has made a cell of."""
+    return cell[1:] if cell[:1] == "'" and cell.lstrip("'").startswith(FORMULA) else cell

@@ -1,0 +1,204 @@
+"""Test sets by the labels of a run: those of its data, or class folders anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from rootspace._terminal import one_line, say, tracked
+from rootspace.continual.live import known_labels
+from rootspace.data import DataError, DataModule, FileImages, LabeledDataset
+from rootspace.data.datasets import Batches, as_is
+from rootspace.data.folders import class_folders, list_images
+from rootspace.run import BATCH, Run
+from rootspace.sampling import InOrder, ResumableLoader
+from rootspace.train.evaluation import check_shape, own_labels
+
+from ._embedding import Unread, image_shape
+
+
+class TestSet(NamedTuple):
+    """Labeled inputs that a run can be tried on.
+
+    Attributes:
+        name: of the set.
+        data: its inputs, under their own labels.
+        own: `[classes of the data]` the run's labels of these.
+        workers: processes that load them.
+    """
+
+    name: str
+    data: LabeledDataset
+    own: Tensor
+    workers: int
+
+    def path(self, row: int) -> str:
+        """Where an input comes from, its number where nobody has named it."""
+        name = self.data.name(row)
+        root = f"{self.data.root}/" if isinstance(self.data, FileImages) else ""
+        return str(row) if name is None else root + name
+
+
+class Seen(NamedTuple):
+    """A batch of a test set.
+
+    Attributes:
+        rows: `[B]` numbers of the inputs in the set.
+        labels: `[B]`, of the run.
+        z: `[B, dim]` embeddings in the frame of the prototypes.
+    """
+
+    rows: Tensor
+    labels: Tensor
+    z: Tensor
+
+
+def sets_of_data(trained: Run, data: DataModule, *, renamed: bool) -> list[TestSet]:
+    """The test sets of some data.
+
+    Args:
+        trained: the run.
+        data: not set up yet.
+        renamed: find their classes by the names that the run's registry has too; those of the data
+            that a run was trained on stay what they were.
+
+    Raises:
+        ValueError: the data have other classes or inputs of another shape, or no test set.
+    """
+    data.setup()
+    if renamed:
+        check_shape(trained.model, data, "The run")
+        own, unknown = _own(trained, data.class_names)
+        if unknown:
+            raise ValueError(
+                f"{_unknown(unknown, 'the data')}. Rename them, or give the run these names as "
+                "aliases (`rootspace classes RUN alias CLASS NAME`)."
+            )
+    else:
+        own = own_labels(trained.model, data)
+    if not data.test_datasets:
+        raise ValueError(f"The data have no test set: {data.describe()}.")
+    workers = data.loader.num_workers
+    return [TestSet(name, images, own, workers) for name, images in data.test_datasets.items()]
+
+
+def sets_of_folders(
+    trained: Run, folders: Sequence[Path], *, ignore_unknown: bool = False
+) -> list[TestSet]:
+    """Folders of class folders as test sets, named by their last part where that tells them apart.
+
+    Args:
+        trained: a run on images.
+        folders: of the sets.
+        ignore_unknown: leave out class folders that the run does not know, and say so.
+
+    Raises:
+        ValueError: no such folder, no class folders in it, or unknown ones.
+    """
+    shape = image_shape(trained)
+    last = [folder.resolve().name for folder in folders]
+    sets = []
+    for folder, name in zip(folders, last, strict=True):
+        if not folder.is_dir():
+            raise ValueError(f"{folder} is not a folder; expected one with a folder a class.")
+        names = class_folders(folder)
+        own, unknown = _own(trained, names)
+        if unknown and not ignore_unknown:
+            raise ValueError(
+                f"{_unknown(unknown, str(folder))}. Rename them, give the run these names as "
+                "aliases (`rootspace classes RUN alias CLASS NAME`), or leave them out with "
+                "--ignore_unknown."
+            )
+        if unknown:
+            say(f"Left out: {_unknown(unknown, str(folder))}")
+        wanted = {*names} - {*unknown}
+        if not wanted:
+            raise ValueError(f"{folder} holds no class that the run knows.")
+        files, labels = list_images(folder, names, wanted)
+        shown = name if last.count(name) == 1 else str(folder)
+        images = FileImages(folder, files, labels, shape)
+        sets.append(TestSet(shown, images, own, trained.config.loader.num_workers))
+    return sets
+
+
+def look_at(trained: Run, test: TestSet, title: str, unread: Unread) -> Iterator[Seen]:
+    """Those inputs of a test set that can be read, in batches.
+
+    Args:
+        trained: the run.
+        test: the set.
+        title: beside the progress bar.
+        unread: takes the other inputs.
+    """
+    sampler = InOrder(len(test.data), BATCH, sharded=False)
+    loader = ResumableLoader(
+        Batches(_Readable(test.data)),
+        batch_sampler=sampler,
+        num_workers=test.workers,
+        collate_fn=as_is,
+    )
+    for x, labels, rows, errors in tracked(loader, title, len(loader)):
+        for error in errors:
+            unread.add(error)
+        if len(rows):
+            yield Seen(rows, test.own[labels], trained.embed_batch(x))
+
+
+class _Readable(LabeledDataset):
+    """Those inputs of another data set that can be read.
+
+    Batches are inputs, labels, numbers of the inputs, and what is wrong with the others.
+    """
+
+    def __init__(self, data: LabeledDataset) -> None:
+        super().__init__(data.labels)
+        self.data = data
+
+    def batch(self, indices: Sequence[int]) -> tuple[Any, Tensor, Tensor, list[str]]:
+        try:
+            x, labels, *_ = self.data.batch(indices)
+            return x, labels, torch.as_tensor(indices), []
+        except DataError:
+            pass  # one by one, then
+        good, errors = [], []
+        for index in indices:
+            try:
+                self.data.batch([index])
+                good.append(index)
+            except DataError as error:
+                errors.append(str(error))
+        if not good:
+            nothing = torch.empty(0, dtype=torch.int64)
+            return None, nothing, nothing, errors
+        x, labels, *_ = self.data.batch(good)
+        return x, labels, torch.tensor(good), errors
+
+    def original(self, index: int) -> Any:
+        return self.data.original(index)
+
+
+def _own(trained: Run, names: Sequence[str]) -> tuple[Tensor, list[str]]:
+    """`[len(names)]` the run's labels of classes, -1 for unknown ones; and the names of these."""
+    texts = [name for name in names if _is_text(name)]  # a file system has other names too
+    found = dict(zip(texts, known_labels(trained.folder, trained.names, texts), strict=True))
+    labels = [found.get(name) for name in names]
+    unknown = [name for name, label in zip(names, labels, strict=True) if label is None]
+    return torch.tensor([-1 if label is None else label for label in labels]), unknown
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _unknown(names: list[str], holder: str) -> str:
+    shown = ", ".join(f"'{one_line(name)}'" for name in names[:5])
+    more = ", ..." if len(names) > 5 else ""
+    return f"{len(names):,} of the classes of {holder} are unknown to the run: {shown}{more}"

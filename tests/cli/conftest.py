@@ -1,0 +1,34 @@
+"""A small run on images in class folders, trained once."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from calling import CLASSES, write_images
+
+from rootspace.cli import main
+
+
+@pytest.fixture(scope="session")
+def trained_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("folders")
+    write_images(root / "images/train", CLASSES, 12, 0)
+    write_images(root / "images/val", CLASSES, 4, 1)
+    options = ["--data=ImageFolder", f"--data.root={root / 'images'}", "--data.image_size=16"]
+    options += ["--model.width=4", "--loader.batch_size=12", "--train.epochs=6", "--head.dim=16"]
+    assert main(["train", *options, f"--run.dir={root / 'run'}"]) == 0
+    return root / "run"
+
+
+@pytest.fixture
+def folder_run(trained_folders: Path, tmp_path: Path) -> Path:
+    """A copy of its own to change."""
+    return shutil.copytree(trained_folders, tmp_path / "run")
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Other images of its classes: 3 of each."""
+    return write_images(tmp_path / "more", CLASSES, 3, 2)
