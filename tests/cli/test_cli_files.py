@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
-from calling import call, output, refusal, rows
-
-from conftest import write_images
+from calling import call, output, refusal, rows, write_images
 
 BAD = "cannot be decoded"
 

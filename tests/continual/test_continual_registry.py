@@ -144,7 +144,7 @@ BAD: dict[str, tuple[Callable[[Any], Any], type[Exception], str]] = {
     "labels": (lambda r: r.names([0, 7]), ValueError, r"'labels' .* \[0, 3\), not 7"),
     "lone surrogate": (lambda r: r.label("\ud800"), ValueError, "'which' must be valid Unicode"),
     "empty name": (lambda r: r.rename("cat", ""), ValueError, "'name' must be text"),
-    "NUL": (lambda r: r.alias("cat", "a\0"), ValueError, "'name' must be text without NUL"),
+    "NUL": (lambda r: r.alias("cat", "a\0"), ValueError, "'alias' must be text without NUL"),
     "name of another": (lambda r: r.rename("cat", "dog"), ValueError, "'dog' is the name of .* 1"),
     "own name": (lambda r: r.rename("cat", "cat"), ValueError, "'cat' is the name of class 0"),
     "alias in use": (lambda r: r.alias("cat", "emu"), ValueError, "'emu' is the name of class 2"),

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from rootspace.continual import ClassEntry, ClassRegistry, StaleRegistryError
 
-NAMES = st.sampled_from([*"abcdefgh", "字", "É", "É", " ", "'; --", "7"])
+NAMES = st.sampled_from([*"abcdefgh", "字", "É", "É", " a", "'; --", "7"])
 VECTORS = st.integers(0, 12) | st.binary(min_size=1, max_size=1)
 WHICH = NAMES | st.integers(-1, 6)
 
@@ -64,6 +64,28 @@ class Machine(RuleBasedStateMachine):
             self.model.classes.append(
                 {"name": name, "vector": vector, "images": 0, "retired": False, "added": generation}
             )
+
+    @rule(names=st.dictionaries(st.integers(-1, 5), NAMES, max_size=4))
+    def name_all(self, names: dict[int, str]) -> None:
+        number = len(self.model.classes)
+        taken = {n: o for n, o in self.model.names.items() if self.model.classes[o]["name"] != n}
+        old = [str(c["name"]) for c in self.model.classes]
+        new = {label: names.get(label, name) for label, name in enumerate(old)}
+        fits = all(0 <= label < number for label in names)
+        fits = fits and len({*new.values()}) == number
+        # An alias of its own may become the name of a class.
+        fits = fits and all(taken.get(name, label) == label for label, name in new.items())
+        if not fits:
+            with pytest.raises(ValueError):
+                self.registry.name_all(names)
+            return
+        changed = [label for label, c in enumerate(self.model.classes) if c["name"] != new[label]]
+        assert self.registry.name_all(names) == len(changed)
+        for label in changed:
+            self.model.classes[label]["name"] = new[label]
+        aliases = {n: o for n, o in taken.items() if new[o] != n}
+        self.model.names = {**{name: label for label, name in new.items()}, **aliases}
+        self.model.generation += len(changed)
 
     def _expect(self, allowed: bool, act) -> bool:
         """Run it; it must succeed where the model allows it, else raise and change nothing."""

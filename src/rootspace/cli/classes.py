@@ -2,6 +2,7 @@
 
 They are kept in registry.sqlite in the run folder, which the first call makes. CLASS is a name, an
 alias, or with --by_label a number. Retired classes are not predicted; they keep their vectors.
+`import` takes names in bulk from a CSV file, as `export` writes it or with columns old and new.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import csv
 import io
 import json
 import shlex
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from rootspace._files import write_text
-from rootspace._terminal import bar, say, table
+from rootspace._terminal import bar, one_line, say, table, visible
 from rootspace.config import Config
 from rootspace.continual import ClassEntry, ClassRegistry
 from rootspace.continual.live import create_registry, open_registry
@@ -29,7 +29,9 @@ from rootspace.model_file import read_head
 from rootspace.run import read_config
 from rootspace.runs.folder import MODEL, check_finished, checked
 
-from ._arguments import Parser
+from ._arguments import Parser, add_run, check_out, path
+from ._names import read_names
+from ._output import add_format, answer, as_json, csv_text
 
 
 def run(arguments: list[str]) -> int:
@@ -46,19 +48,21 @@ def _parser() -> Parser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", type=Path, help="run folder that `rootspace train` wrote")
+    add_run(parser, network=False)
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     listing = actions.add_parser("list", help="a page of the classes")
     listing.add_argument("--start", type=int, default=0, metavar="LABEL", help="the first one")
     listing.add_argument("--limit", type=int, default=50, help="how many")
     listing.add_argument("--retired", action="store_true", help="only retired ones")
+    add_format(listing)
 
-    def changing(name: str, text: str, *, classes: str = "which") -> argparse.ArgumentParser:
+    def changing(name: str, text: str, *, classes: str | None = "which") -> argparse.ArgumentParser:
         action = actions.add_parser(name, help=text)
-        nargs = "+" if classes == "classes" else None
-        action.add_argument(classes, metavar="CLASS", nargs=nargs)
-        action.add_argument("--by_label", action="store_true", help="CLASS is a label")
+        if classes is not None:
+            nargs = "+" if classes == "classes" else None
+            action.add_argument(classes, metavar="CLASS", nargs=nargs)
+            action.add_argument("--by_label", action="store_true", help="CLASS is a label")
         action.add_argument(
             "--expected", type=int, metavar="GENERATION", help="refuse if it is another by now"
         )
@@ -68,6 +72,7 @@ def _parser() -> Parser:
     show = actions.add_parser("show", help="all about a class, with its history")
     show.add_argument("which", metavar="CLASS")
     show.add_argument("--by_label", action="store_true", help="CLASS is a label")
+    add_format(show)
     rename = changing("rename", "give a class another name")
     rename.add_argument("name")
     rename.add_argument("--keep", action="store_true", help="keep the old name as an alias")
@@ -76,9 +81,17 @@ def _parser() -> Parser:
     alias.add_argument("--remove", action="store_true", help="take this alias of the class away")
     changing("retire", "predict these classes no more", classes="classes")
     changing("restore", "predict these retired classes again", classes="classes")
+    renaming = changing("import", "names in bulk, all of them or none", classes=None)
+    renaming.add_argument(
+        "file",
+        type=path,
+        metavar="FILE.csv",
+        help="columns label and name, with aliases and retired as `export` writes them; or old "
+        "(a name or an alias) and new",
+    )
     export = actions.add_parser("export", help="all classes as a file")
     export.add_argument("--format", choices=("csv", "json"), default="csv")
-    export.add_argument("--out", type=Path, help="the file; standard output by default")
+    export.add_argument("--out", type=path, help="the file; standard output by default")
     return parser
 
 
@@ -158,22 +171,30 @@ def _list(registry: ClassRegistry, options: argparse.Namespace, _: str) -> None:
         ]
         for e in entries
     ]
-    print(table(["label", "name", "aliases", "images", "state"], rows))
-    print(
-        f"{len(rows)} of {number:,} classes, {len(retired):,} retired; generation {generation}",
-        file=sys.stderr,
-    )
+    content = {
+        "generation": generation,
+        "num_classes": number,
+        "retired": len(retired),
+        "classes": [_content(entry) for entry in entries],
+    }
+    answer(options, table(["label", "name", "aliases", "images", "state"], rows), content)
+    if options.format == "text":
+        say(f"{len(rows)} of {number:,} classes, {len(retired):,} retired; generation {generation}")
 
 
 def _show(registry: ClassRegistry, options: argparse.Namespace, _: str) -> None:
     with registry.snapshot():
         entry = registry.entry(_which(options.which, options.by_label))
         history = registry.history(entry.label)
-    for key, value in _content(entry).items():
-        print(f"{key:<8} {', '.join(value) if isinstance(value, list) else value}")
+    content = _content(entry)
+    lines = []
+    for key, value in content.items():
+        text = ", ".join(value) if isinstance(value, list) else str(value)
+        lines.append(f"{key:<8} {one_line(text)}")
     for change in history:
         about = "  ".join(text for text in (change.command, change.source) if text)
-        print(f"{change.at}  {change.action} {change.detail}  {about}".rstrip())
+        lines.append(one_line(f"{change.at}  {change.action} {change.detail}  {about}".rstrip()))
+    answer(options, "\n".join(lines), {**content, "history": [asdict(c) for c in history]})
 
 
 def _rename(registry: ClassRegistry, options: argparse.Namespace, command: str) -> None:
@@ -182,7 +203,7 @@ def _rename(registry: ClassRegistry, options: argparse.Namespace, command: str) 
         registry.rename(entry.label, options.name)
         if options.keep:
             registry.alias(entry.label, entry.name)
-    print(f"Class {entry.label} is {options.name!r}, it was {entry.name!r}")
+    print(visible(f"Class {entry.label} is {options.name!r}, it was {entry.name!r}"))
 
 
 def _alias(registry: ClassRegistry, options: argparse.Namespace, command: str) -> None:
@@ -197,7 +218,8 @@ def _alias(registry: ClassRegistry, options: argparse.Namespace, command: str) -
                 f"Argument 'NAME' must be an alias of {entry.name!r}, one of "
                 f"{list(entry.aliases)}, not {options.name!r}."
             )
-    print(f"Class {entry.label} ({entry.name!r}) is {'not ' * options.remove}{options.name!r} too")
+    negation = "not " * options.remove
+    print(visible(f"Class {entry.label} ({entry.name!r}) is {negation}{options.name!r} too"))
 
 
 def _retire(registry: ClassRegistry, options: argparse.Namespace, command: str) -> None:
@@ -205,11 +227,40 @@ def _retire(registry: ClassRegistry, options: argparse.Namespace, command: str) 
     with registry.change(expected=options.expected, command=command, source=options.source):
         for which in options.classes:
             act(_which(which, options.by_label))
-        number = len(registry.retired())
+        number = _check_left(registry, "CLASS")
     print(f"{number:,} of {len(registry):,} classes are retired")
 
 
+def _check_left(registry: ClassRegistry, argument: str) -> int:
+    """How many classes are retired; a ValueError unless there is something left to tell apart."""
+    retired = len(registry.retired())
+    if len(registry) - retired < 2 <= len(registry):
+        raise ValueError(
+            f"Argument '{argument}' must leave two classes at least: {retired:,} of "
+            f"{len(registry):,} would be retired."
+        )
+    return retired
+
+
+def _import(registry: ClassRegistry, options: argparse.Namespace, command: str) -> None:
+    with registry.change(expected=options.expected, command=command, source=options.source):
+        wanted = read_names(options.file, list(registry.entries()))
+        try:
+            named = registry.name_all(wanted.names, wanted.aliases)
+        except ValueError as error:
+            raise ValueError(f"{options.file}: {error}") from error
+        now = {*registry.retired().tolist()}
+        moved = [label for label, off in wanted.retired.items() if off != (label in now)]
+        for label in moved:
+            (registry.retire if wanted.retired[label] else registry.restore)(label)
+        if moved:
+            _check_left(registry, "FILE.csv")
+    print(f"{named:,} classes have other names now; {len(moved):,} were retired or restored")
+
+
 def _export(registry: ClassRegistry, options: argparse.Namespace, _: str) -> None:
+    if options.out is not None:
+        check_out(options.out)
     text = io.StringIO()
     with registry.snapshot():
         changes = {change.generation: change for change in registry.history()}
@@ -220,19 +271,17 @@ def _export(registry: ClassRegistry, options: argparse.Namespace, _: str) -> Non
                 "system": registry.system,
                 "classes": list(rows),
             }
-            json.dump(content, text, ensure_ascii=False, indent=1)
-            text.write("\n")
+            text.write(f"{as_json(content, 1)}\n")
         else:
-            writer = csv.DictWriter(text, EXPORTED)
+            writer = csv.DictWriter(text, EXPORTED, lineterminator="\n")
             writer.writeheader()
             for row in rows:
                 aliases = json.dumps(row["aliases"], ensure_ascii=False)
-                writer.writerow({**row, "aliases": aliases})
+                texts = {key: csv_text(str(row[key])) for key in ("name", "command", "source")}
+                writer.writerow({**row, **texts, "aliases": aliases})
     if options.out is None:
-        sys.stdout.write(text.getvalue())
+        print(text.getvalue(), end="")
         return
-    if not options.out.parent.is_dir():
-        raise ValueError(f"Argument '--out': the folder {options.out.parent} does not exist.")
     write_text(options.out, text.getvalue())
     print(f"{len(registry):,} classes in {options.out}")
 
@@ -265,5 +314,6 @@ ACTIONS: dict[str, Callable[[ClassRegistry, argparse.Namespace, str], None]] = {
     "alias": _alias,
     "retire": _retire,
     "restore": _retire,
+    "import": _import,
     "export": _export,
 }

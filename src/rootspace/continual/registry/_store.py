@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from rootspace._terminal import one_line
+
 SCHEMA = 1
 """Version of the tables, kept in `PRAGMA user_version`."""
 
@@ -272,6 +274,17 @@ def check_name(name: object, argument: str) -> str:
     if not name or "\0" in name:
         raise ValueError(f"Argument '{argument}' must be text without NUL, not {name!r}.")
     return check_text(name, argument)
+
+
+def check_new_name(name: object, argument: str) -> str:
+    """A name that somebody gives: one that can be seen, and stands in one line."""
+    text = check_name(name, argument)
+    if not text.strip() or one_line(text) != text:
+        raise ValueError(
+            f"Argument '{argument}' must be text of one line that can be seen, without control "
+            f"characters, not {text!r}."
+        )
+    return text
 
 
 def check_text(name: str, argument: str = "which") -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from itertools import repeat
@@ -20,6 +20,7 @@ from ._store import (
     Store,
     check_count,
     check_name,
+    check_new_name,
     check_text,
     check_vector,
     check_whole,
@@ -317,8 +318,9 @@ class ClassRegistry:
         """Give a class another name; one of its own aliases may become it. The old one is free.
 
         Raises:
-            ValueError: no such class, or the name belongs to another.
+            ValueError: no such class, the name belongs to another, or cannot be seen.
         """
+        check_new_name(name, "name")
         with self._store.writing():
             label = self.label(which)
             old = self.names([label])[0]
@@ -335,8 +337,9 @@ class ClassRegistry:
         """Another name by which a class is found.
 
         Raises:
-            ValueError: no such class, or the name belongs to one.
+            ValueError: no such class, the name belongs to one, or cannot be seen.
         """
+        check_new_name(alias, "alias")
         with self._store.writing():
             label = self.label(which)
             owner = self._owner(alias)
@@ -344,6 +347,68 @@ class ClassRegistry:
                 raise self._taken(alias, owner)
             self._store.run("INSERT INTO names VALUES (?, ?, 1)", (alias, label))
             self._record("alias", label, repr(alias))
+
+    def name_all(
+        self, names: Mapping[int, str], aliases: Mapping[int, Sequence[str]] | None = None
+    ) -> int:
+        """Give many classes other names at once; they may be those of one another.
+
+        Args:
+            names: label -> name.
+            aliases: label -> all of its aliases; those of other classes stay.
+
+        Returns:
+            How many classes have other names or aliases now.
+
+        Raises:
+            ValueError: no such class; a name that cannot be seen, or of two classes.
+        """
+        aliases = {} if aliases is None else aliases
+        with self._store.writing():
+            number = len(self)
+            wrong = [label for label in (*names, *aliases) if not 0 <= label < number]
+            if wrong:
+                raise ValueError(
+                    f"Argument 'names' must hold labels in [0, {number}), not {wrong[0]}."
+                )
+            old: dict[int, ClassEntry] = {}
+            new: dict[int, tuple[str, tuple[str, ...]]] = {}
+            for entry in self.entries():
+                name = names.get(entry.label, entry.name)
+                # One of its own aliases may become its name, as with `rename`.
+                kept = [a for a in entry.aliases if a != name]
+                others = tuple(sorted({*aliases.get(entry.label, kept)}))
+                if (name, others) != (entry.name, entry.aliases):
+                    old[entry.label], new[entry.label] = entry, (name, others)
+                    for text in {name, *others} - {entry.name, *entry.aliases}:
+                        check_new_name(text, "names")
+            self._store.run_many(
+                "DELETE FROM names WHERE name = ?",
+                ((text,) for entry in old.values() for text in (entry.name, *entry.aliases)),
+            )
+            row: tuple[str, int, int] = ("", 0, 0)
+
+            def rows() -> Iterator[tuple[str, int, int]]:
+                nonlocal row
+                for label, (name, others) in new.items():
+                    for alias, text in enumerate((name, *others)):
+                        row = text, label, min(alias, 1)
+                        yield row
+
+            try:
+                self._store.run_many("INSERT INTO names VALUES (?, ?, ?)", rows())
+            except sqlite3.IntegrityError as error:
+                raise self._taken(row[0], self._owner(row[0]), "names") from error
+            self._record_all(
+                (
+                    "rename" if new[label][0] != entry.name else "alias",
+                    label,
+                    f"{entry.name!r}, aliases {list(entry.aliases)} to {new[label][0]!r}, "
+                    f"{list(new[label][1])}",
+                )
+                for label, entry in old.items()
+            )
+        return len(new)
 
     def remove_alias(self, alias: str) -> None:
         """Take an alias back; the name is free.
@@ -474,10 +539,16 @@ class ClassRegistry:
         )
 
     def _record(self, action: str, label: int | None, detail: str) -> None:
-        at = datetime.now(UTC).isoformat(timespec="seconds")
-        self._store.run(
+        self._record_all([(action, label, detail)])
+
+    def _record_all(self, changes: Iterable[tuple[str, int | None, str]]) -> None:
+        at, last = datetime.now(UTC).isoformat(timespec="seconds"), self.generation
+        self._store.run_many(
             "INSERT INTO changes VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (self.generation + 1, at, action, label, detail, self._command, self._source),
+            (
+                (generation, at, action, label, detail, self._command, self._source)
+                for generation, (action, label, detail) in enumerate(changes, last + 1)
+            ),
         )
 
     def _page(self, start: int, count: int) -> list[ClassEntry]:
