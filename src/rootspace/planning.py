@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from rootspace._terminal import table
 from rootspace.classes.codes import bits_for
 from rootspace.systems import (
+    MAX_DIM,
     Enumerated,
     Hypercube,
     Leech,
@@ -59,6 +60,15 @@ CODE_DIM = 256
 MOST_STATES_DIM = 40
 """Beyond it the partition function of a 3-level code, and so its scale, takes too long."""
 
+MOST_CLASSES = 10**10
+"""That a plan is made for: more than anything has."""
+
+MOST_DIM = 2**16
+"""Of an embedding in a plan."""
+
+MOST_SCALED_DIM = 2048
+"""Beyond it the partition functions of the other systems take too long."""
+
 MIB = 2**20
 
 BACKBONES = {"ViT-S/16": (21_665_664, 384), "ViT-B/16": (85_798_656, 768)}
@@ -74,7 +84,8 @@ class PlanRow:
 
     Attributes:
         family: its name.
-        n_min: smallest dimension that holds the classes (Sec. 5.4).
+        n_min: smallest dimension that holds the classes (Sec. 5.4); None where none does, of those
+            that a system may have.
         system: in the dimension asked for, n_min by default; None where that is too small.
         scale: at which an embedding on its vector gets probability 0.9; None where unknown.
         bytes_per_class: stored for each class; 0 for a formula.
@@ -82,7 +93,7 @@ class PlanRow:
     """
 
     family: str
-    n_min: int
+    n_min: int | None
     system: VectorSystem | None
     scale: float | None
     bytes_per_class: float | None
@@ -132,7 +143,7 @@ class Plan:
         ]
         body = []
         for row in self.rows:
-            start = [row.family, f"{row.n_min:,}"]
+            start = [row.family, "none" if row.n_min is None else f"{row.n_min:,}"]
             if row.system is None:
                 body.append([*start, "too small", *("",) * (len(header) - 3)])
                 continue
@@ -197,16 +208,24 @@ def plan(num_classes: int, dim: int | None = None) -> Plan:
         A `Plan`: for each family n_min, and size, angle, scale and cost in the dimension used.
 
     Raises:
-        ValueError: num_classes or dim is not a positive integer.
+        ValueError: num_classes or dim is not a positive integer, or larger than anybody's.
     """
-    for name, value in (("num_classes", num_classes), ("dim", 1 if dim is None else dim)):
+    for name, value, most in (
+        ("num_classes", num_classes, MOST_CLASSES),
+        ("dim", 1 if dim is None else dim, MOST_DIM),
+    ):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise ValueError(f"Argument '{name}' must be a positive integer, not {value!r}.")
+        if value > most:
+            raise ValueError(f"Argument '{name}' must be at most {most:,}.")
     rows = []
     for family, make in FAMILIES.items():
-        n_min = smallest_dim(make, num_classes)
-        fits = dim is None or dim >= n_min
-        system = make(n_min if dim is None else dim) if fits else None
+        try:
+            n_min = smallest_dim(make, num_classes)
+        except ValueError:
+            n_min = None
+        fits = n_min is not None and (dim is None or dim >= n_min)
+        system = make(dim or n_min or 1) if fits else None
         rows.append(_row(family, n_min, system, num_classes))
     for family, make_fixed in FIXED.items():
         system = make_fixed()
@@ -237,10 +256,11 @@ def code_for(num_classes: int, dim: int | None = None) -> PermutationCode:
     return code
 
 
-def _row(family: str, n_min: int, system: VectorSystem | None, num_classes: int) -> PlanRow:
+def _row(family: str, n_min: int | None, system: VectorSystem | None, num_classes: int) -> PlanRow:
     if system is None:
         return PlanRow(family, n_min, None, None, None, None)
     many_states = isinstance(system, PermutationCode) and system.dim > MOST_STATES_DIM
+    many_states |= system.dim > MOST_SCALED_DIM
     scale = None if many_states else system.scale_for(0.9) if system.size > 1 else 1.0
     if family in CODES:
         assert isinstance(system, Orbit)
@@ -251,7 +271,11 @@ def _row(family: str, n_min: int, system: VectorSystem | None, num_classes: int)
 
 
 def smallest_dim(make: Callable[[int], VectorSystem], num_classes: int) -> int:
-    """The smallest n for which `make(n)` exists and has at least `num_classes` vectors."""
+    """The smallest n for which `make(n)` exists and has at least `num_classes` vectors.
+
+    Raises:
+        ValueError: none up to `MAX_DIM` does.
+    """
 
     def holds(n: int) -> bool:
         try:
@@ -261,7 +285,12 @@ def smallest_dim(make: Callable[[int], VectorSystem], num_classes: int) -> int:
 
     high = 1
     while not holds(high):
-        high *= 2
+        if high == MAX_DIM:
+            raise ValueError(
+                f"Argument 'num_classes' must be smaller: no dimension up to {MAX_DIM:,} has "
+                f"{num_classes:,} vectors."
+            )
+        high = min(2 * high, MAX_DIM)
     low = high // 2
     while high - low > 1:
         middle = (low + high) // 2

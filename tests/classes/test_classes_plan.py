@@ -18,6 +18,7 @@ class TestSmallestDimension:
     def test_suffices_and_one_less_does_not(self, family: str, count: int) -> None:
         make = FAMILIES[family]
         n = plan(count).row(family).n_min
+        assert n is not None
         assert make(n).size >= count
         if n > 1:
             with contextlib.suppress(ValueError):  # where the family begins at n
@@ -30,7 +31,7 @@ class TestSmallestDimension:
 
     def test_row_is_that_of_the_family(self, family: str) -> None:
         row = plan(1000).row(family)
-        assert row.system is not None and row.scale is not None
+        assert row.system is not None and row.scale is not None and row.n_min is not None
         assert row.system == FAMILIES[family](row.n_min)
         z = ClassMap(row.system, 1000).vectors(torch.arange(50), dtype=torch.float64)
         share = torch.exp(row.scale - row.system.log_partition(z, row.scale))
@@ -118,6 +119,15 @@ class TestPlan:
             plan(value)  # pyright: ignore[reportArgumentType]
         with pytest.raises(ValueError, match="'dim' must be a positive integer"):
             plan(10, dim=value)  # pyright: ignore[reportArgumentType]
+
+    def test_numbers_that_nothing_has(self) -> None:
+        for number in (10**10 + 1, 10**150):
+            with pytest.raises(ValueError, match="'num_classes' must be at most 10,000,000,000"):
+                plan(number)
+        with pytest.raises(ValueError, match="'dim' must be at most 65,536"):
+            plan(10, dim=99_999_999_999)
+        with pytest.raises(ValueError, match="no dimension up to 2,097,152"):
+            smallest_dim(FAMILIES["simplex"], 3_000_000)
 
     def test_unknown_family(self) -> None:
         with pytest.raises(ValueError, match=r"'family' must be one of \[.*'A_n'.*not 'C_n'"):

@@ -143,7 +143,7 @@ def test_numbers_are_those_of_the_runs(make_run: MakeRun) -> None:
         "vector system": ["RootA(64)", "–"],
         "order of classes": ["shuffled", "–"],
         "capacity": ["4,160", "–"],
-        "smallest angle": ["45°", "–"],
+        "smallest angle of its vectors": ["45°", "–"],
         "classes": ["20", "20"],
         "dimensions": ["64", "64"],
         "epochs": ["3", "3"],

@@ -210,3 +210,30 @@ def test_a_system_of_ones_own_is_known_by_its_name():
             register_system(type("RootA", (Hypercube,), {}))
     finally:
         IMPLICIT_SYSTEMS.pop("Signs", None)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "RootA(1000000000)",
+        "RootA(99999999999999999999)",
+        "RootB(100000000)",
+        "RootD(100000000)",
+        "Hypercube(100000000)",
+        "Orthoplex(100000000)",
+        "Simplex(100000000)",
+        "PermutationCode(100000000)",
+        "PermutationSystem(100000000, 2, 1)",
+        "Orbit(5, {1: 99999999999})",
+        "Sphere(1000000000, 3)",
+        "Sphere(2000000, 100)",
+        "Hyperplane(RootA(1000000000))",
+        f"{'(' * 5000}RootA(3){')' * 5000}",
+        f"{'Union([' * 3000}RootA(3){'])' * 3000}",
+    ],
+    ids=lambda text: text[:40],
+)
+def test_systems_that_would_fill_the_memory(text: str):
+    with pytest.raises(ValueError) as caught:
+        system_from(text)
+    assert len(str(caught.value)) < 400

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 
 from rootspace.data.preprocessing import ImagePreprocessing
@@ -11,13 +9,17 @@ from rootspace.export import export_onnx
 from rootspace.run import Run, load
 from rootspace.runs.folder import SAMPLES
 
-from ._arguments import Parser
+from ._arguments import Parser, add_run, check_out, path
+from ._output import add_format, answer
+
+OPSETS = range(18, 24)
+"""That PyTorch can write and onnxruntime can read."""
 
 
 def run(arguments: list[str]) -> int:
     parser = Parser(prog="rootspace export", description=__doc__)
-    parser.add_argument("run", type=Path, help="run folder that `rootspace train` wrote")
-    parser.add_argument("--out", type=Path, required=True, help="the .onnx file")
+    add_run(parser, network=False)
+    parser.add_argument("--out", type=path, required=True, help="the .onnx file")
     parser.add_argument("--top", type=int, default=1, metavar="K", help="how many classes")
     parser.add_argument(
         "--decode",
@@ -27,11 +29,13 @@ def run(arguments: list[str]) -> int:
         "for a vector without a class, or by a search over stored class vectors",
     )
     parser.add_argument("--opset", type=int, help="of ONNX; what PyTorch prefers by default")
+    add_format(parser)
     options = parser.parse_args(arguments)
-    if options.out.suffix != ".onnx":
-        raise ValueError(f"Argument '--out' must end in .onnx, not {options.out}.")
-    if not options.out.parent.is_dir():
-        raise ValueError(f"Argument '--out': the folder {options.out.parent} does not exist.")
+    check_out(options.out, (".onnx",))
+    if options.opset is not None and not OPSETS[0] <= options.opset <= OPSETS[-1]:
+        raise ValueError(
+            f"Argument '--opset' must lie in [{OPSETS[0]}, {OPSETS[-1]}], not {options.opset}."
+        )
     trained = load(options.run)
     shape = trained.model.preprocessing
     if trained.class_map is None:
@@ -50,12 +54,20 @@ def run(arguments: list[str]) -> int:
         opset=options.opset,
         names=trained.names,
     )
-    print(
+    answer(
+        options,
         f"{options.out}: uint8 images [batch, {shape.channels}, {shape.size}, {shape.size}], "
         f"{len(trained.names)} classes, {options.out.stat().st_size / 1e6:.1f} MB\n"
         f"onnxruntime against torch on {check.inputs} images: largest difference of an embedding "
         f"{check.embedding:.1e} of its length, of a cosine {check.cosine:.1e}; "
-        f"{check.other_labels} other labels"
+        f"{check.other_labels} other labels",
+        {
+            "out": str(options.out),
+            "inputs": [shape.channels, shape.size, shape.size],
+            "num_classes": len(trained.names),
+            "bytes": options.out.stat().st_size,
+            "check": check._asdict(),
+        },
     )
     return 0
 

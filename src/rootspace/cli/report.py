@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rootspace.report import write_report
+from rootspace.runs.folder import check_finished
 
-from ._arguments import Parser
+from ._arguments import Parser, add_run, check_out, path
+from ._output import add_format, answer
 
 
 def run(arguments: list[str]) -> int:
     parser = Parser(prog="rootspace report", description=__doc__)
-    parser.add_argument("run", type=Path, help="run folder")
-    parser.add_argument("others", nargs="*", type=Path, help="runs to compare it with")
-    parser.add_argument("--out", type=Path, help="report.html of the run by default")
-    options = parser.parse_args(arguments)
-    print(write_report(options.run, options.out, options.others))
+    add_run(parser, network=False)
+    parser.add_argument("others", nargs="*", type=path, help="runs to compare it with")
+    parser.add_argument("--out", type=path, help="report.html of the run by default")
+    add_format(parser)
+    options = parser.parse_intermixed_args(arguments)
+    for folder in (options.run, *options.others):
+        check_finished(folder)
+    out = options.run / "report.html" if options.out is None else options.out
+    check_out(out, (".html",))
+    written = write_report(options.run, out, options.others)
+    answer(options, str(written), {"out": str(written)})
     return 0

@@ -368,23 +368,51 @@ class Rejector:
             ValueError: it is something else, or of a newer format.
         """
         path = Path(path)
+        text = path.read_bytes()
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(text)
             version = content.pop("format")
             if version != FORMAT:
                 raise ValueError(
-                    f"{path} has format {version}, this version of rootspace reads {FORMAT}: "
-                    "upgrade it."
+                    f"format {version!r}, this version of rootspace reads {FORMAT}: upgrade it"
                 )
-            return cls(KnownScore(**content.pop("score")), **content)
+            rejector = cls(KnownScore(**content.pop("score")), **content)
+            rejector._check_types()
         except (
             KeyError,
             TypeError,
             AttributeError,
-            UnicodeDecodeError,
-            json.JSONDecodeError,
+            RecursionError,
+            ValueError,
         ) as error:
-            raise ValueError(f"{path} is not a rejector of rootspace: {error!r}.") from error
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(f"{path} is not a rejector of rootspace: {reason}.") from error
+        return rejector
+
+    def _check_types(self) -> None:
+        """Raise a ValueError for values that a file may hold and `calibrate` gives none."""
+        shares = (self.false_reject, *(() if self.false_accept is None else [self.false_accept]))
+        for name, fits in (
+            ("threshold", _is_number(self.threshold) and not math.isnan(self.threshold)),
+            ("promise", self.promise in ("false_accept", "false_reject")),
+            ("rate", _is_number(self.rate) and 0 < self.rate < 1),
+            ("false_reject", all(_is_number(x) and 0 <= x <= 1 for x in shares)),
+            (
+                "num_known",
+                all(type(n) is int and n >= 0 for n in (self.num_known, self.num_unknown)),
+            ),
+            ("known_cosine", _is_number(self.known_cosine) and math.isfinite(self.known_cosine)),
+            ("source", isinstance(self.source, str)),
+            ("scale", self.score.scale is None or _is_number(self.score.scale)),
+            ("k", type(self.score.k) is int),
+            ("reject_unassigned", isinstance(self.score.reject_unassigned, bool)),
+        ):
+            if not fits:
+                raise ValueError(f"'{name}' has a value that cannot be")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _allowed(rate: float, number: int, kind: str) -> int:

@@ -87,7 +87,12 @@ def comparison_tables(runs: Sequence[ShownRun]) -> list[tuple[str, Groups]]:
         row("vector system", str, [r.system for r in records]),
         row("order of classes", str, [r.order for r in records]),
         row("capacity", count, [r.capacity for r in records]),
-        row("smallest angle", lambda angle: f"{quantity(angle)}°", [r.min_angle for r in records]),
+        row("smallest angle of its vectors", _degrees, [r.min_angle for r in records]),
+        row(
+            "smallest angle between classes",
+            _degrees,
+            [r.choice and r.choice.smallest_angle for r in records],
+        ),
         row("classes", count, [r.num_classes for r in records]),
         row("dimensions", count, [r.dim for r in records]),
         row("epochs", count, [r.epochs for r in records]),
@@ -102,6 +107,10 @@ def comparison_tables(runs: Sequence[ShownRun]) -> list[tuple[str, Groups]]:
 
 def _seconds(seconds: float) -> str:
     return f"{quantity(seconds)}{NBSP}s"
+
+
+def _degrees(angle: float) -> str:
+    return f"{quantity(angle)}°"
 
 
 def _megabytes(size: float) -> str:

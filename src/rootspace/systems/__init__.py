@@ -9,6 +9,7 @@ only.
 from typing import TypeVar
 
 from ._parse import parse_expression
+from .base import MAX_DIM as MAX_DIM
 from .base import MAX_INDEX as MAX_INDEX
 from .base import Neighbors as Neighbors
 from .base import VectorSystem as VectorSystem

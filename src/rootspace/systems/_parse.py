@@ -8,6 +8,9 @@ from typing import Any
 
 from .base import VectorSystem
 
+MOST_SHOWN = 200
+"""Letters of a wrong text in a message."""
+
 
 def parse_expression(text: str, names: Mapping[str, Callable[..., VectorSystem]]) -> VectorSystem:
     """Build the system that `text`, a constructor call such as `RootA(384)`, describes.
@@ -21,11 +24,14 @@ def parse_expression(text: str, names: Mapping[str, Callable[..., VectorSystem]]
     """
     try:
         node = ast.parse(text.strip(), mode="eval").body
-    except SyntaxError:
-        node = None
-    if not isinstance(node, ast.Call):
-        raise ValueError(f"Expected a vector system such as 'RootA(384)', not {text!r}.")
-    return _build(node, names)
+        if not isinstance(node, ast.Call):
+            raise SyntaxError
+        return _build(node, names)
+    except (SyntaxError, MemoryError, RecursionError) as error:  # of thousands of parentheses
+        shown = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+        raise ValueError(
+            f"Expected a vector system such as 'RootA(384)', not {shown!r}."
+        ) from error
 
 
 def _build(node: ast.expr, names: Mapping[str, Callable[..., VectorSystem]]) -> Any:

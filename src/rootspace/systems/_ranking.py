@@ -14,7 +14,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .base import MAX_INDEX, constant_while_compiling
+from .base import MAX_INDEX, check_dim, constant_while_compiling
 
 SMALLEST = 1e-12
 """Values keep away from the limits of float32; only their ratios matter."""
@@ -94,8 +94,7 @@ def check_values(dim: int, values: Iterable[float], *, name: str) -> list[float]
     Raises:
         ValueError: naming the argument, its value and what was expected.
     """
-    if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
-        raise ValueError(f"Argument 'dim' must be a positive integer, not {dim!r}.")
+    check_dim(dim)
     values = list(values)
     if not values:
         raise ValueError(f"Argument '{name}' must hold at least one value.")

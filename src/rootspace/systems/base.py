@@ -19,6 +19,9 @@ from torch import Tensor
 P = ParamSpec("P")
 R = TypeVar("R")
 
+MAX_DIM = 2**21
+"""Dimensions of a system, at most: beyond, a single vector is larger than any embedding."""
+
 MAX_INDEX = 2**63 - 1
 """Indices are int64; larger systems work in `quantize` and `log_partition` only."""
 
@@ -339,6 +342,16 @@ def constant_while_compiling(function: Callable[P, R]) -> Callable[P, R]:
     """
     function._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
     return function
+
+
+def check_dim(dim: object, name: str = "dim") -> None:
+    """Raise ValueError unless that is a dimension: an integer from 1 to `MAX_DIM`."""
+    if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
+        raise ValueError(f"Argument '{name}' must be a positive integer, not {dim!r}.")
+    if dim > MAX_DIM:
+        # A number of thousands of digits is not to be printed.
+        shown = f"{dim:,}" if dim < 10**30 else "a number of more than 30 digits"
+        raise ValueError(f"Argument '{name}' must be at most {MAX_DIM:,}, not {shown}.")
 
 
 def check_range(numbers: Tensor, size: int, must: str, of: str = "") -> None:

@@ -6,6 +6,7 @@ import itertools
 import math
 from statistics import NormalDist
 
+from .base import check_dim
 from .orbit import Orbit
 
 
@@ -77,6 +78,7 @@ class PermutationCode(Orbit):
     """
 
     def __init__(self, dim: int, levels: int = 3) -> None:
+        check_dim(dim)
         if isinstance(levels, bool) or not isinstance(levels, int) or not 1 <= levels < dim:
             raise ValueError(
                 f"Argument 'levels' must be an integer in [1, dim = {dim!r}), not {levels!r}."

@@ -30,7 +30,7 @@ from ._ranking import (
     without_positions,
 )
 from ._topk import Ends, best_first, best_placements
-from .base import VectorSystem
+from .base import VectorSystem, check_dim
 
 FEW = 8
 """Up to this many largest coordinates are found one by one, more of them by sorting."""
@@ -78,6 +78,12 @@ class Orbit(VectorSystem):
                     f"Argument 'multiplicities' must map to positive integers, not {count!r} "
                     f"for value {value!r}."
                 )
+        check_dim(dim)
+        number = sum(multiplicities.values())
+        if number > dim:  # before so many are listed
+            raise ValueError(
+                f"Argument 'multiplicities' must place at most dim = {dim} values, not {number}."
+            )
         values = [value for value, count in multiplicities.items() for _ in range(count)]
         values = sorted(check_values(dim, values, name="multiplicities"), reverse=True)
         if signed and values[-1] < 0:

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .base import VectorSystem
+from .base import VectorSystem, check_dim
 from .codes import SignedKHot
 from .enumerated import Enumerated
 from .hyperplane import Hyperplane
@@ -55,8 +55,7 @@ class RootA(VectorSystem):
         positive: bool = False,
         interpolations: int = 0,
     ) -> None:
-        if isinstance(n, bool) or not isinstance(n, int) or n < 1:
-            raise ValueError(f"Argument 'n' must be a positive integer, not {n!r}.")
+        check_dim(n, "n")
         if projection not in ("drop", "isometric"):
             raise ValueError(
                 f"Argument 'projection' must be 'drop' or 'isometric', not {projection!r}."

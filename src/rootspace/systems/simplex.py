@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ._topk import best_first
-from .base import VectorSystem
+from .base import VectorSystem, check_dim
 from .hyperplane import drop, lift
 
 
@@ -32,8 +32,7 @@ class Simplex(VectorSystem):
     """
 
     def __init__(self, dim: int) -> None:
-        if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
-            raise ValueError(f"Argument 'dim' must be a positive integer, not {dim!r}.")
+        check_dim(dim)
         self._dim = dim
         self._length = math.sqrt((dim + 1) / dim)
 

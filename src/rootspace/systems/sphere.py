@@ -17,6 +17,10 @@ STILL = 1e-14
 """Relative fall of the energy that counts as none."""
 
 
+MOST_NUMBERS = 2**27
+"""Numbers of the table, at most: a gigabyte in float64."""
+
+
 class Sphere(Table):
     """Explicit vectors spread over the unit sphere, from a seed.
 
@@ -55,6 +59,11 @@ class Sphere(Table):
                 raise ValueError(
                     f"Argument '{name}' must be an integer of at least {least}, not {value!r}."
                 )
+        if dim * num > MOST_NUMBERS:
+            raise ValueError(
+                f"Arguments 'dim' and 'num' must make at most {MOST_NUMBERS:,} numbers, all of "
+                "which are kept."
+            )
         if method not in ("random", "energy"):
             raise ValueError(f"Argument 'method' must be 'random' or 'energy', not {method!r}.")
         generator = torch.Generator().manual_seed(seed)

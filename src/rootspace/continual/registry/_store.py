@@ -248,6 +248,8 @@ def translated(path: Path, timeout: float) -> Iterator[None]:
         yield
     except sqlite3.IntegrityError as error:
         raise ValueError(f"{path}: {error}.") from error
+    except UnicodeDecodeError as error:  # of a message about, or a text in, a damaged file
+        raise ValueError(f"{path} is not a class registry: it is damaged.") from error
     except sqlite3.DatabaseError as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
