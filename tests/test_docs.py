@@ -200,15 +200,22 @@ def only_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise Parsed
 
     understand = argparse.ArgumentParser.parse_args
+    understand_mixed = argparse.ArgumentParser.parse_intermixed_args
 
     def parse_args(*arguments: Any) -> None:
         understand(*arguments)
+        raise Parsed
+
+    def parse_intermixed_args(*arguments: Any) -> None:
+        understand_mixed(*arguments)
         raise Parsed
 
     def settings(folder: Path, *_: Any, **__: Any) -> Config:
         return Config(run=RunConfig(dir=str(folder)))
 
     monkeypatch.setattr(_arguments.Parser, "parse_args", parse_args, raising=False)
+    mixed = "parse_intermixed_args"
+    monkeypatch.setattr(_arguments.Parser, mixed, parse_intermixed_args, raising=False)
     monkeypatch.setattr(_arguments, "device", torch.device)
     monkeypatch.setattr(train_command, "train", stop)
     monkeypatch.setattr(train_command, "read_config", settings)
