@@ -11,6 +11,9 @@ import pytest
 # The same examples each time; with ROOTSPACE_EXAMPLES so many others, drawn anew.
 EXAMPLES = os.environ.get("ROOTSPACE_EXAMPLES")
 
+# No tests: --doctest-modules would import each once more, all under one name.
+collect_ignore_glob = ["*conftest.py"]
+
 hypothesis.settings.register_profile(
     "rootspace",
     deadline=None,

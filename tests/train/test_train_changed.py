@@ -22,7 +22,7 @@ from rootspace.config import TrainConfig as Train
 from rootspace.run import load
 from rootspace.runs import EpochRow, RunRecord
 from rootspace.runs import folder as files
-from rootspace.train import train
+from rootspace.train.training import train
 
 Lost = Callable[[int], AbstractContextManager[None]]
 
