@@ -78,7 +78,7 @@ def test_a_data_set(name, make, classes, tests, tmp_path: Path, monkeypatch, cap
     assert metrics["num_classes"] == classes
     assert {test: result["images"] for test, result in metrics["test"].items()} == tests
     capsys.readouterr()
-    assert main(["evaluate", str(run), "--json"]) == 0
+    assert main(["evaluate", str(run), "--top=1", "--format=json"]) == 0
     assert json.loads(capsys.readouterr().out) == metrics["test"]
 
 
@@ -94,7 +94,7 @@ def test_unique_labels(tmp_path: Path, capsys):
     assert len(names) == 6 and all((root / "train" / name).is_file() for name in names)
     assert load(run / "baselines/LinearHead").names == names
     capsys.readouterr()
-    assert main(["evaluate", str(run), "--json"]) == 0
+    assert main(["evaluate", str(run), "--top=1", "--format=json"]) == 0
     assert json.loads(capsys.readouterr().out) == metrics["test"]
     assert main(["predict", str(run), str(root / "train/a/0.png")]) == 0
     assert ".png" in capsys.readouterr().out

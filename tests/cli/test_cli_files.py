@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet
 import pytest
 from calling import call, output, refusal, rows, write_images
+
+from rootspace.runs.folder import finish, read_config, write_config
 
 BAD = "cannot be decoded"
 
@@ -64,9 +67,9 @@ def test_embed_writes_the_others(
 def test_evaluate_and_calibrate_use_the_others(
     workers: int, folder_run: Path, damaged: Path, capsys: pytest.CaptureFixture[str]
 ):
-    config = folder_run / "config.yaml"
-    text = config.read_text(encoding="utf-8").replace("num_workers: 0", f"num_workers: {workers}")
-    config.write_text(text, encoding="utf-8")
+    config = read_config(folder_run)
+    write_config(folder_run, replace(config, loader=replace(config.loader, num_workers=workers)))
+    finish(folder_run)
     code, out, err = call(capsys, "evaluate", folder_run, damaged, "--format=json")
     assert code == 2 and err.count(BAD) == 2 and "Traceback" not in err
     assert json.loads(out)["more"]["images"] == 13

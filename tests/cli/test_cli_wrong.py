@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from calling import refusal
 
+from rootspace.runs.folder import MANIFEST
+
 NUMBER = "9" * 150
 
 WRONG = {
@@ -124,6 +126,7 @@ def test_wrong_command_lines(
 def test_a_report_beside_a_run_that_trains_still(
     folder_run: Path, trained_folders: Path, capsys: pytest.CaptureFixture[str]
 ):
-    (folder_run / "metrics.json").unlink()
+    for name in ("metrics.json", MANIFEST):
+        (folder_run / name).unlink()
     message = refusal(capsys, "report", trained_folders, folder_run)
     assert f"{folder_run} is not a finished run" in message and "--resume" in message
