@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "heads": {"systems", "classes", "losses", "planning"},
     "sampling": {"classes", "heads"},
     "export": {"systems", "classes", "heads"},
-    "data": {"config", "heads", "sampling"},
+    "data": {"config", "runs", "heads", "sampling"},
     "choosing": {"classes", "heads", "sampling"},
     "callbacks": {"classes", "runs", "heads", "sampling", "choosing"},
     "building": {
