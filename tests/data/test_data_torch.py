@@ -84,10 +84,27 @@ def test_mean_and_deviation_are_those_of_the_pixels() -> None:
     )
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "I", "F"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA"])
 def test_gray_images_of_any_mode_have_one_channel(mode: str) -> None:
     shape = read(Listed([(image, i % 2) for i, image in enumerate(gray(4, mode))])).preprocessing
     assert shape is not None and shape.channels == 1
+
+
+def test_16_bit_and_float_images_have_one_channel() -> None:
+    pixels = np.random.default_rng(0).integers(0, 2**16, (4, 10, 10))
+    for images in (pixels.astype(np.uint16), (pixels / 2**16).astype(np.float32)):
+        content = read(Listed([(Image.fromarray(image), i % 2) for i, image in enumerate(images)]))
+        assert content.preprocessing is not None and content.preprocessing.channels == 1
+        found = content.train.batch(range(len(content.train)))[0].int()
+        assert found.float().mean() == pytest.approx(127.5, abs=20)
+
+
+def test_an_image_that_cannot_be_used_is_named_by_its_place() -> None:
+    items = [(Image.new("L", (9, 9)), 0) for _ in range(3000)]
+    items[1] = (Image.new("I", (9, 9)), 1)
+    data = read(Listed(items), test_fraction=0).train
+    with pytest.raises(DataError, match=r"'train\[1\]' has 32-bit or signed pixels"):
+        data.batch([0, 1])
 
 
 def test_one_color_image_makes_three_channels() -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, default_collate, get_worker_info
 
 from .errors import DataError
-from .preprocessing import ImagePreprocessing, read_image, to_tensor
+from .preprocessing import ImagePreprocessing, to_tensor
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -164,8 +164,7 @@ class FileImages(EncodedImages):
         self.files = files
 
     def decode(self, index: int) -> Image:
-        shape = self.preprocessing
-        return read_image(self.root / self.files[index], shape.channels, shape.background)
+        return self.preprocessing.read(self.root / self.files[index])
 
     def name(self, index: int) -> str:
         return self.files[index]

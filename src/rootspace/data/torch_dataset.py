@@ -19,7 +19,6 @@ from .preprocessing import (
     IMAGENET_RGB,
     ImagePreprocessing,
     channel_statistics,
-    convert_image,
     from_pixels,
     to_tensor,
 )
@@ -262,7 +261,7 @@ class ItemImages(Items):
 
     def _decoded(self, index: int) -> Image:
         image = _image(super().original(index), self.title)
-        return convert_image(image, self.preprocessing.channels, self.preprocessing.background)
+        return self.preprocessing.convert(image, f"{self.title}[{index}]")
 
 
 def as_image(x: Any) -> Image | None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from .cache import default_cache_directory
 from .datasets import EncodedImages, LabeledDataset
 from .errors import DataError, check_image_size
-from .preprocessing import IMAGENET_GRAY, IMAGENET_RGB, ImagePreprocessing, decode_image
+from .preprocessing import IMAGENET_GRAY, IMAGENET_RGB, ImagePreprocessing
 from .shard_index import ShardIndex, read_index
 from .source import Content, DataSource
 
@@ -179,9 +179,7 @@ class ShardImages(EncodedImages):
             raise DataError(f"Shard '{path}' cannot be read: {error.strerror}.") from error
         if len(data) != size:
             raise DataError(f"Shard '{path}' has become shorter since training began.")
-        return decode_image(
-            io.BytesIO(data), f"{path}/{self.index.keys[index]}", self.preprocessing.channels
-        )
+        return self.preprocessing.decode(io.BytesIO(data), f"{path}/{self.index.keys[index]}")
 
     def name(self, index: int) -> str:
         """The shard and the sample's key."""
