@@ -22,6 +22,7 @@ from rootspace.data import (
     LabeledDataset,
 )
 
+SCALED = "the first image is 20 x 16, scaled to 32 x 32"
 SPLIT = {"train/cat": 3, "train/dog": 2, "val/cat": 1, "test/dog": 2}
 
 
@@ -59,11 +60,11 @@ def test_folders_of_training_and_test_images(make_images: Make) -> None:
         "dog/1.png",
     ]
     assert content.train.labels.tolist() == [0, 0, 0, 1, 1]
-    assert [*content.tests] == ["val", "test"] and content.notes == ()
+    assert [*content.tests] == ["val", "test"] and content.notes == (SCALED,)
     assert content.tests["test"].labels.tolist() == [1, 1]
     assert len(preprocessing(content).mean) == len(preprocessing(content).std) == 3
     assert ready(ImageFolder(root)).describe() == (
-        "ImageFolder: 2 classes, 5 training images 3x32x32, test sets: val (1), test (2)"
+        "ImageFolder: 2 classes, 5 training images 3x32x32, test sets: val (1), test (2)\n" + SCALED
     )
 
 
@@ -206,19 +207,73 @@ def test_a_folder_called_like_an_image_is_none(make_images: Make) -> None:
 
 def test_folders_that_are_not_used_are_named(make_images: Make) -> None:
     root = make_images({"train/x": 8, "train/y": 8, "dev/x": 2, "bus": 1, ".git": 1, "val/x": 1})
-    assert make(root).notes == (f"not used: bus, dev in {root}",)
+    assert make(root).notes == (f"not used: bus, dev in {root}", SCALED)
     line = ready(ImageFolder(root)).describe().splitlines()[1]
     assert line == f"not used: bus, dev in {root}"
 
 
+def test_files_that_are_left_out_are_counted(make_images: Make) -> None:
+    root = make_images({"train/x": 2, "train/y": 3, "train/y/.cache": 2, "val/x": 1})
+    for name in ("x/a.HEIC", "x/b.heic", "y/c.txt", "y/LICENSE", "y/._0.png"):
+        (root / "train" / name).write_text("")
+    (root / "val/x/Thumbs.db").write_text("")
+    (root / "train/loose.png").write_text("")
+    assert make(root).notes == (
+        f"not used: 1 images beside the class folders of {root / 'train'}, such as loose.png",
+        "left out: 5 files that are no images by their name (.heic 2, none 1, .txt 1, .db 1), such "
+        f"as {root / 'train/x/a.HEIC'}; 2 hidden files or folders",
+        SCALED,
+    )
+
+
+@pytest.mark.parametrize(("size", "note"), [((32, 32), ()), ((48, 32), ("48 x 32",))])
+def test_the_size_of_the_files_is_said(
+    make_images: Make, size: tuple[int, int], note: tuple[str, ...]
+) -> None:
+    root = make_images({"a": 3, "b": 3}, size)
+    assert make(root).notes == tuple(f"the first image is {n}, scaled to 32 x 32" for n in note)
+    (root / "a/0.png").write_bytes(b"damaged")
+    assert make(root, test_fraction=0).notes == (), "named when it is needed"
+
+
 def test_validation_is_a_test_folder(make_images: Make) -> None:
     content = make(make_images({"train/x": 8, "train/y": 8, "validation/x": 2}))
-    assert [*content.tests] == ["validation"] and content.notes == ()
+    assert [*content.tests] == ["validation"] and content.notes == (SCALED,)
 
 
 def test_a_class_called_train(make_images: Make) -> None:
     content = make(make_images({"bus": 4, "car": 4, "train": 4}))
     assert content.class_names == ["bus", "car", "train"]
+
+
+def test_a_train_folder_that_may_be_a_class(make_images: Make) -> None:
+    """Refused, whatever it is: never two classes where there are three."""
+    root = make_images({"bus": 4, "car": 4, "train/steam": 4, "train/electric": 4})
+    with pytest.raises(
+        DataError, match=r"holds 'train', in which are folders, beside bus, car, .*"
+    ):
+        make(root)
+    assert make(root / "train").class_names == ["electric", "steam"]
+    (root / "train").rename(root / "trains")
+    content = make(root, test_fraction=0)
+    assert content.class_names == ["bus", "car", "trains"] and len(content.train) == 16
+
+
+def test_images_beside_splits_are_no_class(make_images: Make) -> None:
+    root = make_images({"train/a": 4, "train/b": 4, "val/a": 1, "unlabeled": 3})
+    assert make(root).notes == (f"not used: unlabeled in {root}", SCALED)
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\tb", "\x1b[2J", " ", "\u3000 "])
+def test_names_that_cannot_be_written(make_images: Make, name: str) -> None:
+    root = make_images({"a": 2, name: 2})
+    with pytest.raises(DataError, match="names must not be blank, and have no line ends") as found:
+        ready(ImageFolder(root))
+    assert repr(name) in str(found.value)
+
+
+def test_names_that_differ_in_case_are_two_classes(make_images: Make) -> None:
+    assert make(make_images({"cat": 2, "Cat": 2})).class_names == ["Cat", "cat"]
 
 
 @pytest.mark.parametrize("names", [("Train", "Test"), ("TRAIN", "Val", "bus")])
@@ -233,7 +288,7 @@ def test_test_folders_by_name(make_images: Make) -> None:
     root = make_images(counts)
     content = make(root, test_folders={"clean": "clean", "blur": "hard/blur"})
     assert {name: len(test) for name, test in content.tests.items()} == {"clean": 2, "blur": 3}
-    assert content.notes == (f"not used: val in {root}",)
+    assert content.notes == (f"not used: val in {root}", SCALED)
     absolute = make(root, test_folders={"clean": str(root / "clean")})
     assert files(absolute.tests["clean"]) == files(content.tests["clean"])
     with pytest.raises(DataError, match=r"'test_folders': 'a' must be a folder: .*nothing"):

@@ -97,7 +97,8 @@ def test_samples_are_those_of_the_webdataset_package(root: Path) -> None:
             shard = Path(sample["__url__"]).name
             assert dataset.name(place) == f"{shard}/{sample['__key__']}"
     assert ready(WebDataset(root, image_size=16)).describe() == (
-        "WebDataset: 4 classes, 5 training images 3x16x16, test sets: val (2)"
+        "WebDataset: 4 classes, 5 training images 3x16x16, test sets: val (2)\n"
+        "the first image is 20 x 16, scaled to 16 x 16"
     )
 
 

@@ -136,6 +136,17 @@ class EncodedImages(LabeledDataset):
             DataError: it is missing or cannot be decoded.
         """
 
+    def notes(self) -> tuple[str, ...]:
+        """A line where the first image has another size than the run's."""
+        wanted = self.preprocessing.inner or self.preprocessing.size
+        try:
+            width, height = self.decode(0).size
+        except DataError:  # named when it is needed
+            return ()
+        if (width, height) == (wanted, wanted):
+            return ()
+        return (f"the first image is {width} x {height}, scaled to {wanted} x {wanted}",)
+
     def batch(self, indices: Sequence[int]) -> Batch:
         square = self.preprocessing.square
         images = torch.stack([square(self.decode(index)) for index in indices])

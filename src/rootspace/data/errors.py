@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 
 import numpy as np
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+"""What ends a line or commands a terminal."""
 
 
 class DataError(ValueError):
@@ -42,6 +46,11 @@ def check_names(names: Iterable[str], source: str, *, repeated: bool) -> None:
             raise DataError(
                 f"{source} have the class {os.fsencode(name)!r}: names must be UTF-8. Rename it."
             ) from None
+        if not name.strip() or _CONTROL.search(name):
+            raise DataError(
+                f"{source} have the class {name!r}: names must not be blank, and have no line "
+                "ends or control characters. Rename it."
+            )
         if repeated:
             if name in seen:
                 raise DataError(f"{source} have the class {name!r} twice: names must be different.")

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from .datasets import FileImages, LabeledDataset
 from .errors import DataError, check_at_least, check_image_size
-from .folders import class_folders, list_images
-from .preprocessing import IMAGENET_GRAY, IMAGENET_RGB, ImagePreprocessing
+from .folders import LeftOut, class_folders, is_image, list_images
+from .preprocessing import IMAGENET_GRAY, IMAGENET_RGB, MAX_PIXELS, ImagePreprocessing
 from .source import Content, DataSource
 from .strings import Strings
 
@@ -23,9 +23,10 @@ class ImageFolder(DataSource):
 
     Either `root/train/<class>/*.png` with any of `root/val`, `root/valid`, `root/validation` and
     `root/test`, each a test set of that name; or without these, a share of each class is set aside
-    as test set "test". Classes are sorted by name. Hidden files and folders do not count, and what
-    else lies beside `train` is not used, as the notes of the content say. Files are decoded when
-    they are needed: the shorter side is scaled to `image_size`, then the center is cut out.
+    as test set "test". Classes are sorted by name. Hidden files and folders, files of other kinds
+    and what else lies beside `train` are not used, as the notes of the content say. Files are
+    decoded when they are needed: the shorter side is scaled to `image_size`, then the center is cut
+    out.
 
     Args:
         root: the folder.
@@ -38,6 +39,7 @@ class ImageFolder(DataSource):
         test_folders: test sets by name, each a folder of class folders, relative to `root`; in the
             place of those above.
         seed: of the choice of test images and classes.
+        max_pixels: of an image; larger ones are refused before they are decoded.
 
     Raises:
         DataError: in `read`, when folders are missing, empty or do not fit; in loading, when an
@@ -53,6 +55,7 @@ class ImageFolder(DataSource):
         num_classes: int | None = None,
         test_folders: dict[str, str] | None = None,
         seed: int = 0,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.seed = seed
         check_image_size(image_size)
@@ -65,42 +68,39 @@ class ImageFolder(DataSource):
         self.root = Path(root).expanduser()
         self.test_fraction = test_fraction
         self._num_classes = num_classes
-        self._size = image_size
-        self._grayscale = grayscale
+        mean, std = IMAGENET_GRAY if grayscale else IMAGENET_RGB
+        self._shape = ImagePreprocessing(len(mean), image_size, mean, std, max_pixels=max_pixels)
         self.test_folders = test_folders
 
     def read(self) -> Content:
         if not self.root.is_dir():
             raise DataError(f"Argument 'root' must be a folder of images, not '{self.root}'.")
-        mean, std = IMAGENET_GRAY if self._grayscale else IMAGENET_RGB
-        shape = ImagePreprocessing(len(mean), self._size, mean, std)
+        shape, left_out = self._shape, LeftOut()
         train_root = self._train_root()
         test_roots = self._test_roots(train_root)
         taken = {root.resolve() for root in test_roots.values()}
         found = [n for n in class_folders(train_root) if not _holds(train_root / n, taken)]
         class_names = self._draw_classes(found)
-        train = list_images(train_root, class_names)
+        train = list_images(train_root, class_names, left_out=left_out)
         tests: dict[str, LabeledDataset] = {}
         for name, folder in test_roots.items():
             chosen = _tested_classes(folder, found, class_names, train_root)
-            files, labels = list_images(folder, class_names, chosen)
+            files, labels = list_images(folder, class_names, chosen, left_out=left_out)
             tests[name] = FileImages(folder, files, labels, shape)
         if not tests and self.test_fraction > 0:
             train, test = self._split(*train, class_names)
             tests["test"] = FileImages(train_root, *test, shape)
-        return Content(
-            class_names=class_names,
-            train=FileImages(train_root, *train, shape),
-            tests=tests,
-            preprocessing=shape,
-            notes=self._left_out(train_root, taken),
-        )
+        images = FileImages(train_root, *train, shape)
+        notes = (*self._not_used(train_root, taken), *left_out.notes(), *images.notes())
+        return Content(class_names, images, tests, shape, notes)
 
     def _train_root(self) -> Path:
         train = self.root / "train"
-        if train.is_dir() and class_folders(train, needed=False):
-            return train
         found = class_folders(self.root)
+        if train.is_dir() and class_folders(train, needed=False):
+            if self.test_folders is None and not {*_TEST_FOLDERS} & {*found}:
+                self._check_no_class(found)
+            return train
         splits = [name for name in found if name.lower() in ("train", *_TEST_FOLDERS)]
         if len(splits) > 1:
             raise DataError(
@@ -109,6 +109,16 @@ class ImageFolder(DataSource):
                 f"{', '.join(_TEST_FOLDERS)}."
             )
         return self.root
+
+    def _check_no_class(self, found: Sequence[str]) -> None:
+        """Raise where 'train' may be one of several classes as well as the folder of all."""
+        like_it = [name for name in found if name != "train" and _images_in(self.root / name)]
+        if like_it:
+            raise DataError(
+                f"Folder '{self.root}' holds 'train', in which are folders, beside "
+                f"{', '.join(like_it[:3])}, in which are images: if 'train' is a class, rename it; "
+                f"if it holds the classes, give '{self.root / 'train'}' as 'root'."
+            )
 
     def _test_roots(self, train_root: Path) -> dict[str, Path]:
         """Test set -> its folder."""
@@ -123,17 +133,21 @@ class ImageFolder(DataSource):
                 raise DataError(f"Argument 'test_folders': {name!r} must be a folder: {folder}.")
         return roots
 
-    def _left_out(self, train_root: Path, taken: set[Path]) -> tuple[str, ...]:
-        """What lies beside the training folder and is not used."""
-        if train_root == self.root:
-            return ()
-        beside = sorted(
-            entry.name
-            for entry in self.root.iterdir()
-            if entry.is_dir() and entry.name[0] != "." and entry != train_root
-            if not _holds(entry, taken)
-        )
-        return (f"not used: {', '.join(beside)} in {self.root}",) if beside else ()
+    def _not_used(self, train_root: Path, taken: set[Path]) -> tuple[str, ...]:
+        """What lies beside the training folder or its classes and is not used."""
+        notes = []
+        if loose := _images_in(train_root):
+            shown = f"{len(loose):,} images beside the class folders of {train_root}"
+            notes.append(f"not used: {shown}, such as {min(loose)}")
+        if train_root != self.root:
+            beside = [
+                name
+                for name in class_folders(self.root)
+                if self.root / name != train_root and not _holds(self.root / name, taken)
+            ]
+            if beside:
+                notes.append(f"not used: {', '.join(beside)} in {self.root}")
+        return tuple(notes)
 
     def _draw_classes(self, names: list[str]) -> list[str]:
         if self._num_classes is None:
@@ -159,6 +173,11 @@ class ImageFolder(DataSource):
             is_test[start + generator.permutation(end - start)[:num_test]] = True
         train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
         return (files.take(train), labels[train]), (files.take(test), labels[test])
+
+
+def _images_in(folder: Path) -> list[str]:
+    """Names of the image files in a folder, not below it."""
+    return [e.name for e in folder.iterdir() if is_image(e.name) and e.is_file()]
 
 
 def _holds(folder: Path, others: set[Path]) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 from .cache import default_cache_directory
 from .datasets import EncodedImages, LabeledDataset
 from .errors import DataError, check_image_size
-from .preprocessing import IMAGENET_GRAY, IMAGENET_RGB, ImagePreprocessing
+from .preprocessing import IMAGENET_GRAY, IMAGENET_RGB, MAX_PIXELS, ImagePreprocessing
 from .shard_index import ShardIndex, read_index
 from .source import Content, DataSource
 
@@ -52,6 +52,7 @@ class WebDataset(DataSource):
         label_key: the field of `json` members that holds the label.
         cache_dir: where the index is kept. Default: $ROOTSPACE_CACHE, or rootspace in the user's
             cache directory.
+        max_pixels: of an image; larger ones are refused before they are decoded.
 
     Raises:
         DataError: in `read`, when shards are missing, damaged or compressed, or a sample lacks its
@@ -67,6 +68,7 @@ class WebDataset(DataSource):
         grayscale: bool = False,
         label_key: str = "label",
         cache_dir: str | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         check_image_size(image_size)
         self.root = Path(root).expanduser()
@@ -74,7 +76,7 @@ class WebDataset(DataSource):
         self.test_shards = test_shards
         self.label_key = label_key
         mean, std = IMAGENET_GRAY if grayscale else IMAGENET_RGB
-        self._shape = ImagePreprocessing(len(mean), image_size, mean, std)
+        self._shape = ImagePreprocessing(len(mean), image_size, mean, std, max_pixels=max_pixels)
         self._cache = Path(cache_dir).expanduser() if cache_dir else default_cache_directory()
 
     def read(self) -> Content:
@@ -97,7 +99,7 @@ class WebDataset(DataSource):
             test_index = read_index(shards, self.label_key, self._cache)
             tests[name] = self._dataset(shards, test_index, label_of)
         train = self._dataset(train_shards, index, label_of)
-        return Content(class_names, train, tests, self._shape)
+        return Content(class_names, train, tests, self._shape, train.notes())
 
     def _find(self, argument: str, pattern: str) -> list[Path]:
         shards = self._matching(pattern)
@@ -108,6 +110,11 @@ class WebDataset(DataSource):
         return shards
 
     def _matching(self, pattern: str) -> list[Path]:
+        if Path(pattern).is_absolute():
+            raise DataError(
+                f"Arguments 'train_shards' and 'test_shards' must be relative to 'root', not "
+                f"'{pattern}'."
+            )
         # Not `Path.glob`, whose `*` also matches hidden files, such as those that macOS adds.
         found = glob.glob(pattern, root_dir=self.root, recursive=True)
         return sorted(path for name in found if (path := self.root / name).is_file())
@@ -126,7 +133,11 @@ class WebDataset(DataSource):
         path = self.root / _NAMES_FILE
         if path.is_file():
             # Not `splitlines`, which also splits at characters that a name may hold.
-            names = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+            try:
+                text = path.read_text(encoding="utf-8")
+            except UnicodeDecodeError as error:
+                raise DataError(f"'{path}' must be UTF-8: {error}.") from error
+            names = text.removesuffix("\n").split("\n")
             names = [name.removesuffix("\r") for name in names]
             return names, {str(label): label for label in range(len(names))}
         values = sorted(index.values, key=lambda value: (not value.isdecimal(), _padded(value)))
