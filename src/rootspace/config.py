@@ -224,6 +224,8 @@ class LoaderConfig:
             that bring a test set named `validation`, `valid` or `val` need none.
         label_noise: share of the training inputs that get a wrong label, to see how much a method
             bears.
+        skip_broken: read all images once before training and leave out those that cannot be
+            decoded, instead of ending where one is met.
     """
 
     batch_size: int = 256
@@ -234,6 +236,7 @@ class LoaderConfig:
     unique_labels: int | Literal["all"] | None = None
     validation: float = 0.0
     label_noise: float = 0.0
+    skip_broken: bool = False
 
     def __post_init__(self) -> None:
         _at_least("loader", self, batch_size=2, num_workers=0, seed=0, neighbors=1)

@@ -225,7 +225,7 @@ def test_data_are_copied_and_pickled_whole() -> None:
 def test_wrong_arguments(argument: str, value: int, least: int) -> None:
     message = rf"'loader.{argument}' must be at least {least}, not {value}\."
     with pytest.raises(ValueError, match=message):
-        LoaderConfig(**{argument: value})
+        LoaderConfig(**{argument: value})  # pyright: ignore[reportArgumentType]
 
 
 def test_one_image_is_too_few() -> None:

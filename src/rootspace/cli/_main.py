@@ -16,6 +16,7 @@ from rootspace._terminal import say
 
 COMMANDS = {
     "plan": "which vector system and dimension a number of classes needs",
+    "check": "what is wrong with some data: broken files, duplicates, rare classes",
     "train": "train a network on labelled images",
     "extend": "add classes to a trained run, in a new run folder",
     "distill": "train a small network towards the embeddings of a larger one",

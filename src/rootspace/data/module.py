@@ -16,6 +16,7 @@ from rootspace.config import ClassSpec, Config, LoaderConfig
 from rootspace.heads import Head
 from rootspace.sampling import BatchSampler, ClassBatchSampler, InOrder, ResumableLoader
 
+from .checking import without_broken
 from .datasets import Batches, LabeledDataset, Transformed, View, WithTargets, as_is
 from .errors import DataError, check_names
 from .preprocessing import ImagePreprocessing
@@ -81,6 +82,8 @@ class DataModule:
         if self.loader.unique_labels is not None:
             self.source.test_fraction = 0.0  # the training inputs are the test set
         content = self.source.read()
+        if self.loader.skip_broken:
+            content = without_broken(content, self.loader.num_workers)
         name = f"The {type(self.source).__name__} data"
         if len(content.train) < 2:
             raise DataError(f"{name} hold {len(content.train)} training input: at least 2 needed.")
@@ -274,7 +277,7 @@ class DataModule:
             fill=draws,
             numbered=draws,
         )
-        return self._loader(data, sampler)
+        return self._loader(data, sampler, kept=True)
 
     def test_loaders(self, *, sharded: bool = True) -> list[ResumableLoader]:
         """One loader for each test set, in order.
@@ -289,17 +292,22 @@ class DataModule:
         return self.loader_of(self.train_dataset, sharded=sharded)
 
     def loader_of(self, data: LabeledDataset, *, sharded: bool = True) -> ResumableLoader:
-        """Any labeled data in their own order, with the batch size and workers of the run."""
-        sampler = InOrder(len(data), self.loader.batch_size, sharded=sharded)
-        return self._loader(data, sampler)
+        """Any labeled data in their own order, with the batch size and workers of the run.
 
-    def _loader(self, data: LabeledDataset, sampler: BatchSampler) -> ResumableLoader:
+        The workers end with each pass: those of many test sets would add up.
+        """
+        sampler = InOrder(len(data), self.loader.batch_size, sharded=sharded)
+        return self._loader(data, sampler, kept=False)
+
+    def _loader(
+        self, data: LabeledDataset, sampler: BatchSampler, *, kept: bool
+    ) -> ResumableLoader:
         workers = self.loader.num_workers
         return ResumableLoader(
             Batches(data),
             batch_sampler=sampler,
             num_workers=workers,
-            persistent_workers=workers > 0,
+            persistent_workers=kept and workers > 0,
             pin_memory=torch.cuda.is_available(),
             collate_fn=as_is,
             # Without its own generator a loader draws from the global one, and what the model then
