@@ -84,9 +84,9 @@ def damaged(root, name: str, change) -> FashionMNIST:
         (
             "train-images-idx3-ubyte",
             lambda data: data[:-1],
-            "must hold 9424 bytes .* not 9423: copy",
+            "must hold 9408 bytes .* not 9407: copy",
         ),
-        ("train-images-idx3-ubyte", lambda data: data + b"x", "must hold 9424 bytes .* not 9425"),
+        ("train-images-idx3-ubyte", lambda data: data + b"x", "must hold 9408 bytes .* not more"),
         ("train-images-idx3-ubyte", lambda data: data[:9], "is cut off within its header"),
         ("train-images-idx3-ubyte", lambda data: b"", "magic number must be 0x00000803, not 0x:?"),
         (
@@ -119,7 +119,7 @@ def test_images_in_place_of_labels(make_idx: Callable[..., Path]) -> None:
 def test_a_damaged_gzip_file(
     make_idx: Callable[..., Path], change: Callable[[bytes], bytes]
 ) -> None:
-    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz' is a damaged gzip file"):
+    with pytest.raises(DataError, match=r"train-images-idx3-ubyte\.gz' (cannot be read|must )"):
         damaged(make_idx(), "train-images-idx3-ubyte.gz", change).read()
 
 

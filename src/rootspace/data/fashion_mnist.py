@@ -8,6 +8,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -112,6 +113,8 @@ def _find(root: Path, name: str) -> Path:
 
 
 _UNSIGNED_BYTE = 8
+_MOST_BYTES = 2**30
+"""That an IDX file may hold; Fashion-MNIST's largest has 47 million."""
 
 
 def read_idx(path: Path, num_axes: int) -> np.ndarray:
@@ -122,28 +125,40 @@ def read_idx(path: Path, num_axes: int) -> np.ndarray:
         num_axes: 3 for images, 1 for labels.
 
     Raises:
-        DataError: it is not such a file, or cut off.
+        DataError: it is not such a file, cut off, or larger than a gigabyte.
     """
-    data = path.read_bytes()
-    if data[:2] == b"\x1f\x8b":
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise DataError(f"'{path}' is a damaged gzip file ({error}): copy it again.") from error
+    try:
+        with path.open("rb") as plain:
+            zipped = plain.read(2) == b"\x1f\x8b"
+            plain.seek(0)
+            if not zipped:
+                return _read_idx(plain, path, num_axes)
+            with gzip.GzipFile(fileobj=plain) as file:
+                return _read_idx(file, path, num_axes)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"'{path}' cannot be read ({error}): copy it again.") from error
+
+
+def _read_idx(file: BinaryIO | gzip.GzipFile, path: Path, num_axes: int) -> np.ndarray:
     magic = bytes((0, 0, _UNSIGNED_BYTE, num_axes))
-    if data[:4] != magic:
+    header = file.read(4 + 4 * num_axes)
+    if header[:4] != magic:
         raise DataError(
             f"'{path}' is not an IDX file of {num_axes} axes: its magic number must be "
-            f"0x{magic.hex()}, not 0x{data[:4].hex()}."
+            f"0x{magic.hex()}, not 0x{header[:4].hex()}."
         )
-    header = 4 + 4 * num_axes
-    if len(data) < header:
+    if len(header) < 4 + 4 * num_axes:
         raise DataError(f"'{path}' is cut off within its header: copy it again.")
-    shape = struct.unpack(f">{num_axes}I", data[4:header])
-    expected = header + math.prod(shape)
-    if len(data) != expected:
+    shape = struct.unpack(f">{num_axes}I", header[4:])
+    size = math.prod(shape)
+    if size > _MOST_BYTES:
         raise DataError(
-            f"'{path}' must hold {expected} bytes for its shape {shape}, not {len(data)}: copy it "
-            "again."
+            f"'{path}' must hold at most {_MOST_BYTES:,} bytes, not {size:,} for its shape {shape}."
         )
-    return np.frombuffer(data, dtype=np.uint8, offset=header).reshape(shape)
+    data = file.read(size + 1)  # no more than is claimed: a few bytes unpack to any number
+    if len(data) != size:
+        found = f"more than {size}" if len(data) > size else f"{len(data)}"
+        raise DataError(
+            f"'{path}' must hold {size} bytes for its shape {shape}, not {found}: copy it again."
+        )
+    return np.frombuffer(data, dtype=np.uint8).reshape(shape)

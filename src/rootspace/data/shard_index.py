@@ -28,6 +28,8 @@ _IMAGES = ("jpg", "jpeg", "png", "webp", "ppm", "pgm", "pbm", "pnm")
 _MEMBER = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)")
 _META = re.compile(r"__[^/]*__($|/)")
 _BLOCK = 512  # bytes; a tar file is made of blocks
+_MOST_LABEL, _MOST_IMAGE = 2**20, 2**28
+"""Bytes of a member that is read: nobody's memory should depend on what a tar file claims."""
 
 
 @dataclass(frozen=True)
@@ -131,9 +133,10 @@ class _Sample:
                 value = json.loads(self.texts["json"])[label_key]
             else:
                 raise self._error("must have its label as 'cls' or in 'json'")
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, IndexError) as error:
             raise self._error(f"has no field '{label_key}' ('label_key') in its json") from error
-        except ValueError as error:  # not UTF-8 or not JSON; a DataError of our own too
+        # Not UTF-8, not JSON or nested without end; a DataError of our own too.
+        except (ValueError, RecursionError) as error:
             raise (
                 error
                 if isinstance(error, DataError)
@@ -142,7 +145,7 @@ class _Sample:
         if isinstance(value, bool) or not isinstance(value, int | str) or value == "":
             raise self._error(f"must have a number or a name as its label, not {value!r}")
         value = str(value)
-        return str(int(value)) if value.isdecimal() else value
+        return value.lstrip("0") or "0" if value.isascii() and value.isdecimal() else value
 
     def _error(self, what: str) -> DataError:
         return DataError(f"Sample '{self.key}' of shard '{self.path}' {what}.")
@@ -160,6 +163,8 @@ def _samples(path: Path) -> Iterator[_Sample]:
                 match = _MEMBER.fullmatch(member.name)
                 if not member.isreg() or match is None or _META.match(member.name):
                     continue
+                if any(part[:1] == "." and part.strip(".") for part in member.name.split("/")):
+                    continue  # hidden, as macOS and notebooks add them
                 key, kind = match[1], match[2].lower()
                 if sample is None or key != sample.key:
                     if sample is not None:
@@ -167,12 +172,20 @@ def _samples(path: Path) -> Iterator[_Sample]:
                     sample = _Sample(path, key)
                 if kind in sample.members:
                     raise DataError(f"Sample '{key}' of shard '{path}' has two members '{kind}'.")
+                most = _MOST_LABEL if kind in ("cls", "json") else _MOST_IMAGE
+                if kind in (*_IMAGES, "cls", "json") and (member.issparse() or member.size > most):
+                    raise DataError(
+                        f"Member '{member.name}' of shard '{path}' must be a plain file of at most "
+                        f"{most:,} bytes, not a sparse one or one of {member.size:,}: remove it."
+                    )
                 sample.members[kind] = (member.offset_data, member.size)
                 if kind in ("cls", "json"):
                     content = archive.extractfile(member)
                     assert content is not None  # a regular member
                     sample.texts[kind] = content.read()
-    except (tarfile.TarError, OSError, EOFError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # tarfile raises almost anything on a damaged header
         raise DataError(
             f"Shard '{path}' is damaged, compressed or no tar file ({error}): copy it again, or "
             "unpack it with gunzip or the like."

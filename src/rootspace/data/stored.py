@@ -13,7 +13,7 @@ from torch import Tensor
 from rootspace._files import appearing
 
 from .datasets import Batch, LabeledDataset
-from .errors import DataError
+from .errors import DataError, check_labels
 
 FORMAT = 1
 """Version of the folder that `store_images` writes."""
@@ -37,18 +37,37 @@ class StoredImages(LabeledDataset):
         self.folder = Path(folder)
         try:
             about = json.loads((self.folder / ABOUT).read_text(encoding="utf-8"))
-            labels = np.load(self.folder / LABELS, allow_pickle=False)
-            self.keys = np.load(self.folder / KEYS, allow_pickle=False)
-            fits = about["format"] == FORMAT
-            self.class_names: list[str] = about["class_names"]
-            self.image_shape: tuple[int, int, int] = tuple(about["image_shape"])
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"'{folder}' holds no stored images: {error}.") from error
-        if not fits:
-            raise DataError(
-                f"'{folder}' has format {about['format']}, this version reads {FORMAT}: upgrade it."
+            if about["format"] != FORMAT:
+                raise DataError(
+                    f"'{folder}' has format {about['format']}, this version reads {FORMAT}: "
+                    "upgrade it."
+                )
+            # Mapped: a header may claim any size, and only what the file holds is looked at.
+            images, labels, self.keys = (
+                np.load(self.folder / name, mmap_mode="r", allow_pickle=False)
+                for name in (IMAGES, LABELS, KEYS)
             )
-        super().__init__(torch.from_numpy(labels))
+            self.class_names: list[str] = list(about["class_names"])
+            self.image_shape: tuple[int, int, int] = tuple(about["image_shape"])
+        except DataError:
+            raise
+        except Exception as error:  # json and numpy raise almost anything for damaged files
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise DataError(f"'{folder}' holds no stored images: {reason}.") from error
+        size = len(labels) if labels.ndim == 1 else -1
+        for name, array, dtype, shape in (
+            (IMAGES, images, np.uint8, (size, *self.image_shape)),
+            (LABELS, labels, np.int64, (size,)),
+            (KEYS, self.keys, np.float64, (size,)),
+        ):
+            if array.dtype != dtype or array.shape != shape:
+                raise DataError(
+                    f"'{self.folder / name}' must hold {np.dtype(dtype)} {list(shape)}, not "
+                    f"{array.dtype} {list(array.shape)}: copy the folder again."
+                )
+        check_labels(labels, size, len(self.class_names), str(self.folder / LABELS))
+        super().__init__(torch.from_numpy(np.array(labels)))
+        self.keys = np.array(self.keys)
 
     def batch(self, indices: Sequence[int]) -> Batch:
         # Opened anew each time, 0.1 ms: a mapping that is kept would be copied, with all images,
