@@ -51,7 +51,7 @@ def test_what_is_wrong_is_said(photos: Path, capsys: pytest.CaptureFixture[str])
 
 def test_as_json(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     break_some(photos)
-    assert main(["check", str(photos), "--data.image_size", "24", "--json"]) == 1
+    assert main(["check", str(photos), "--data.image_size", "24", "--format", "json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert found["clean"] is False and found["sets"]["train"]["scaled_up"] == 11
     assert found["broken"][0]["place"] == {"set": "train", "name": "a/3.png", "label": "a"}
@@ -63,7 +63,7 @@ def test_long_lists_are_cut(photos: Path, capsys: pytest.CaptureFixture[str]) ->
         (photos / f"train/b/{i}.png").write_bytes(b"")
     assert main(["check", str(photos), "--show", "2"]) == 1
     out = capsys.readouterr().out
-    assert "CANNOT BE READ: 5" in out and "... and 3 more: --show 5, or --json" in out
+    assert "CANNOT BE READ: 5" in out and "... and 3 more: --show 5, or --format json" in out
 
 
 @pytest.mark.parametrize(

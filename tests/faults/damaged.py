@@ -82,7 +82,7 @@ def command(root: Path, work: Path, name: str, of: str) -> tuple[list[str], Answ
         "predict": (["predict", folder, pictures, "--top=3", "--format=csv"], _printed),
         "unknown": (["predict", folder, pictures, "--unknown", "--format=csv"], _printed),
         "embed": (["embed", folder, pictures, f"--out={work / 'z.npy'}"], _written("z.npy")),
-        "evaluate": (["evaluate", folder, "--json"], _printed),
+        "evaluate": (["evaluate", folder, "--format", "json"], _printed),
         "report": (["report", folder, f"--out={work / 'r.html'}"], _written("r.html")),
         "classes": (["classes", folder, "export", "--format=csv"], _without_times),
         "resume": ([*resumption(folder, of, root)], _learned("run")),

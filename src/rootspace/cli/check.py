@@ -7,18 +7,18 @@ in two sets; 1: it is not so; 2: the data cannot be used at all.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from itertools import islice
 
-from rootspace._terminal import table, visible
+from rootspace._terminal import table
 from rootspace.config import Config
 from rootspace.data import make_data
 from rootspace.data.checking import DataCheck, Duplicates, check_content
 
 from ._arguments import Parser
 from ._config import check_whole_data, config_parser, parse
+from ._output import add_format, answer
 
 PROG = "rootspace check"
 
@@ -38,7 +38,7 @@ def run(arguments: list[str]) -> int:
     parser.add_argument(
         "--show", type=int, default=20, help="how many of each kind to print; default 20"
     )
-    parser.add_argument("--json", action="store_true", help="print JSON, which holds all")
+    add_format(parser)
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--data", "ImageFolder", "--data.root", *arguments]
     options, rest = parser.parse_known_args(arguments)
@@ -52,12 +52,8 @@ def run(arguments: list[str]) -> int:
     data = make_data(replace(config, loader=replace(config.loader, skip_broken=False)))
     data.setup()
     found = check_content(data.content, options.workers, options.few)
-    if options.json:
-        content = {"clean": found.clean, "data": data.describe(), **asdict(found)}
-        print(json.dumps(content, ensure_ascii=False, indent=2))
-    else:
-        print(visible(data.describe()))
-        print(visible("\n".join(_lines(found, options.few, options.show))))
+    text = "\n".join([data.describe(), *_lines(found, options.few, options.show)])
+    answer(options, text, {"clean": found.clean, "data": data.describe(), **asdict(found)})
     return 0 if found.clean else 1
 
 
@@ -97,4 +93,4 @@ def _part(title: str, lines: list[str], most: int) -> Iterable[str]:
     yield from ("", f"{title}: {len(lines):,}")
     yield from (f"  {line}" for line in islice(lines, most))
     if len(lines) > most:
-        yield f"  ... and {len(lines) - most:,} more: --show {len(lines)}, or --json"
+        yield f"  ... and {len(lines) - most:,} more: --show {len(lines)}, or --format json"
