@@ -79,7 +79,8 @@ def distill(config: Config, *, resume: bool = False) -> RunRecord | None:
     teaching = config.teacher
     if teaching is None:
         raise ValueError(
-            f"Argument 'run.dir' must be a distillation to be resumed: {folder} has no teacher. "
+            f"Argument 'run.dir' must be a distillation to be resumed: "
+            f"{folder / files.CONFIG} has no teacher. "
             f"{files.resume_hint(folder, config)}"
         )
     if not resume:

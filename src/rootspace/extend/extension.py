@@ -531,7 +531,8 @@ def _check_parent(run: Path, folder: Path, config: Config) -> None:
     """That an extension is resumed from the run that it began from, as far as it needs it still."""
     if config.parent is None:
         raise ValueError(
-            f"Argument 'run.dir' must be an extension to be resumed: {folder} extends no run. "
+            f"Argument 'run.dir' must be an extension to be resumed: "
+            f"{folder / files.CONFIG} extends no run. "
             f"{files.resume_hint(folder, config)}"
         )
     if (folder / files.START).exists():

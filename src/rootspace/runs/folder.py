@@ -132,7 +132,9 @@ def checked(path: Path, folder: Path | None = None) -> Path:
     if not is_finished(folder):
         return path
     if not path.is_file():
-        raise ValueError(f"{path} is missing: copy the run folder again.")
+        raise ValueError(
+            f"{path} is missing, which {folder / MANIFEST} names: copy the run folder again."
+        )
     if _manifest(folder).get(_name(path, folder)) != digest(path):
         raise ValueError(
             f"{path} is damaged or not of this run: it is not what {folder / MANIFEST} says. Copy "
