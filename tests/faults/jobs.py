@@ -22,7 +22,7 @@ from small_runs import (
 from rootspace.continual import ClassRegistry
 
 COMMANDS = ("train", "baselines", "extend", "distill", "compare", "calibrate", "embed", "export")
-COMMANDS += ("rename",)
+COMMANDS += ("import",)
 RUNS = {"train": "codes", "baselines": "formula", "extend": "extended", "distill": "distilled"}
 
 
@@ -73,6 +73,8 @@ def prepared(root: Path, work: Path, name: str) -> Job:
     assert "codes" in FINISHED
     shutil.copytree(root / "codes0", folder)
     pictures = root / "strange/val"
+    names = ["label,name", *(f"{label},name {label}" for label in range(4))]
+    (work / "names.csv").write_text("\n".join(names) + "\n", encoding="utf-8")
     arguments: dict[str, tuple[list[object], Callable[[], object]]] = {
         "calibrate": (
             ["calibrate", folder, "--score=probability", "--top=2", "--false_reject=0.4"],
@@ -83,7 +85,7 @@ def prepared(root: Path, work: Path, name: str) -> Job:
             (work / "z.npy").read_bytes,
         ),
         "export": (["export", folder, f"--out={work / 'm.onnx'}"], (work / "m.onnx").read_bytes),
-        "rename": (["classes", folder, "rename", "ant", "Formica"], lambda: _names(folder)),
+        "import": (["classes", folder, "import", work / "names.csv"], lambda: _names(folder)),
     }
     given, answer = arguments[name]
     texts = [str(argument) for argument in given]

@@ -75,7 +75,8 @@ def test_broken_off_at_any_operation(name: str, root: Path, tmp_path: Path):
         outcome = run(job.arguments, tmp_path, partial(break_at, number, how, work, count))
         case = f"operation {number} of {total} {how}: "
         if how == "killed":
-            assert outcome.code == -signal.SIGKILL, (case, outcome)
+            # Checkpoints go by the clock: it may have had fewer operations this time.
+            assert outcome.code in (-signal.SIGKILL, 0), (case, outcome)
         elif outcome.code != 0 and not outcome.complaint:
             problems.append(case + outcome.err[-1500:])
         between = run(pictures, tmp_path)
