@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import rootspace as rs
 from rootspace.cli import _arguments, main
+from rootspace.cli import check as check_command
 from rootspace.cli import compare as compare_command
 from rootspace.cli import distill as distill_command
 from rootspace.cli import extend as extend_command
@@ -217,6 +218,7 @@ def only_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mixed = "parse_intermixed_args"
     monkeypatch.setattr(_arguments.Parser, mixed, parse_intermixed_args, raising=False)
     monkeypatch.setattr(_arguments, "device", torch.device)
+    monkeypatch.setattr(check_command, "make_data", stop)
     monkeypatch.setattr(train_command, "train", stop)
     monkeypatch.setattr(train_command, "read_config", settings)
     monkeypatch.setattr(extend_command, "extend", stop)

@@ -25,6 +25,7 @@ from rootspace.data import (
     ImageFolder,
     ImagePreprocessing,
     Light1,
+    Mild,
     make_data,
     transforms,
 )
@@ -364,3 +365,103 @@ def test_missing_arguments_are_named(root: Path) -> None:
         ValueError, match=r"ImagePreprocessing: missing a required argument: 'mean'"
     ):
         training(data)
+
+
+# ------------------------------------------------------------------------------------- Mild
+
+NOTHING = {"degrees": 0.0, "translate": 0.0, "scale": (1.0, 1.0), "grayscale": 0.0}
+NOTHING |= {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0}
+
+
+def mild(size: int | None, **settings: Any) -> Mild:
+    """Only what is named."""
+    return Mild(**{**NOTHING, **settings}, size=size)
+
+
+@pytest.mark.parametrize("size", [None, 24, 16, 50])
+def test_mild_without_anything_is_the_cut_of_a_test_image(size: int | None) -> None:
+    image = picture()
+    side = size or 24
+    expected = functional.center_crop(functional.resize(image, [side]), [side])
+    assert torch.equal(mild(size)(image), expected)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(24, 40), (8, 8), (300, 9), (1, 1), (1, 3000)])
+def test_mild_takes_any_shape(channels: int, size: tuple[int, int]) -> None:
+    for settings in ({}, {"degrees": 180, "scale": (0.5, 2), "translate": 0.4, "flip": 1}):
+        out = Mild(**settings, size=8)(picture(*size, channels))
+        assert out.shape == (channels, 8, 8) and out.dtype == torch.uint8
+
+
+def test_mild_moves_as_far_as_its_settings_say() -> None:
+    """Seen in a picture whose pixels hold their own coordinates."""
+    rows, columns = torch.meshgrid(torch.arange(101), torch.arange(101), indexing="ij")
+    image = torch.stack([rows, columns, rows]).to(torch.uint8)
+    shifts, angles, factors = [], [], []
+    for _ in range(200):
+        out = mild(101, translate=0.1)(image).int()
+        shifts.append((out[:2, 50, 50] - 50).tolist())
+        out = mild(101, degrees=20)(image).float()
+        across = out[:2, 50, 80] - out[:2, 50, 20]
+        angles.append(float(torch.atan2(across[0], across[1]).rad2deg()))
+        out = mild(101, scale=(0.8, 1.25))(image).float()
+        factors.append(60 / float(out[1, 50, 80] - out[1, 50, 20]))
+    assert 9 <= max(map(max, shifts)) <= 10 and -10 <= min(map(min, shifts)) <= -9
+    assert 18 < max(angles) < 21.5 and -21.5 < min(angles) < -18
+    assert 1.2 < max(factors) < 1.27 and 0.79 < min(factors) < 0.83
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"degrees": 45, "translate": 0.3, "scale": (0.4, 0.5)}, {"degrees": 180}]
+)
+@pytest.mark.parametrize("value", [0, 255])
+def test_mild_never_shows_what_is_beyond_the_picture(settings: dict[str, Any], value: int) -> None:
+    image = torch.full((3, 20, 33), value, dtype=torch.uint8)
+    for _ in range(50):
+        out = mild(20, **{"degrees": 10, "translate": 0.08, "scale": (0.9, 1.1), **settings})(image)
+        assert (out == value).all()
+
+
+def test_mild_colors() -> None:
+    image = picture()
+    gray = mild(24, grayscale=1.0)(image)
+    assert torch.equal(gray[0], gray[1]) and torch.equal(gray[0], gray[2])
+    cut = mild(24)(image)
+    assert torch.equal(mild(24, flip=1.0)(image), cut.flip(2))
+    means = [float(mild(24, brightness=0.2)(image).float().mean()) for _ in range(100)]
+    mean = float(cut.float().mean())
+    assert 0.79 * mean < min(means) < 0.85 * mean and 1.15 * mean < max(means) < 1.21 * mean
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"degrees": -1},
+        {"translate": 1},
+        {"scale": (1.1, 0.9)},
+        {"scale": (0, 1)},
+        {"brightness": 2},
+        {"grayscale": 1.5},
+        {"flip": float("nan")},
+        {"size": 0},
+    ],
+)
+def test_mild_settings_that_cannot_be(settings: dict[str, Any]) -> None:
+    ((name, value),) = settings.items()
+    with pytest.raises(ValueError, match=rf"'transform\.{name}' must be .*, not ") as found:
+        Mild(**settings)
+    assert str(value) in str(found.value)
+
+
+def test_mild_by_its_short_name(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("transform:\n  class_path: Mild\n  init_args: {degrees: 3}\n")
+    for arguments in (
+        ["--transform", "Mild", "--transform.degrees", "3"],
+        ["--transform=Mild", "--transform.degrees=3"],
+        [f"--config={tmp_path / 'a.yaml'}"],
+    ):
+        config = parse(arguments, config_parser("test", Config()), "test")
+        assert config.transform is not None
+        assert config.transform.class_path == "rootspace.data.Mild"
+        assert config.transform.init_args["degrees"] == 3

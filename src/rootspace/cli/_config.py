@@ -52,7 +52,7 @@ CLASSES: dict[str, tuple[type | tuple[type, ...], set[str]]] = {
 }
 """What a class of each setting must be, and which of its arguments are no settings."""
 
-OWN = {"data": data, "model": models, "head": heads, "loss": losses}
+OWN = {"data": data, "model": models, "head": heads, "loss": losses, "transform": data}
 """Where a short name is looked for first: other packages may have a class of the same name."""
 
 DATA_PLACES = ("root", "cache_dir")

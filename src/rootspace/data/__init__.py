@@ -26,4 +26,5 @@ from .stored import store_images as store_images
 from .strings import Strings as Strings
 from .torch_dataset import TorchData as TorchData
 from .transforms import Light1 as Light1
+from .transforms import Mild as Mild
 from .webdataset import WebDataset as WebDataset

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -67,6 +68,97 @@ _OPERATIONS: tuple[Callable[[Any, Tensor], Tensor], ...] = (
 """Those that change an image at magnitude 0, given torchvision's functions."""
 _NUM_OPERATIONS = 16
 """With those that do not."""
+
+
+class Mild:
+    """Small changes that keep what an image shows, of any kind: nothing is flipped or inverted.
+
+    A rotation, a scale and a shift, drawn evenly, around the center of the image as a test image is
+    cut; what comes into view continues the edge. Then brightness, contrast and saturation in random
+    order, as torchvision's `ColorJitter` has them, and some images in gray.
+
+    Args:
+        degrees: largest rotation, to both sides.
+        translate: largest shift in each direction, as a share of the side.
+        scale: smallest and largest factor of the size.
+        brightness: largest change, as a share; as of `ColorJitter`.
+        contrast: likewise.
+        saturation: likewise; does nothing to gray images.
+        grayscale: probability of gray.
+        flip: probability of a horizontal flip: 0.5 where left and right mean nothing.
+        size: of the result; by default that of the run, and outside of one the shorter side.
+
+    Raises:
+        ValueError: a setting that cannot be.
+    """
+
+    def __init__(
+        self,
+        degrees: float = 10.0,
+        translate: float = 0.08,
+        scale: tuple[float, float] = (0.9, 1.1),
+        brightness: float = 0.2,
+        contrast: float = 0.2,
+        saturation: float = 0.2,
+        grayscale: float = 0.1,
+        flip: float = 0.0,
+        size: int | None = None,
+    ) -> None:
+        given = dict(locals())
+        low, high = scale
+        for name, fits, wanted in (
+            ("degrees", 0 <= degrees <= 180, "in [0, 180]"),
+            ("translate", 0 <= translate < 1, "in [0, 1)"),
+            ("scale", 0 < low <= high <= 10, "two factors in (0, 10], the smaller one first"),
+            ("brightness", 0 <= brightness <= 1, "in [0, 1]"),
+            ("contrast", 0 <= contrast <= 1, "in [0, 1]"),
+            ("saturation", 0 <= saturation <= 1, "in [0, 1]"),
+            ("grayscale", 0 <= grayscale <= 1, "in [0, 1]"),
+            ("flip", 0 <= flip <= 1, "in [0, 1]"),
+            ("size", size is None or size >= 1, "at least 1"),
+        ):
+            if not fits:
+                raise ValueError(
+                    f"Argument 'transform.{name}' must be {wanted}, not {given[name]}."
+                )
+        transforms = require("torchvision.transforms.v2", extra="data", purpose="Augmentation")
+        self.degrees = degrees
+        self.translate = translate
+        self.scale = (low, high)
+        self.size = size
+        self._color = transforms.Compose(
+            [
+                transforms.ColorJitter(brightness, contrast, saturation),
+                transforms.RandomGrayscale(grayscale),
+                transforms.RandomHorizontalFlip(flip),
+            ]
+        )
+        # How far beyond the edge a corner comes, in sides of the image.
+        turned = math.sqrt(2) * math.sin(math.radians(45 + min(degrees, 45)))
+        self._reach = (0.5 + translate) * turned / low - 0.5
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """uint8 `[C, h, w]`, C 1 or 3 -> uint8 `[C, size, size]`, with torch's random numbers."""
+        F = require("torchvision.transforms.v2.functional", extra="data", purpose="Augmentation")
+        short = min(image.shape[1:])
+        size = short if self.size is None else self.size
+        # Of a long picture only its middle: scaled as a whole it might take gigabytes.
+        image = F.center_crop(image, [min(side, 3 * short) for side in image.shape[1:]])
+        image = F.resize(image, [size])
+        margin = math.ceil(max(0, self._reach) * size) + 1
+        image = F.pad(image, [margin], padding_mode="edge")
+        image = F.center_crop(image, [size + 2 * margin])
+        angle, factor, *shift = torch.rand(4).tolist()
+        low, high = self.scale
+        image = F.affine(
+            image,
+            angle=(2 * angle - 1) * self.degrees,
+            translate=[(2 * part - 1) * self.translate * size for part in shift],
+            scale=low + (high - low) * factor,
+            shear=[0.0],
+            interpolation=F.InterpolationMode.BILINEAR,
+        )
+        return self._color(F.center_crop(image, [size]))
 
 
 class ImageTransform:
