@@ -121,7 +121,7 @@ def test_broken_files_are_left_out_where_it_is_asked_for(
     loader.batches.set_epoch(3)
     whole = [x for x, _ in loader]
     again = training(ready(ImageFolder(root), skip_broken=True, batch_size=4))
-    again.load_state_dict({"epoch": 3, "batches": 1})
+    again.load_state_dict({"epoch": 3, "seen": 4})
     rest = [x for x, _ in again]
     assert len(rest) == len(whole) - 1
     assert all(torch.equal(a, b) for a, b in zip(whole[1:], rest, strict=True))

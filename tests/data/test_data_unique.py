@@ -48,7 +48,8 @@ def test_each_file_is_a_class_named_by_its_path(make_images: Make) -> None:
     assert labels.tolist() == [5, 0, 5]
     assert torch.equal(images, plain.train_dataset.batch([5, 0, 5])[0])
     assert torch.equal(data.train_dataset.labels, torch.arange(7))
-    assert data.describe().endswith("7 classes, 7 training images 3x32x32, test sets: train (7)")
+    line = data.describe().splitlines()[0]
+    assert line.endswith("7 classes, 7 training images 3x32x32, test sets: train (7)")
 
 
 def test_the_test_set_is_the_training_images_as_they_are(make_images: Make) -> None:
