@@ -26,17 +26,23 @@ LOCK_SECONDS = 10
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str], *, shared: bool = False) -> Iterator[Path]:
+def replacing(
+    path: str | os.PathLike[str], *, shared: bool = False, existing: bool = True
+) -> Iterator[Path]:
     """A path to write to, which takes the name `path` when the block ends without an error.
 
     Args:
         path: of the file, which is replaced if it is there; its folder must be there.
         shared: several processes may write this file at once, as those of a cache: each then gets
             a temporary name of its own, which a killed one leaves behind.
+        existing: False leaves a file that is there in the end as it is.
 
     Yields:
         A path in the same folder, of an empty file. After an error there is nothing under it, and
         `path` is as it was.
+
+    Raises:
+        FileExistsError: the file is there, and must not be replaced.
     """
     path = Path(path)
     own = f".{secrets.token_hex(4)}" if shared else ""
@@ -47,9 +53,24 @@ def replacing(path: str | os.PathLike[str], *, shared: bool = False) -> Iterator
         mode = temporary.stat().st_mode
         yield temporary
         temporary.chmod(mode)  # that of the process: some libraries write for the owner alone
-        os.replace(temporary, path)
+        if existing:
+            os.replace(temporary, path)
+        else:
+            _take_name(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _take_name(temporary: Path, path: Path) -> None:
+    """Give a file a name that none has."""
+    try:
+        os.link(temporary, path)  # which fails where `os.replace` would replace
+    except FileExistsError:
+        raise FileExistsError(f"{path} exists already.") from None
+    except OSError:  # a file system without links
+        if path.exists():
+            raise FileExistsError(f"{path} exists already.") from None
+        os.replace(temporary, path)
 
 
 @contextmanager

@@ -262,6 +262,7 @@ def open_registry(folder: Path, classes: ClassMap | None, names: Sequence[str]) 
     """
     registry = ClassRegistry(folder / REGISTRY)
     try:
+        registry.check()
         _check_vectors(registry, classes, len(names))
         if len(registry) < len(names):
             with registry.change(source="class map of the run"):
@@ -331,6 +332,7 @@ def _copied(source: Path, folder: Path) -> Iterator[Path]:
     with replacing(folder / REGISTRY) as copy:
         copy.unlink(missing_ok=True)  # of a process that was killed here
         with ClassRegistry(source / REGISTRY) as registry:
+            registry.check()
             registry.backup(copy)
         yield copy
 
@@ -353,6 +355,7 @@ def known_labels(folder: Path, names: Sequence[str], wanted: Sequence[str]) -> l
     if not is_registry(folder / REGISTRY):
         return found
     with ClassRegistry(folder / REGISTRY) as registry, registry.snapshot():
+        registry.check()
         if len(registry) > len(names):
             raise ValueError(
                 f"{registry.path} must have the {len(names)} classes of the run at most, not "
@@ -365,12 +368,8 @@ def known_labels(folder: Path, names: Sequence[str], wanted: Sequence[str]) -> l
 
 
 def is_registry(path: Path) -> bool:
-    """Whether there is a registry, not merely what a crash in its creation left."""
-    try:
-        ClassRegistry(path).close()
-    except FileNotFoundError:
-        return False
-    return True
+    """Whether there is a registry."""
+    return path.exists()
 
 
 def read_rejector(folder: Path, path: Path | None = None) -> Rejector:

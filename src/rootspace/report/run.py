@@ -49,7 +49,7 @@ class ShownRun:
             path=path,
             name=path.resolve().name,
             record=record,
-            config=config.read_text("utf-8", errors="replace"),
+            config=config.read_text("utf-8", errors="replace") if config.is_file() else None,
             epochs=EpochRow.read(path) if (path / HISTORY).is_file() else (),
             evaluation=Evaluation.read(path, record.dim) if (path / EVALUATION).is_file() else None,
         )

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from rootspace._files import replacing
+
 from ._store import (
     TABLES,
     Change,
@@ -76,8 +78,8 @@ class ClassRegistry:
         self._command = self._source = ""
         try:
             if self._store.version() == 0:
-                raise FileNotFoundError(
-                    f"{self.path} is empty: its creation was cut off. Create it again."
+                raise ValueError(
+                    f"{self.path} is empty or damaged. Copy it again, or remove it to begin anew."
                 )
         except BaseException:
             self._store.close()
@@ -112,24 +114,38 @@ class ClassRegistry:
             FileExistsError: there is a registry already.
             ValueError: equal names or vectors, wrong counts, a file that is something else.
         """
-        registry = cls.__new__(cls)
-        registry.path = Path(path)
-        registry._store = Store(registry.path, "rwc", timeout)
-        registry._command = registry._source = ""
-        try:
-            # The tables are part of the transaction: a crash leaves an empty database, and of two
-            # processes the second finds those of the first.
-            with registry.change(command=command, source=source):
-                if registry._store.version():
-                    raise FileExistsError(f"{path} exists already.")
-                for statement in TABLES:
-                    registry._store.run(statement)
-                registry._store.run("INSERT INTO about VALUES ('system', ?)", (system,))
-                registry._add(names, vectors, images, "create")
-        except BaseException:
-            registry._store.close()
-            raise
-        return registry
+        path = Path(path)
+        if path.exists():  # before the work
+            raise FileExistsError(f"{path} exists already.")
+        with replacing(path, shared=True, existing=False) as temporary:
+            registry = cls.__new__(cls)
+            registry.path = path
+            registry._store = Store(temporary, "rwc", timeout)
+            registry._command = registry._source = ""
+            try:
+                with registry.change(command=command, source=source):
+                    for statement in TABLES:
+                        registry._store.run(statement)
+                    registry._store.run("INSERT INTO about VALUES ('system', ?)", (system,))
+                    registry._add(names, vectors, images, "create")
+            finally:
+                registry.close()
+        return cls(path, timeout=timeout)
+
+    def check(self) -> None:
+        """Read all of the file and hold its tables against their indices.
+
+        A name, a label, a vector or a mark of retirement stands in both, so that a bit that has
+        turned is noticed. 0.2 s for 100,000 classes.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        found = self._store.value("PRAGMA integrity_check(1)")
+        if found != "ok":
+            raise ValueError(
+                f"{self.path} is damaged: {found}. Copy it again, or remove it to begin anew."
+            )
 
     def close(self) -> None:
         """Let go of the file."""
