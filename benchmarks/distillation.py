@@ -37,7 +37,7 @@ from rootspace.model_file import Model
 from rootspace.models import Embedder, Encoder
 from rootspace.run import load
 from rootspace.runs import EpochRow, RunRecord
-from rootspace.runs.folder import METRICS, TARGETS, read_config
+from rootspace.runs.folder import TARGETS, is_finished, read_config
 from rootspace.train.training import fit
 
 Row = dict[str, Any]
@@ -190,7 +190,7 @@ def folder_of(out: Path, name: str, seed: int) -> Path:
 
 def in_a_process(out: Path, name: str, seed: int, quick: bool) -> None:
     """Train what is not there yet."""
-    if (folder_of(out, name, seed) / METRICS).exists():
+    if is_finished(folder_of(out, name, seed)):
         return
     command = [sys.executable, __file__, f"--out={out}", "--cell", name, "--seeds", str(seed)]
     subprocess.run(

@@ -35,7 +35,7 @@ from rootspace.data import make_data
 from rootspace.heads import NormalizedHead
 from rootspace.model_file import Model
 from rootspace.run import Run, load
-from rootspace.runs.folder import LAST, METRICS, read_config
+from rootspace.runs.folder import LAST, is_finished, read_config
 from rootspace.train.training import fit
 
 Row = dict[str, Any]
@@ -84,7 +84,7 @@ class BCTHead(NormalizedHead):
 
 def train(folder: Path, size: Size, seed: int, old: bool, *changes: str) -> None:
     """A run of `rootspace train`, or of `distill` with a teacher, unless the folder holds it."""
-    if (folder / METRICS).exists():
+    if is_finished(folder):
         return
     arguments = [
         "distill" if any(change.startswith("--teacher") for change in changes) else "train",
@@ -106,7 +106,7 @@ def train(folder: Path, size: Size, seed: int, old: bool, *changes: str) -> None
 
 def train_bct(folder: Path, alone: Path, old: Path, seed: int) -> None:
     """The run `alone` again, with BCT's loss towards the old one."""
-    if (folder / METRICS).exists():
+    if is_finished(folder):
         return
     folder.mkdir(parents=True, exist_ok=True)
     config = read_config(alone)

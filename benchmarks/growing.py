@@ -31,7 +31,7 @@ from rootspace.config import ClassSpec
 from rootspace.data import Characters, make_data
 from rootspace.run import load
 from rootspace.runs import EpochRow, RunRecord, TestResult
-from rootspace.runs.folder import METRICS, START, read_config
+from rootspace.runs.folder import START, is_finished, read_config
 from rootspace.runs.record import as_json
 from rootspace.train.evaluation import accuracies
 
@@ -155,7 +155,7 @@ def grow(out: Path, name: str, size: Size, rate: float, seed: int) -> list[Row]:
     method, characters = METHODS[name], characters_of_steps(size, seed)
     kind = "learned" if method.learned else "prototypes"
     run = out / f"first_{kind}_{seed}"
-    if not (run / METRICS).exists():
+    if not is_finished(run):
         train_first(run, size, characters[0], method.learned, seed)
     found = list(rows_of(run, None, 0))[-1:]
     lr = rate * load(run).model.embedder.default_lr

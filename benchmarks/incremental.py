@@ -47,7 +47,7 @@ from rootspace.data import (
 )
 from rootspace.run import load
 from rootspace.runs import RunRecord
-from rootspace.runs.folder import METRICS, REPLAY, START
+from rootspace.runs.folder import REPLAY, START, is_finished
 
 Row = dict[str, Any]
 Matrix = list[list[float]]
@@ -205,7 +205,7 @@ def write_experiences(folder: Path, name: str, size: Size, seed: int) -> list[Pa
 
 def train_first(folder: Path, images: Path, size: Size, method: Method, seed: int) -> None:
     """A run from scratch."""
-    if (folder / METRICS).exists():
+    if is_finished(folder):
         return
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed here
     kind = {
@@ -227,7 +227,7 @@ def train_next(
     run: Path, folder: Path, images: Path, size: Size, method: Method, rate: float
 ) -> None:
     """A step of `rootspace extend`, or the same for a learned head."""
-    if (folder / METRICS).exists():
+    if is_finished(folder):
         return
     shutil.rmtree(folder, ignore_errors=True)  # of a process that was killed here
     memory = size.memory if method.memory else 0

@@ -88,7 +88,7 @@ def test_file(tmp_path: Path):
         assert f"at most 7.00% {kind}, calibrated on " in str(rejector)
     content = json.loads(path.read_text(encoding="utf-8"))
     for wrong, message in (
-        ({**content, "format": 2}, "has format 2, .* reads 1: upgrade it"),
+        ({**content, "format": 2}, "format 2, .* reads 1: upgrade it"),
         ({**content, "more": 1}, "is not a rejector of rootspace"),
         ([], "is not a rejector of rootspace"),
         ("{", "is not a rejector of rootspace"),

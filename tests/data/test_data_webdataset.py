@@ -125,7 +125,7 @@ def test_a_killed_epoch_goes_on_where_it_was(root: Path) -> None:
     source = WebDataset(root, image_size=16)
     whole = epoch(training(ready(source, light1, batch_size=2, per_class=1)), 4)
     resumed = training(ready(source, light1, batch_size=2, per_class=1))
-    resumed.load_state_dict({"epoch": 4, "batches": 1})
+    resumed.load_state_dict({"epoch": 4, "seen": 2})
     (rest,) = epoch(resumed, 4)
     assert torch.equal(rest, whole[1])
 

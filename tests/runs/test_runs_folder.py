@@ -80,3 +80,15 @@ def test_an_unfinished_run_is_not_checked(run: Path):
     assert files.checked(run / files.MODEL) == run / files.MODEL
     with pytest.raises(ValueError, match=r"not a finished run: .* train --resume --run\.dir"):
         files.check_finished(run)
+
+
+def test_settings_of_an_unfinished_run_are_checked(run: Path):
+    files.reopen(run)
+    text = (run / files.CONFIG).read_text()
+    changed = text.replace("epochs: 10", "epochs: 90")
+    assert changed != text
+    (run / files.CONFIG).write_text(changed)
+    with pytest.raises(ValueError, match=r"config\.yaml is damaged: .* remove its last line"):
+        files.read_config(run)
+    (run / files.CONFIG).write_text(changed[: changed.rindex("#")])
+    assert files.read_config(run).train.epochs == 90

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rootspace._extras import require
-from rootspace._files import read_json, replacing, write_json
+from rootspace._files import read_json, write_json, write_text
 from rootspace.config import Config, check_trusted
 
 CONFIG, MODEL = "config.yaml", "model.safetensors"
@@ -29,13 +29,18 @@ TARGETS, VECTORS = "targets", "vectors.npy"
 
 MANIFEST = "manifest.json"
 
+_CHECKSUM = "# sha256 "
+
 
 def write_config(folder: Path, config: Config) -> None:
-    """Write the settings of a run: all or nothing."""
+    """Write the settings of a run: all or nothing.
+
+    The last line is a comment with the SHA-256 of the others: a run may be resumed long before it
+    has a manifest.
+    """
     yaml = require("yaml", extra="train", purpose="Settings in YAML")
-    with replacing(folder / CONFIG) as temporary:
-        text = yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True)
-        temporary.write_text(text, encoding="utf-8")
+    text = yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True)
+    write_text(folder / CONFIG, f"{text}{_CHECKSUM}{_digest_of(text)}\n")
 
 
 def read_config(folder: Path, *, trust_code: bool = True) -> Config:
@@ -57,7 +62,13 @@ def read_config(folder: Path, *, trust_code: bool = True) -> Config:
     yaml = require("yaml", extra="train", purpose="Settings in YAML")
     checked(path)
     try:
-        sections = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text, found, checksum = path.read_text(encoding="utf-8").rpartition(_CHECKSUM)
+        if found and checksum.strip() != _digest_of(text):
+            raise ValueError(
+                "it is not what was written. Copy it again; or, if you have changed it, remove its "
+                "last line"
+            )
+        sections = yaml.safe_load(text if found else checksum)
         config = Config.from_dict(sections)
         config = replace(config, run=replace(config.run, dir=str(folder)))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -151,6 +162,10 @@ def check_whole(folder: Path, names: Iterable[str] | None = None) -> None:
 
 def _name(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix()
+
+
+def _digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def digest(path: Path) -> str:

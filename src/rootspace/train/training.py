@@ -322,8 +322,8 @@ def fit(
         StoppedByUser: on Ctrl-C, after the state was saved.
     """
     with lock(folder):
-        known = files.read_config(folder).train.epochs if resume else 0
-        if files.is_finished(folder) and config.train.epochs <= known:
+        finished = resume and files.is_finished(folder)
+        if finished and config.train.epochs <= files.read_config(folder).train.epochs:
             if is_helper():
                 return None
             files.check_whole(folder)
