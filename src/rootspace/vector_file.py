@@ -103,7 +103,10 @@ def _rows_by_name(path: Path, count: int, names: Sequence[str]) -> list[int] | N
         found = lines.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     elif listed.is_file():
         file = listed
-        found = read_json(listed)
+        try:
+            found = read_json(listed)
+        except ValueError as error:
+            raise ValueError(f"{SETTING}: {error}") from error
     else:
         return None
     if not isinstance(found, list) or len(found) != count or len(set(map(str, found))) != count:

@@ -251,7 +251,8 @@ def settings_of(config: Config) -> str:
         del train[name]
     del loader["num_workers"]
     specs = (config.model, config.head, config.data)
-    return json.dumps([train, loader, asdict(config.prototypes), [s.class_path for s in specs]])
+    # By name: a parser writes the path of the module that defines a class.
+    return json.dumps([train, loader, asdict(config.prototypes), [s.name for s in specs]])
 
 
 def _mean() -> MeanMetric:
