@@ -167,6 +167,11 @@ def _full_name(section: str, name: str) -> str:
     return f"{package.__name__}.{name}" if is_class else name
 
 
+def names_data(arguments: list[str]) -> bool:
+    """Whether arguments say which data are meant, or name a file that may."""
+    return bool({"--data", "--config"} & {argument.partition("=")[0] for argument in arguments})
+
+
 def check_whole_data(arguments: list[str]) -> None:
     """Refuse settings of data without their class, where those of a run are no defaults.
 
@@ -175,7 +180,7 @@ def check_whole_data(arguments: list[str]) -> None:
     """
     given = [argument.partition("=")[0] for argument in arguments]
     alone = [name for name in given if name.startswith("--data.") and name != "--data.help"]
-    if alone and not {"--data", "--config"} & {*given}:
+    if alone and not names_data(arguments):
         raise ValueError(
             f"Argument '--data' must name the class of the data beside '{alone[0]}', such as "
             "--data ImageFolder --data.root new: data are given whole."

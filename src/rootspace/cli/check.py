@@ -17,7 +17,7 @@ from rootspace.data import make_data
 from rootspace.data.checking import DataCheck, Duplicates, check_content
 
 from ._arguments import Parser
-from ._config import check_whole_data, config_parser, parse
+from ._config import check_whole_data, config_parser, names_data, parse
 from ._output import add_format, answer
 
 PROG = "rootspace check"
@@ -46,7 +46,7 @@ def run(arguments: list[str]) -> int:
         if getattr(options, name) < 0:
             raise ValueError(f"Argument '--{name}' must not be negative.")
     check_whole_data(rest)
-    if not {"--data", "--config"} & {argument.partition("=")[0] for argument in rest}:
+    if not names_data(rest):
         raise ValueError(f"Argument 'FOLDER' or '--data' must name the data; see `{PROG} --help`.")
     config = parse(rest, config_parser(PROG, Config()), PROG)
     data = make_data(replace(config, loader=replace(config.loader, skip_broken=False)))

@@ -12,7 +12,7 @@ from rootspace._terminal import table
 from rootspace.config import Config
 from rootspace.train.comparison import COMPARISON, REPORT, PlannedRun, cells, compare
 
-from ._arguments import Parser
+from ._arguments import Parser, path
 from ._config import Sections, config_parser, named_in_full, parse, read_sections
 
 PROG = "rootspace compare"
@@ -26,9 +26,9 @@ def run(arguments: list[str]) -> int:
         "--loader.batch_size 128 or --train.epochs 3.",
     )
     parser.add_argument(
-        "--config", type=Path, required=True, help="recipe with a `compare` section"
+        "--config", type=path, required=True, help="recipe with a `compare` section"
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the comparison")
+    parser.add_argument("--out", type=path, required=True, help="folder of the comparison")
     parser.add_argument("--only", nargs="+", metavar="METHOD", help="these methods of the recipe")
     parser.add_argument("--seeds", type=int, nargs="+", help="instead of the recipe's")
     options, settings = parser.parse_known_args(arguments)

@@ -20,7 +20,7 @@ from rootspace.run import read_config
 from rootspace.runs.folder import CONFIG
 from rootspace.train.callbacks import StoppedByUser
 
-from ._arguments import Parser
+from ._arguments import Parser, path
 from ._config import check_whole_data, config_parser, parse
 from .extend import refuse
 from .train import resumption
@@ -36,7 +36,7 @@ def run(arguments: list[str]) -> int:
         epilog="All settings of `rootspace train` describe the student; its data are those of "
         "--teacher.run by default.",
     )
-    first.add_argument("--teacher.run", dest="teacher", type=Path)
+    first.add_argument("--teacher.run", dest="teacher", type=path)
     known, _ = first.parse_known_args(arguments)
     folder, rest = resumption(arguments)
     if folder is not None:

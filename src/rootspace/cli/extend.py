@@ -9,15 +9,14 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from pathlib import Path
 
 from rootspace.config import Config, RunConfig
 from rootspace.extend.extension import base_config, extend
 from rootspace.run import load
 from rootspace.train.callbacks import StoppedByUser
 
-from ._arguments import Parser
-from ._config import check_whole_data, config_parser, parse
+from ._arguments import Parser, path
+from ._config import check_whole_data, config_parser, names_data, parse
 from .train import resumption
 
 PROG = "rootspace extend"
@@ -34,7 +33,7 @@ def run(arguments: list[str]) -> int:
         "reservoir, and --memory.share, their least\nshare of an epoch, for which they are "
         "repeated (0.5).",
     )
-    first.add_argument("run", type=Path, help="run folder that `rootspace train` wrote")
+    first.add_argument("run", type=path, help="run folder that `rootspace train` wrote")
     options, rest = first.parse_known_args(arguments)
     folder, rest = resumption(rest)
     command = shlex.join([*PROG.split(), *arguments])
@@ -46,8 +45,7 @@ def run(arguments: list[str]) -> int:
         base = base_config(load(options.run))
         parser = config_parser(f"{PROG} RUN", base, more=("memory",), skip=("data",))
         config = parse(rest, parser, PROG, base)
-        given = {argument.partition("=")[0] for argument in rest}
-        if config.data == base.data and not {"--data", "--config"} & given:
+        if config.data == base.data and not names_data(rest):
             raise ValueError(
                 "Argument '--data' must name the data with the new classes, such as "
                 "--data ImageFolder --data.root new."

@@ -11,6 +11,7 @@ from rootspace.run import read_config
 from rootspace.train.callbacks import StoppedByUser
 from rootspace.train.training import check_resumed_here, train
 
+from ._arguments import path
 from ._config import check_resumed, config_parser, parse
 
 PROG = "rootspace train"
@@ -46,8 +47,8 @@ def resumption(arguments: list[str]) -> tuple[Path | None, list[str]]:
     """The folder of the run to resume, None for a new run; and the other arguments."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--resume", action="store_true")
-    first.add_argument("--run.dir", dest="folder", type=Path, default=Path(Config().run.dir))
+    first.add_argument("--run.dir", dest="folder", type=path, default=Path(Config().run.dir))
     found, rest = first.parse_known_args(arguments)
     if not found.resume:
         return None, arguments
-    return found.folder.expanduser(), rest
+    return found.folder, rest
