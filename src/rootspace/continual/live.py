@@ -303,7 +303,7 @@ def carry_registry(
     Raises:
         ValueError: the registry belongs to other vectors, or a new name is in use.
     """
-    if not is_registry(source / REGISTRY) or (folder / REGISTRY).exists():
+    if not (source / REGISTRY).exists() or (folder / REGISTRY).exists():
         return
     with _copied(source, folder) as copy, ClassRegistry(copy) as registry:
         _check_vectors(registry, classes, len(names))
@@ -352,7 +352,7 @@ def known_labels(folder: Path, names: Sequence[str], wanted: Sequence[str]) -> l
     """
     number = {name: label for label, name in enumerate(names)}
     found = [number.get(name) for name in wanted]
-    if not is_registry(folder / REGISTRY):
+    if not (folder / REGISTRY).exists():
         return found
     with ClassRegistry(folder / REGISTRY) as registry, registry.snapshot():
         registry.check()
@@ -365,11 +365,6 @@ def known_labels(folder: Path, names: Sequence[str], wanted: Sequence[str]) -> l
             label if owner is None else owner
             for label, owner in zip(found, map(registry.find, wanted), strict=True)
         ]
-
-
-def is_registry(path: Path) -> bool:
-    """Whether there is a registry."""
-    return path.exists()
 
 
 def read_rejector(folder: Path, path: Path | None = None) -> Rejector:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -27,6 +27,12 @@ from .unique import ImageNames, unique_images
 
 VALIDATION = ("validation", "valid", "val")
 """Names of a test set by which a run chooses, the first of them where several are there."""
+
+
+def validation_of(tests: Container[str]) -> str | None:
+    """Which of these test sets choices go by; None where there is none that is meant for it."""
+    return next((name for name in VALIDATION if name in tests), None)
+
 
 MakeTransform = Callable[[ImagePreprocessing | None], Callable[[Any], Any]]
 """From the preprocessing of the images to a transform of training inputs."""
@@ -109,7 +115,7 @@ class DataModule:
 
     def _with_validation(self, content: Content, name: str) -> Content:
         """Set a share of the training inputs of each class aside."""
-        given = next((test for test in VALIDATION if test in content.tests), None)
+        given = validation_of(content.tests)
         if given is not None:
             raise DataError(
                 f"Argument 'loader.validation' must be 0, not {self.loader.validation}: {name} "
@@ -196,7 +202,7 @@ class DataModule:
     @property
     def validation(self) -> str | None:
         """The test set that choices go by; None where there is none that is meant for it."""
-        return next((name for name in VALIDATION if name in self.test_datasets), None)
+        return validation_of(self.test_datasets)
 
     def needs_views(self) -> bool:
         """Whether no class has two inputs, and none is drawn anew in each epoch."""

@@ -39,12 +39,11 @@ from rootspace.continual.live import (
     REGISTRY,
     carry_registry,
     copy_registry,
-    is_registry,
     known_labels,
 )
 from rootspace.data import DataModule, Grown, LabeledDataset, StoredImages, View, make_data
 from rootspace.data.grown import GROWN, Part, rows_not_in
-from rootspace.data.module import VALIDATION
+from rootspace.data.module import validation_of
 from rootspace.model_file import Model, class_names, write_model
 from rootspace.run import Run, load, read_config
 from rootspace.runs import RunRecord
@@ -227,8 +226,7 @@ def planned(run: Run, config: Config) -> Config:
     if not count:
         _check_new_images(run, new, found)
     data, tests = grown_data(run, config.data, same, memory, list(new.test_datasets), folder)
-    validation = next((name for name in VALIDATION if name in tests), None)
-    check_batches(config, run.model.head, new, validation)
+    check_batches(config, run.model.head, new, validation_of(tests))
     return replace(
         base,
         run=RunConfig(dir=str(folder)),
@@ -412,7 +410,7 @@ def conclude_memory(
     """
     start, replay, source = folder / files.START, folder / files.REPLAY, _source(data)
     assert config.memory is not None and config.parent is not None
-    if is_registry(start / REGISTRY) and not (folder / REGISTRY).exists():
+    if (start / REGISTRY).exists() and not (folder / REGISTRY).exists():
         copy_registry(start, folder)
     old = StoredImages(start / files.REPLAY)
     if not replay.exists():
@@ -445,7 +443,6 @@ def old_memory(run: Run, folder: Path, config: Config) -> None:
     memory, shape = config.memory, run.model.preprocessing
     assert memory is not None and shape is not None
     old, new = None, None
-    files.check_whole(run.folder)
     if (run.folder / files.REPLAY).is_dir():
         old = StoredImages(run.folder / files.REPLAY)
         if len(old) <= memory.size:
@@ -538,6 +535,7 @@ def _check_parent(run: Path, folder: Path, config: Config) -> None:
     if (folder / files.START).exists():
         return
     files.check_finished(run)
+    files.check_whole(run)
     if files.digest(run / files.MODEL) != config.parent.weights:
         raise ValueError(
             f"Argument 'RUN' must be the run that {folder} extends, {config.parent.run} with the "

@@ -140,24 +140,25 @@ def checked(path: Path, folder: Path | None = None) -> Path:
         ValueError: the file is missing, or its content is another.
     """
     folder = path.parent if folder is None else folder
-    if not is_finished(folder):
-        return path
-    if not path.is_file():
-        raise ValueError(
-            f"{path} is missing, which {folder / MANIFEST} names: copy the run folder again."
-        )
-    if _manifest(folder).get(_name(path, folder)) != digest(path):
-        raise ValueError(
-            f"{path} is damaged or not of this run: it is not what {folder / MANIFEST} says. Copy "
-            "the run folder again."
-        )
+    if is_finished(folder):
+        check_whole(folder, [_name(path, folder)])
     return path
 
 
 def check_whole(folder: Path, names: Iterable[str] | None = None) -> None:
     """Check all files of a finished run's manifest, see `checked`; those named, if any are."""
-    for name in _manifest(folder) if names is None else names:
-        checked(folder / name, folder)
+    manifest = _manifest(folder)
+    for name in manifest if names is None else names:
+        path = folder / name
+        if not path.is_file():
+            raise ValueError(
+                f"{path} is missing, which {folder / MANIFEST} names: copy the run folder again."
+            )
+        if manifest.get(name) != digest(path):
+            raise ValueError(
+                f"{path} is damaged or not of this run: it is not what {folder / MANIFEST} says. "
+                "Copy the run folder again."
+            )
 
 
 def _name(path: Path, folder: Path) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from rootspace._files import write_json
+from rootspace._files import read_json, write_json
 from rootspace.data import DataModule
 from rootspace.data.module import Fingerprint
 from rootspace.runs.folder import checked
@@ -33,6 +32,6 @@ def check_data(folder: Path, data: DataModule, names: Sequence[str] | None = Non
         data: set up.
         names: of the classes of those data, where they are known.
     """
-    then = Fingerprint(**json.loads(checked(folder / DATA).read_text(encoding="utf-8")))
+    then = Fingerprint(**read_json(checked(folder / DATA)))
     if then != data.fingerprint():
         raise ValueError(data.difference(then, names))

@@ -19,11 +19,10 @@ from rootspace._files import replacing
 from rootspace._terminal import Bar, bar, say
 from rootspace.callbacks import ChoosePrototypes
 from rootspace.runs import ChoiceRecord, EpochRow
+from rootspace.runs.folder import BEST, LAST
 from rootspace.sampling import ResumableLoader
 
 from .module import RunModule
-
-LAST, BEST = "last.ckpt", "best.ckpt"
 
 FIRST_SECONDS, LINE_SECONDS = 10, 60
 """Until the first line within an epoch, and between those after it, without a terminal."""
@@ -49,7 +48,7 @@ class Checkpoints(Checkpoint):
     for temporary files that may be on another file system.
 
     Args:
-        folder: for the files.
+        folder: of the run.
         minutes: longest time between two checkpoints.
         patience: end training after so many evaluations in a row that were not the best; None never
             ends it early.
@@ -143,12 +142,13 @@ class Checkpoints(Checkpoint):
         module = trainer.lightning_module
         assert isinstance(module, RunModule)
         module.check_finite()
-        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         if trainer.is_global_zero:
-            with replacing(self.folder / name) as temporary:
+            with replacing(path) as temporary:
                 trainer.save_checkpoint(temporary)
         else:  # which writes nothing, and is needed for what all processes gather
-            trainer.save_checkpoint(self.folder / name)
+            trainer.save_checkpoint(path)
         self._saved_at = time.monotonic()
 
 

@@ -39,7 +39,7 @@ class Seen(NamedTuple):
 
 @torch.no_grad()
 def look_at(model: Model, loader: Iterable[Any], own: Tensor | None = None) -> Iterator[Seen]:
-    """What a model makes of a test set: the one loop of all accuracies.
+    """What a model makes of a test set, whose inputs can all be read.
 
     Args:
         model: trained; in evaluation mode from here on.

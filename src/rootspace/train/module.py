@@ -16,7 +16,7 @@ from torchmetrics import MeanMetric
 from rootspace.config import Config, TrainConfig
 from rootspace.data import DataModule
 from rootspace.data.module import Fingerprint
-from rootspace.heads import Head
+from rootspace.heads import EXTRA, Head
 from rootspace.models import Embedder
 from rootspace.sampling import ResumableLoader
 
@@ -59,6 +59,7 @@ class RunModule(L.LightningModule):
         self.head = head
         self.config = config
         self.data = data
+        self.fingerprint = data.fingerprint()
         self.loader = loader
         self.test_names = list(data.test_datasets)
         self.evaluated = False
@@ -206,7 +207,7 @@ class RunModule(L.LightningModule):
     # ---------------------------------------------------------------- checkpoints
 
     def on_save_checkpoint(self, checkpoint: CheckpointDict) -> None:
-        checkpoint[DATA] = asdict(self.data.fingerprint())
+        checkpoint[DATA] = asdict(self.fingerprint)
         checkpoint[PLACE] = {**self.loader.state_dict(), "batches": len(self.loader)}
         checkpoint[SETTINGS] = settings_of(self.config)
 
@@ -217,8 +218,8 @@ class RunModule(L.LightningModule):
             ValueError: the run was begun on other data.
         """
         then = Fingerprint(**checkpoint[DATA])
-        if then != self.data.fingerprint():
-            names = checkpoint["state_dict"]["head._extra_state"]["names"]
+        if then != self.fingerprint:
+            names = checkpoint["state_dict"][f"head.{EXTRA}"]["names"]
             raise ValueError(self.data.difference(then, names))
         if checkpoint[PLACE]["batches"] != len(self.loader):
             self._divide_anew(checkpoint)

@@ -160,8 +160,7 @@ def check_batches(config: Config, head: Head, data: DataModule, validation: str 
     Raises:
         ValueError: naming the setting that cannot work.
     """
-    keep = config.train.keep if config.train.keep == "best" else None
-    source = config.prototypes.source
+    source, train = config.prototypes.source, config.train
     if not head.ready and source == "data" and data.needs_views():
         raise ValueError(
             "Argument 'prototypes.source' = 'data' needs two inputs of a class, and these data "
@@ -172,12 +171,13 @@ def check_batches(config: Config, head: Head, data: DataModule, validation: str 
             "Argument 'loader.per_class' must be at least 2, not 1, where a contrastive loss "
             "trains: with prototypes from the data, or 'head.contrastive_weight'."
         )
-    for setting, value in (("early_stopping", config.train.early_stopping), ("keep", keep)):
-        if value and validation is None:
+    asked = {"early_stopping": train.early_stopping is not None, "keep": train.keep == "best"}
+    for setting, wanted in asked.items():
+        if wanted and validation is None:
             raise ValueError(
-                f"Argument 'train.{setting}' = {value!r} needs a validation set: set "
-                "'loader.validation' to a share of the training data, such as 0.1, or name a test "
-                "set 'validation'."
+                f"Argument 'train.{setting}' = {getattr(train, setting)!r} needs a validation set: "
+                "set 'loader.validation' to a share of the training data, such as 0.1, or name a "
+                "test set 'validation'."
             )
     if data.make_transform is not None:
         data.make_transform(data.preprocessing)
@@ -456,9 +456,7 @@ def _trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> L.Tra
         accumulate_grad_batches=settings.accumulate_grad_batches,
         callbacks=[
             *callbacks,
-            Checkpoints(
-                folder / files.CHECKPOINTS, settings.checkpoint_minutes, settings.early_stopping
-            ),
+            Checkpoints(folder, settings.checkpoint_minutes, settings.early_stopping),
             *(spec.build(L.Callback, "callbacks") for spec in config.callbacks),
         ],
         logger=[

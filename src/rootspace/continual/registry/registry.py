@@ -111,8 +111,8 @@ class ClassRegistry:
             timeout: seconds to wait for other processes.
 
         Raises:
-            FileExistsError: there is a registry already.
-            ValueError: equal names or vectors, wrong counts, a file that is something else.
+            FileExistsError: there is such a file already.
+            ValueError: equal names or vectors, wrong counts.
         """
         path = Path(path)
         if path.exists():  # before the work
