@@ -8,8 +8,8 @@ from typing import Any
 import hypothesis
 import pytest
 
-# The same examples each time; with ROOTSPACE_EXAMPLES so many others, drawn anew.
-EXAMPLES = os.environ.get("ROOTSPACE_EXAMPLES")
+# The same examples each time; with ROOTSPACE_FUZZ so many others, drawn anew.
+FUZZ = os.environ.get("ROOTSPACE_FUZZ")
 
 # No tests: --doctest-modules would import each once more, all under one name.
 collect_ignore_glob = ["*conftest.py"]
@@ -17,8 +17,8 @@ collect_ignore_glob = ["*conftest.py"]
 hypothesis.settings.register_profile(
     "rootspace",
     deadline=None,
-    derandomize=EXAMPLES is None,
-    max_examples=int(EXAMPLES or 40),
+    derandomize=FUZZ is None,
+    max_examples=int(FUZZ or 40),
     print_blob=True,
 )
 hypothesis.settings.load_profile("rootspace")

@@ -1,4 +1,4 @@
-"""Commands as a user calls them, and images for them."""
+"""Commands as a user calls them."""
 
 from __future__ import annotations
 
@@ -7,26 +7,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from rootspace.cli import main
 
 CLASSES = ("a", "猫", "=d", "-e", "f")
-
-
-def write_images(root: Path, names: tuple[str, ...], number: int, seed: int) -> Path:
-    """PNG files in class folders: a coarse pattern of the class under noise."""
-    generator = np.random.default_rng(seed)
-    for name in names:
-        pattern = np.random.default_rng([*name.encode()]).integers(0, 256, (4, 4, 3))
-        (root / name).mkdir(parents=True)
-        for i in range(number):
-            noise = generator.normal(0, 9, (16, 16, 3))
-            pixels = (np.kron(pattern, np.ones((4, 4, 1))) + noise).clip(0, 255)
-            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{i}.png")
-    return root
 
 
 def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:

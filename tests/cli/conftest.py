@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from calling import CLASSES, write_images
+from calling import CLASSES
 
+from image_folders import write_images
 from rootspace.cli import main
 
 

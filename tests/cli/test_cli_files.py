@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
-from calling import call, output, refusal, rows, write_images
+from calling import call, output, refusal, rows
 
+from image_folders import write_images
 from rootspace.runs.folder import finish, read_config, write_config
 
 BAD = "cannot be decoded"

@@ -27,10 +27,8 @@ from rootspace.data.cache import load_arrays, save_arrays
 from rootspace.data.fashion_mnist import read_idx
 from rootspace.data.strings import Strings
 
-WANTED = int(os.environ.get("ROOTSPACE_FUZZ", "0"))
 fuzzed = settings(
-    max_examples=WANTED or 60,
-    derandomize=not WANTED,
+    max_examples=int(os.environ.get("ROOTSPACE_FUZZ", "60")),
     suppress_health_check=[HealthCheck.function_scoped_fixture],  # files are written anew
 )
 SHAPE = ImagePreprocessing(3, 8, (0.5,) * 3, (0.5,) * 3)

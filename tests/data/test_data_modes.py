@@ -301,7 +301,7 @@ def test_the_first_picture_of_an_animation(kind: str, tmp_path: Path) -> None:
 
 def reference(image: Image.Image, size: int) -> torch.Tensor:
     """The whole image scaled, then its center."""
-    return to_tensor(functional.center_crop(functional.resize(image, [size]), [size]))  # type: ignore
+    return to_tensor(functional.center_crop(functional.resize(image, [size]), [size]))  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
+from image_folders import write_images
 from processes import PROCESSES
 from rootspace.cli import main
 from rootspace.train.callbacks import Checkpoints
@@ -25,7 +24,7 @@ from rootspace.train.callbacks import Checkpoints
 AMOUNT = "ROOTSPACE_FAULTS"
 """Environment variable: how many cases each test of faults tries, docs/architecture.md."""
 
-SIZE, SECONDS = 16, 120
+SIZE, NOISE, SECONDS = 16, 40.0, 120
 BATCHES = ["--loader.batch_size=8", "--train.epochs=2", "--train.checkpoint_minutes=0.0002"]
 NETWORK = ["--model.width=4"]
 
@@ -33,19 +32,6 @@ NETWORK = ["--model.width=4"]
 def amount(few: int) -> int:
     """How many cases to try."""
     return int(os.environ.get(AMOUNT, few))
-
-
-def images(folder: Path, names: Sequence[str], per: int, seed: int) -> None:
-    """PNG files of noise over a coarse pattern of the class."""
-    chance = np.random.default_rng(seed)
-    for name in names:
-        pattern = np.random.default_rng([ord(c) for c in name]).integers(0, 256, (4, 4, 3))
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        for number in range(per):
-            noisy = np.kron(pattern, np.ones((SIZE // 4, SIZE // 4, 1)))
-            noisy += chance.normal(0, 40, noisy.shape)
-            image = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
-            image.save(folder / name / f"{number}.png")
 
 
 def data(folder: Path) -> list[str]:
@@ -216,8 +202,8 @@ def make_all(root: Path, seeds: Sequence[int] = (0, 1)) -> None:
     """All runs, and twins of them: of the same images and classes, but another seed."""
     old, new = ["ant", "bee", "cat", "dog"], ["bee", "cow"]
     for folder, names, seed in (("old", old, 1), ("new", new, 2), ("strange", ["eel"], 3)):
-        images(root / folder / "train", names, 8, seed)
-        images(root / folder / "val", names, 2, seed + 10)
+        write_images(root / folder / "train", names, 8, seed, NOISE)
+        write_images(root / folder / "val", names, 2, seed + 10, NOISE)
     for name in (*FINISHED, *STOPPED):
         for seed in seeds:
             make(root, name, seed)

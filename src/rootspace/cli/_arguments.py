@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 
@@ -14,7 +14,11 @@ from rootspace.data import folders
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises ValueError instead of printing its usage and leaving."""
+    """Shows its description as it is written, and raises ValueError instead of leaving."""
+
+    def __init__(self, **settings: Any) -> None:
+        raw = argparse.RawDescriptionHelpFormatter
+        super().__init__(**{"formatter_class": raw, **settings})
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message}; see `{self.prog} --help`")

@@ -154,11 +154,7 @@ def _embed(
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="rootspace calibrate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="rootspace calibrate", description=__doc__)
     add_run(parser)
     parser.add_argument(
         "--known",

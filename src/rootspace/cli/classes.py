@@ -43,11 +43,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="rootspace classes",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="rootspace classes", description=__doc__)
     add_run(parser, network=False)
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 

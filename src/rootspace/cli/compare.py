@@ -22,8 +22,8 @@ def run(arguments: list[str]) -> int:
     parser = Parser(
         prog=PROG,
         description=__doc__,
-        epilog="Any setting of `rootspace train` may follow and holds for all methods, for example "
-        "--loader.batch_size 128 or --train.epochs 3.",
+        epilog="Any setting of `rootspace train` may follow and holds for all methods, for "
+        "example\n--loader.batch_size 128 or --train.epochs 3.",
     )
     parser.add_argument(
         "--config", type=path, required=True, help="recipe with a `compare` section"

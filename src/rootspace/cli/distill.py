@@ -8,7 +8,6 @@ memory; the student then trains towards prototypes or images' targets made of th
 
 from __future__ import annotations
 
-import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +31,6 @@ def run(arguments: list[str]) -> int:
     first = Parser(
         prog=PROG,
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="All settings of `rootspace train` describe the student; its data are those of "
         "--teacher.run by default.",
     )

@@ -5,7 +5,6 @@ A file that cannot be read is named on stderr, the others are embedded, and the 
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -27,11 +26,7 @@ Write = Callable[[list[Path], np.ndarray, list[str], np.ndarray], None]
 
 
 def run(arguments: list[str]) -> int:
-    parser = Parser(
-        prog="rootspace embed",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="rootspace embed", description=__doc__)
     add_run(parser)
     add_images(parser)
     parser.add_argument(

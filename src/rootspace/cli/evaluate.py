@@ -90,11 +90,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="rootspace evaluate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="rootspace evaluate", description=__doc__)
     add_run(parser)
     parser.add_argument("folders", nargs="*", type=path, metavar="FOLDER", help="test sets")
     parser.add_argument(

@@ -6,7 +6,6 @@ run is only read. Its network is trained on, and old classes keep their prototyp
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 
@@ -26,7 +25,6 @@ def run(arguments: list[str]) -> int:
     first = Parser(
         prog=PROG,
         description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Settings of `rootspace train`: --config, --run.dir, --data, --loader.*, "
         "--transform, --optimizer and --train.*;\nbeside them --memory.size, most images of old "
         "classes to keep for training (2000),\n--memory.policy, which: balanced, herding or "

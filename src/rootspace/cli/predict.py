@@ -63,11 +63,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="rootspace predict",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="rootspace predict", description=__doc__)
     add_run(parser)
     add_images(parser)
     parser.add_argument("--top", type=int, default=1, metavar="K", help="how many classes")

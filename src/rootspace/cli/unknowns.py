@@ -7,7 +7,6 @@ cannot be read is named on stderr and left out, and the exit code is 2.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from rootspace._files import write_json
@@ -86,11 +85,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(
-        prog="rootspace unknowns",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog="rootspace unknowns", description=__doc__)
     add_run(parser)
     add_images(parser)
     parser.add_argument("--out", type=path, required=True, help="the .json file of the proposal")
