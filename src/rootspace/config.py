@@ -30,16 +30,18 @@ TRUSTED = (
 All of torch would be too much: some of its classes start a process with any command.
 """
 
+LARGEST = 2**31 - 1
+"""Of a count in the settings; what is larger is a slip, and would train on for ever."""
+
 T = TypeVar("T")
 
 
 def _at_least(section: str, settings: Any, **least: int) -> None:
     for name, minimum in least.items():
         value = getattr(settings, name)
-        if not value >= minimum:
-            raise ValueError(
-                f"Argument '{section}.{name}' must be at least {minimum}, not {value}."
-            )
+        if not minimum <= value <= LARGEST:
+            wanted = f"at least {minimum}" if not value > LARGEST else f"at most {LARGEST}"
+            raise ValueError(f"Argument '{section}.{name}' must be {wanted}, not {value}.")
 
 
 def _at_home(settings: Any, *names: str) -> None:

@@ -54,10 +54,25 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
         (["--train.lr=-1"], "'train.lr' must be positive"),
         (["--train.precision=8"], "precision"),
         (["--train.seed=-1"], "'train.seed' must lie in [0, 2**31), not -1"),
-        (["--train.accelerator=abacus"], "of this machine, not 'abacus' and 1"),
+        (["--train.accelerator=abacus"], "of this machine, not 'abacus', 1 and 'auto'"),
+        (["--train.strategy=banana"], "of this machine, not 'auto', 1 and 'banana'"),
+        (["--train.devices=9999", "--train.accelerator=cpu"], "a process each, and there are"),
+        (["--train.epochs=99999999999999999999"], "must be at most 2147483647"),
+        (["--loader.num_workers=99999999"], "'loader.num_workers' must be at most"),
+        (["--data.image_size=100000000"], "'image_size' must be at most 8192 pixels"),
+        (
+            ["--optimizer=torch.optim.SGD", "--optimizer.momentum=-1"],
+            "'optimizer': torch.optim.SGD",
+        ),
+        (
+            ["--scheduler=torch.optim.lr_scheduler.StepLR", "--scheduler.step_size=0"],
+            "'scheduler': torch.optim.lr_scheduler.StepLR",
+        ),
+        (["--transform=torchvision.transforms.ToTensor"], "ToTensor cannot take a uint8 tensor"),
+        (["--model.width=10000000"], "not enough memory"),
         pytest.param(
             ["--train.accelerator=gpu", "--train.devices=3"],
-            "of this machine, not 'gpu' and 3",
+            "of this machine, not 'gpu', 3 and 'auto'",
             marks=pytest.mark.skipif(torch.cuda.device_count() > 2, reason="there are three"),
         ),
         (

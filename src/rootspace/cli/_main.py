@@ -89,6 +89,18 @@ def _run(arguments: list[str]) -> int:
         if ours or isinstance(error, BrokenPipeError) or os.environ.get(DEBUG):
             raise
         return fail(f"rootspace {name}", describe(error))
+    except (MemoryError, RuntimeError) as error:
+        if not _is_memory(error) or os.environ.get(DEBUG):
+            raise
+        what = (str(error) or "out of memory").splitlines()[0]
+        hint = "Take smaller batches ('loader.batch_size'), images or a smaller network"
+        return fail(f"rootspace {name}", f"not enough memory: {what}. {hint}.")
+
+
+def _is_memory(error: Exception) -> bool:
+    """Whether memory was not enough, as Python and torch say it."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or "can't allocate memory" in str(error)
 
 
 def describe(error: Exception) -> str:

@@ -12,6 +12,10 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 """What ends a line or commands a terminal."""
 
 
+LARGEST_IMAGE = 8192
+"""Side of what a network gets, in pixels: 200 MB an image of three channels."""
+
+
 class DataError(ValueError):
     """The user's files or settings cannot be used.
 
@@ -28,6 +32,10 @@ def check_at_least(argument: str, value: int, minimum: int, why: str = "") -> No
 
 def check_image_size(image_size: int) -> None:
     check_at_least("image_size", image_size, 8, "pixels; smaller pictures are not legible")
+    if image_size > LARGEST_IMAGE:
+        raise DataError(
+            f"Argument 'image_size' must be at most {LARGEST_IMAGE} pixels, not {image_size}."
+        )
 
 
 def check_names(names: Iterable[str], source: str, *, repeated: bool) -> None:

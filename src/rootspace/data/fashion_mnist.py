@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from .datasets import ArrayImages
-from .errors import DataError, check_at_least, check_labels
+from .errors import DataError, check_at_least, check_image_size, check_labels
 from .preprocessing import ImagePreprocessing, channel_statistics, surrounded
 from .source import Content, DataSource
 from .subset import subset
@@ -60,6 +60,7 @@ class FashionMNIST(DataSource):
         num_classes: int | None = None,
         images_per_class: int | None = None,
     ) -> None:
+        check_image_size(image_size)
         check_at_least("image_size", image_size, _PICTURE, "the pictures are padded, not scaled")
         self.root = None if root is None else Path(root).expanduser()
         self._size = image_size

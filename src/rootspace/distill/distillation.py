@@ -32,10 +32,11 @@ from rootspace.runs import RunRecord, TeacherRecord
 from rootspace.runs import folder as files
 from rootspace.systems import Table
 from rootspace.train.begun import check_data
+from rootspace.train.module import check_optimizer
 from rootspace.train.training import (
     check_batches,
-    check_devices,
     check_folder,
+    check_machine,
     check_network,
     conclude,
     device_of,
@@ -216,7 +217,7 @@ def _towards(config: Config, teaching: TeacherConfig, kind: str) -> Config:
 
 def _check_settings(config: Config, teaching: TeacherConfig) -> None:
     """What a student of any teacher cannot have."""
-    check_devices(config.train)
+    check_machine(config)
     if config.run.baselines:
         raise ValueError(
             f"Argument 'run.baselines' must be left out to distill, not {config.run.baselines!r}: "
@@ -253,6 +254,7 @@ def _check_student(config: Config, class_map: ClassMap, data: DataModule) -> Non
 def _check_model(config: Config, head: Head, data: DataModule) -> None:
     model = Model(_network(config, head.dim, data, pretrained=False), head, data.preprocessing)
     check_batches(config, head, data, data.validation)
+    check_optimizer(config, model.embedder, head)
     check_network(model, data)
 
 

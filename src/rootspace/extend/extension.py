@@ -50,10 +50,11 @@ from rootspace.runs import RunRecord
 from rootspace.runs import folder as files
 from rootspace.train.begun import DATA, check_data, write_data
 from rootspace.train.evaluation import check_shape
+from rootspace.train.module import check_optimizer
 from rootspace.train.training import (
     check_batches,
-    check_devices,
     check_folder,
+    check_machine,
     conclude,
     device_of,
     fit,
@@ -176,7 +177,7 @@ def planned(run: Run, config: Config) -> Config:
     if run.folder.resolve() == folder.resolve() or run.folder.resolve() in folder.resolve().parents:
         raise ValueError(f"Argument 'run.dir' must lie outside of {run.folder}, not in {folder}.")
     _check_sections(run.folder, base, config)
-    check_devices(config.train)
+    check_machine(config)
     class_map = run.class_map
     if class_map is None:
         raise ValueError(
@@ -227,6 +228,7 @@ def planned(run: Run, config: Config) -> Config:
         _check_new_images(run, new, found)
     data, tests = grown_data(run, config.data, same, memory, list(new.test_datasets), folder)
     check_batches(config, run.model.head, new, validation_of(tests))
+    check_optimizer(config, run.model.embedder, run.model.head)
     return replace(
         base,
         run=RunConfig(dir=str(folder)),

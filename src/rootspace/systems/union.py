@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
@@ -52,12 +53,9 @@ class Union(VectorSystem):
                 )
         self._parts = tuple(flat)
         self._starts = tuple(itertools.accumulate((p.size for p in flat[:-1]), initial=0))
-        self._cross_cosine = -1.0
-        for a, b in itertools.combinations(self._parts, 2):
-            cosine = _largest_cross_cosine(a, b)
-            if cosine > 1 - 1e-9:
-                raise ValueError(f"Argument 'parts' must be disjoint: {a!r} and {b!r} are not.")
-            self._cross_cosine = max(self._cross_cosine, cosine)
+        self._cross_cosine, a, b = _closest(self._parts)
+        if self._cross_cosine > 1 - 1e-9:
+            raise ValueError(f"Argument 'parts' must be disjoint: {a!r} and {b!r} are not.")
 
     @property
     def parts(self) -> tuple[VectorSystem, ...]:
@@ -186,11 +184,57 @@ def _widen(rows: Tensor, columns: int) -> Tensor:
     return torch.nn.functional.pad(rows, (0, columns)) if columns > 0 else rows
 
 
-def _largest_cross_cosine(a: VectorSystem, b: VectorSystem) -> float:
-    """Largest cosine between a vector of a and one of b, exact."""
-    if isinstance(a, Ordered) and isinstance(b, Ordered):
-        return _largest_alignment(a, b)
-    return max(_largest_over(a, b), _largest_over(b, a))
+Closest = tuple[float, VectorSystem, VectorSystem]
+"""A cosine, and the two systems that have vectors at this cosine."""
+
+
+def _closest(parts: Sequence[VectorSystem]) -> Closest:
+    """Largest cosine between vectors of different parts, exact, and these parts.
+
+    Orbits are compared with all others at once, and so are words: interpolated roots have a
+    thousand parts, half a million pairs.
+    """
+    orbits = [part for part in parts if isinstance(part, Orbit)]
+    words = [part for part in parts if isinstance(part, Ordered)]
+    found = [*_closest_orbits(orbits), *_closest_words(words)]
+    for a, b in itertools.combinations(parts, 2):
+        if not any(isinstance(a, kind) and isinstance(b, kind) for kind in (Orbit, Ordered)):
+            found.append((max(_largest_over(a, b), _largest_over(b, a)), a, b))
+    return max(found, key=operator.itemgetter(0))
+
+
+def _closest_orbits(orbits: Sequence[Orbit]) -> Iterator[Closest]:
+    """For each orbit the nearest of the others.
+
+    Coordinates in which both vectors are 0 add nothing: as many as the non-zero values of two
+    vectors are enough.
+    """
+    if len(orbits) < 2:
+        return
+    most = max(sum(orbit.multiplicities.values()) for orbit in orbits)
+    dim = min(orbits[0].dim, 2 * most)
+    small = [Orbit(dim, orbit.multiplicities, orbit.signed) for orbit in orbits]
+    patterns = [_sign_patterns(orbit) for orbit in small]
+    queries = torch.cat(patterns)
+    owner = torch.arange(len(small)).repeat_interleave(torch.tensor([len(p) for p in patterns]))
+    for i, orbit in enumerate(small):
+        cosines = (orbit.quantize(queries) * queries).sum(-1).masked_fill(owner == i, -1.0)
+        best = int(cosines.argmax())
+        yield float(cosines[best]), orbits[i], orbits[int(owner[best])]
+
+
+def _closest_words(words: Sequence[Ordered]) -> Iterator[Closest]:
+    """For the words of each two lengths the two nearest that are not the same."""
+    lengths = sorted({len(word.values) for word in words})
+    groups = {n: [word for word in words if len(word.values) == n] for n in lengths}
+    for p, q in itertools.combinations_with_replacement(lengths, 2):
+        if p == q and len(groups[p]) == 1:
+            continue
+        cosines = _alignments(groups[p], groups[q])
+        if p == q:
+            cosines.fill_diagonal_(-1.0)
+        i, j = divmod(int(cosines.argmax()), len(groups[q]))
+        yield float(cosines[i, j]), groups[p][i], groups[q][j]
 
 
 def _largest_over(a: VectorSystem, b: VectorSystem) -> float:
@@ -231,24 +275,30 @@ def _sign_counts(orbit: Orbit) -> list[int]:
     ]
 
 
-def _largest_alignment(a: Ordered, b: Ordered) -> float:
-    """Largest cosine over all placements of two ordered words, by dynamic programming.
+def _alignments(a: Sequence[Ordered], b: Sequence[Ordered]) -> Tensor:
+    """Largest cosines over all placements of two ordered words, by dynamic programming.
 
-    A coordinate holds the next value of a, of b, of both or of neither.
+    A coordinate holds the next value of the one, of the other, of both or of neither.
+
+    Args:
+        a: A words of one length.
+        b: B words of one length.
+
+    Returns:
+        [A, B], float64.
     """
-    x, y = a.values, b.values
-    never = float("-inf")
-    best = {(0, 0): 0.0}
-    for _ in range(a.dim):
+    x = torch.tensor([word.values for word in a], dtype=torch.float64)
+    y = torch.tensor([word.values for word in b], dtype=torch.float64)
+    p, q = x.shape[1], y.shape[1]
+    best = {(0, 0): x.new_zeros(len(x), len(y))}
+    for _ in range(min(a[0].dim, p + q)):
         following = dict(best)
         for (i, j), score in best.items():
             for di, dj in ((1, 0), (0, 1), (1, 1)):
-                if i + di <= len(x) and j + dj <= len(y):
-                    gain = x[i] * y[j] if di and dj else 0.0
+                if i + di <= p and j + dj <= q:
                     state = (i + di, j + dj)
-                    following[state] = max(following.get(state, never), score + gain)
-        if following == best:
-            break
+                    there = score + torch.outer(x[:, i], y[:, j]) if di and dj else score
+                    known = following.get(state)
+                    following[state] = there if known is None else torch.maximum(known, there)
         best = following
-    norms = sum(v * v for v in x) * sum(v * v for v in y)
-    return best[len(x), len(y)] / norms**0.5
+    return best[p, q] / torch.outer(x.norm(dim=1), y.norm(dim=1))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, TypeAlias
 
@@ -13,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
-from rootspace.config import Config, TrainConfig
+from rootspace.config import ClassSpec, Config, TrainConfig
 from rootspace.data import DataModule
 from rootspace.data.module import Fingerprint
 from rootspace.heads import EXTRA, Head
@@ -177,18 +179,8 @@ class RunModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:
         config = self.config.train
-        lr = self.embedder.default_lr if config.lr is None else config.lr
-        groups: list[dict[str, object]] = [
-            {"params": [p for p in self.embedder.parameters() if p.requires_grad]}
-        ]
-        own = list(self.head.parameters())
-        if own:
-            groups.append({"params": own, "lr": lr * self.head.lr_factor})
-        optimizer = self.config.optimizer.build(torch.optim.Optimizer, "optimizer", groups, lr=lr)
-        if self.config.scheduler is not None:
-            scheduler = self.config.scheduler.build(
-                torch.optim.lr_scheduler.LRScheduler, "scheduler", optimizer
-            )
+        optimizer, scheduler = make_optimizer(self.config, self.embedder, self.head)
+        if scheduler is not None:
             schedule = {"scheduler": scheduler, "interval": "epoch", "monitor": "train/loss"}
             return {"optimizer": optimizer, "lr_scheduler": schedule}
         steps = config.epochs * self._steps(len(self.loader))
@@ -274,6 +266,59 @@ def _value(metric: MeanMetric) -> float:
         # That nothing came since a checkpoint was read, or at all, is no mistake.
         warnings.filterwarnings("ignore", message=".*compute.* was called before.*")
         return float(metric.compute())
+
+
+def make_optimizer(
+    config: Config, embedder: Embedder, head: Head
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler | None]:
+    """What settings name to change the weights, and the schedule of its rate where they name one.
+
+    Raises:
+        ValueError: naming the setting that cannot work.
+    """
+    lr = embedder.default_lr if config.train.lr is None else config.train.lr
+    groups: list[dict[str, object]] = [
+        {"params": [p for p in embedder.parameters() if p.requires_grad]}
+    ]
+    own = list(head.parameters())
+    if own:
+        groups.append({"params": own, "lr": lr * head.lr_factor})
+    with _named("optimizer", config.optimizer):
+        optimizer = config.optimizer.build(torch.optim.Optimizer, "optimizer", groups, lr=lr)
+    if config.scheduler is None:
+        return optimizer, None
+    with _named("scheduler", config.scheduler):
+        scheduler = config.scheduler.build(
+            torch.optim.lr_scheduler.LRScheduler, "scheduler", optimizer
+        )
+    return optimizer, scheduler
+
+
+def check_optimizer(config: Config, embedder: Embedder, head: Head) -> None:
+    """Show that optimizer and schedule can be made and begin, before anything is written.
+
+    Raises:
+        ValueError: naming the setting that cannot work.
+    """
+    _, scheduler = make_optimizer(config, embedder, head)
+    if config.scheduler is None or scheduler is None:
+        return
+    if isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        return  # its step needs a loss
+    with _named("scheduler", config.scheduler), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the optimizer has made no step
+        scheduler.step()
+
+
+@contextmanager
+def _named(setting: str, spec: ClassSpec) -> Iterator[None]:
+    """Errors of a class, as those of the setting that names it."""
+    try:
+        yield
+    except (ValueError, TypeError, ArithmeticError) as error:
+        if str(error).startswith("Argument"):
+            raise
+        raise ValueError(f"Argument '{setting}': {spec.class_path}: {error}.") from error
 
 
 def learning_rate_factor(step: int, steps: int, config: TrainConfig) -> float:

@@ -12,11 +12,12 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import lightning as L
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 import rootspace
@@ -27,7 +28,7 @@ from rootspace.building import baseline_config, make_embedder, make_head
 from rootspace.callbacks import ChoosePrototypes, choice_record
 from rootspace.choosing import choose_prototypes
 from rootspace.config import Config, TrainConfig
-from rootspace.data import DataModule, make_data
+from rootspace.data import DataModule, ImagePreprocessing, make_data
 from rootspace.heads import Head, PrototypeHead
 from rootspace.model_file import Model, read_network, write_model
 from rootspace.models import Embedder, num_parameters
@@ -39,7 +40,7 @@ from rootspace.vector_file import read_vectors
 
 from .callbacks import Checkpoints, Display, History
 from .evaluation import check_shape, evaluate, mean_directions, save_samples
-from .module import SETTINGS, CheckpointDict, RunModule, settings_of
+from .module import SETTINGS, CheckpointDict, RunModule, check_optimizer, settings_of
 
 PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 
@@ -62,7 +63,7 @@ def train(config: Config, *, resume: bool = False) -> RunRecord | None:
     check_folder(folder, resume)
     if resume:
         check_resumed_here(folder, read_config(folder, trust_code=True))
-    check_devices(config.train)
+    check_machine(config)
     data = make_data(config)
     data.setup(config.train.seed)
     say(data.describe())
@@ -145,6 +146,7 @@ def build(config: Config, data: DataModule) -> Model:
     embedder = make_embedder(config.model, head.dim, data.preprocessing)
     init_network(config, embedder)
     check_batches(config, head, data, data.validation)
+    check_optimizer(config, embedder, head)
     return Model(embedder, head, data.preprocessing)
 
 
@@ -180,7 +182,24 @@ def check_batches(config: Config, head: Head, data: DataModule, validation: str 
                 "test set 'validation'."
             )
     if data.make_transform is not None:
-        data.make_transform(data.preprocessing)
+        _check_transform(config, data.make_transform(data.preprocessing), data.preprocessing)
+
+
+def _check_transform(
+    config: Config, draw: Callable[[Any], Any], shape: ImagePreprocessing | None
+) -> None:
+    """Show that a transform takes an image, by a black one."""
+    if shape is None:
+        return
+    try:
+        draw(torch.zeros(shape.channels, shape.size, shape.size, dtype=torch.uint8))
+    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        name = config.transform.class_path if config.transform is not None else type(draw).__name__
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"Argument 'transform': {name} cannot take a uint8 tensor {shape.channels} x "
+            f"{shape.size} x {shape.size} ({reason})."
+        ) from error
 
 
 @torch.no_grad()
@@ -560,27 +579,39 @@ def summary(folders: list[Path]) -> str:
     return table(header, rows)
 
 
-def check_devices(settings: TrainConfig) -> None:
+def check_machine(config: Config) -> None:
     """Show that this machine has what a run asks for, before anything is written.
 
     Raises:
         ValueError: it has not.
     """
+    settings, cores = config.train, os.cpu_count() or 1
     _quiet_lightning()
     try:
-        L.Trainer(
+        trainer = L.Trainer(
             accelerator=settings.accelerator,
             devices=settings.devices,
+            strategy=settings.strategy,
+            precision=PRECISION[settings.precision],  # pyright: ignore[reportArgumentType]
             logger=False,
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
         )
+        if isinstance(trainer.accelerator, CPUAccelerator) and settings.devices > max(2, cores):
+            raise ValueError(f"that is a process each, and there are {cores} cores.")
     except (MisconfigurationException, ValueError) as error:
         raise ValueError(
-            "Arguments 'train.accelerator' and 'train.devices' must be of this machine, not "
-            f"{settings.accelerator!r} and {settings.devices}: {error}"
+            "Arguments 'train.accelerator', 'train.devices' and 'train.strategy' must be of this "
+            f"machine, not {settings.accelerator!r}, {settings.devices} and {settings.strategy!r}: "
+            f"{error}"
         ) from error
+    most = max(64, 8 * cores)
+    if config.loader.num_workers > most:
+        raise ValueError(
+            f"Argument 'loader.num_workers' must be at most {most} on {cores} cores, not "
+            f"{config.loader.num_workers}."
+        )
 
 
 def device_of(settings: TrainConfig) -> torch.device:
