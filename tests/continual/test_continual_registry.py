@@ -61,6 +61,22 @@ def test_names_follow_a_class(registry: ClassRegistry):
     ]
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["'; DROP TABLE classes; --", '" OR 1=1', "%", "_at", "?", ":name", "\\", "ca\ud83d\ude00"],
+)
+def test_names_are_values_and_no_statements(registry: ClassRegistry, path: Path, name: str):
+    name = name.encode("utf-16", "surrogatepass").decode("utf-16")
+    registry.rename("cat", name)
+    registry.alias("dog", f"{name} too")
+    (label,) = registry.add([f"new {name}"])
+    assert registry.names([0, 1, 2, label]) == [name, "dog", "emu", f"new {name}"]
+    assert registry.find(name) == 0 and registry.find(f"{name} too") == 1
+    registry.check()
+    with ClassRegistry(path) as again:
+        assert [entry.name for entry in again.entries()] == [name, "dog", "emu", f"new {name}"]
+
+
 def test_retired_classes_keep_what_is_theirs(registry: ClassRegistry):
     registry.retire("dog")
     assert registry.retired().tolist() == [1] and registry.retired().dtype == np.int64

@@ -124,7 +124,9 @@ def test_network_with_uint8_input_names_and_opset(tmp_path: Path):
         def forward(self, images: Tensor) -> Tensor:
             return self.network(images.float() / 255)
 
-    classes = ClassMap(RootA(4), 20, "natural", names=[f"字{i}" for i in range(20)])
+    hostile = ["<script>", "\x1b[31m", '"]}', "=1+1", "a\u202eb", "\\", "'; DROP TABLE classes; --"]
+    names = [*hostile, *(f"字{i}" for i in range(20 - len(hostile)))]
+    classes = ClassMap(RootA(4), 20, "natural", names=names)
     images = torch.randint(0, 256, (3, 1, 8, 8), dtype=torch.uint8)
     path = tmp_path / "model.onnx"
     with torch.no_grad():
@@ -137,7 +139,8 @@ def test_network_with_uint8_input_names_and_opset(tmp_path: Path):
     shapes = {output.name: output.shape for output in session.get_outputs()}
     assert shapes["embedding"] == ["batch", 4] and shapes["label"] == ["batch", 1]
     metadata = session.get_modelmeta().custom_metadata_map
-    assert json.loads(metadata["rootspace.names"]) == classes.names
+    assert json.loads(metadata["rootspace.names"]) == names
+    assert set(metadata) == {"rootspace.classes", "rootspace.decode", "rootspace.names"}
     assert metadata["rootspace.decode"] == "formula"
     np.testing.assert_array_equal(
         session.run(["label"], {"images": images.numpy()})[0], expected.label
