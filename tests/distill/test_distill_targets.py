@@ -12,6 +12,7 @@ from distill_settings import SMALL
 from PIL import Image
 from torch.nn.functional import cosine_similarity
 
+from rootspace._terminal import one_line
 from rootspace.choosing import random_isometry
 from rootspace.cli import main
 from rootspace.config import ClassSpec, Config, LoaderConfig
@@ -151,15 +152,18 @@ def test_npy_in_order(learned: Path, data: DataModule, embedded: np.ndarray, tmp
     np.testing.assert_allclose(np.load(folder / "targets/vectors.npy"), expected, atol=1e-2)
 
 
+NAMES = ("0.png", "1.png", "2.png", "of two\nlines.png")
+
+
 @pytest.fixture
 def folder_data(tmp_path: Path, data: DataModule) -> LabeledDataset:
     """Pictures as files, those of training and of testing under the same names."""
     for part in ("train", "test"):
         for label in range(3):
             (tmp_path / "photos" / part / f"class{label}").mkdir(parents=True)
-            for number in range(4):
+            for number, name in enumerate(NAMES):
                 image = data.train_dataset[10 * label + number + 4 * (part == "test")][0]
-                path = tmp_path / "photos" / part / f"class{label}" / f"{number}.png"
+                path = tmp_path / "photos" / part / f"class{label}" / name
                 Image.fromarray(image[0].numpy()).save(path)
     return ImageFolder(tmp_path / "photos", image_size=16, grayscale=True).read().train
 
@@ -197,7 +201,7 @@ def test_embeddings_errors(folder_data: LabeledDataset, data: DataModule, tmp_pa
     attempt(path, "must hold 2 paths, one for each row of e.npy, not 1")
     path.with_suffix(".txt").write_text("x/class0/0.png\nx/class0/1.png\n")
     attempt(path, "one row for each of the 12 training images", folder_data)
-    both = [f"{top}/class{c}/{n}.png" for top in "xy" for c in range(3) for n in range(4)]
+    both = [f"{top}/class{c}/{one_line(name)}" for top in "xy" for c in range(3) for name in NAMES]
     np.save(path, np.zeros((24, 3)))
     path.with_suffix(".txt").write_text("\n".join(both) + "\n")
     attempt(path, "once; paths below 'x/' and 'y/' fit all of them", folder_data)

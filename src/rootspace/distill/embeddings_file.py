@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from rootspace._extras import require
+from rootspace._terminal import one_line
 from rootspace.data import FileImages, LabeledDataset, View
 from rootspace.vector_file import open_array
 
@@ -138,8 +139,10 @@ def rows_by_path(path: Path, names: Sequence[str], images: LabeledDataset) -> Te
     Raises:
         ValueError: a training image has no row, or paths of several other folders fit.
     """
-    number = {images.name(row): row for row in range(len(images))}
-    first, missing, fitting = str(images.name(0)), 0, dict[str, Tensor]()
+    # Odd characters in paths are escaped, as in the text file that `rootspace embed` writes.
+    names = [one_line(name) for name in names]
+    number = {one_line(str(images.name(row))): row for row in range(len(images))}
+    first, missing, fitting = one_line(str(images.name(0))), 0, dict[str, Tensor]()
     for prefix in dict.fromkeys(name.removesuffix(first) for name in names if name.endswith(first)):
         found = torch.tensor(
             [
