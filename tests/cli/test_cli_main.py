@@ -25,7 +25,7 @@ def command_that(raises: BaseException) -> Callable[..., SimpleNamespace]:
 
 
 @pytest.mark.parametrize(
-    "error", [TypeError("x"), IndexError("x"), KeyError("x"), AssertionError(), MemoryError()]
+    "error", [TypeError("x"), IndexError("x"), KeyError("x"), AssertionError(), RuntimeError("x")]
 )
 def test_a_bug_of_ours_shows_where_it_is(error: Exception, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(_main.importlib, "import_module", command_that(error))
@@ -40,6 +40,8 @@ def test_a_bug_of_ours_shows_where_it_is(error: Exception, monkeypatch: pytest.M
         (FileNotFoundError(2, "No such file", "x.png"), "x.png"),
         (ModuleNotFoundError("No module", name="timm"), "needs timm, which is not installed"),
         (ValueError("class \x1b[31m"), "class \\x1b[31m"),
+        (MemoryError(), "not enough memory"),
+        (RuntimeError("[enforce fail] can't allocate memory: 4 bytes"), "not enough memory"),
     ],
 )
 def test_what_the_user_can_mend_is_one_line(
