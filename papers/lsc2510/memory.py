@@ -6,6 +6,7 @@ a limit cannot be taken back, and such a process may end when its memory does.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import re
 import resource
@@ -191,10 +192,20 @@ def _trains(
         if not is_out_of_memory(error):
             raise
         optimizer.zero_grad()
-        if device == "cuda":
-            torch.cuda.empty_cache()
-        return False
-    return True
+        fits = False
+    else:
+        fits = True
+    images = labels = None
+    _give_back(device)
+    return fits
+
+
+def _give_back(device: str) -> None:
+    """Return freed memory, or what is left of one batch would decide whether the next one fits."""
+    if device == "cuda":
+        torch.cuda.empty_cache()
+    elif sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _say(**row: Any) -> None:

@@ -84,8 +84,8 @@ case(
 )  # fmt: skip
 case(
     "table5",
-    {"dist_9": 86.7, "cos_9": 96.1, "dist_512": 46, "both_512": 84, "cos_512": 98.8},
-    {"dist_9": 66, "cos_9": 96.1, "dist_512": 90, "both_512": 84, "cos_512": 98.8},
+    read({"dist_9": 86.7, "cos_9": 96.1, "dist_512": 46, "both_512": 84, "cos_512": 98.8}),
+    read({"dist_9": 66, "cos_9": 96.1, "dist_512": 90, "both_512": 84, "cos_512": 98.8}),
 )
 case(
     "table6",
