@@ -144,8 +144,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def search(settings: Mapping[str, Any]) -> None:
-    """Bisect between `low`, which fits, and `high`, which does not.
+    """Bisect between `low`, which fits, and `high`, which does not, until a batch does not fit.
 
+    What such a batch leaves in memory would decide about smaller ones: the next process goes on.
     Prints a line of JSON for each trial.
     """
     torch.set_num_threads(1)  # threads hold memory of their own
@@ -170,6 +171,8 @@ def search(settings: Mapping[str, Any]) -> None:
         fits = _trains(network, loss, optimizer, batch, settings)
         low, high = (batch, high) if fits else (low, batch)
         _say(fits=fits)
+        if not fits:
+            return
         # Upwards in leaps, until a batch has not fitted.
         batch = min(LEAP * batch, (low + high) // 2) if high > LARGEST else (low + high) // 2
 

@@ -5,7 +5,7 @@ for 600,000, A_109 for 1,281,000; Sec. 5.4), the training loss of the encoder fa
 faster than with A_384.
 
 At a desk: 1,000 characters in ten faces, A_10 against A_384, both with one interpolation, the
-encoder of width 8, 15 epochs.
+encoder of width 8, 10 epochs.
 
     python -m papers.lsc2510 --only fig9
     python -m papers.lsc2510 --only fig9 --scale paper --data DIR
@@ -27,7 +27,7 @@ from ..training import training
 from .table8 import LARGE_BATCH, SMALL
 
 CLASSES: dict[Scale, int] = {"desk": 1000, "paper": 300_000}
-EPOCHS: dict[Scale, int] = {"desk": 15, "paper": 50}
+EPOCHS: dict[Scale, int] = {"desk": 10, "paper": 50}
 LARGE = 384
 
 
