@@ -74,7 +74,7 @@ EXPERIMENT = Experiment(
         *(
             training(f"epochs{epochs}", classifier(epochs), minutes=minutes,
                      after=[save_means, means_picture])
-            for epochs, minutes in ((1, 0.3), (5, 0.4), (60, 1.5))
+            for epochs, minutes in ((1, 0.2), (5, 0.2), (60, 0.7))
         ),
     ],
     [

@@ -91,7 +91,7 @@ EXPERIMENT = Experiment(
     "fig6",
     __doc__ or "",
     [
-        training("ten", ten, minutes=2.8, after=[space_picture]),
+        training("ten", ten, minutes=3.0, after=[space_picture]),
         training("first", first, minutes=2.0),
         training("second", second, minutes=2.0, needs=["first"], after=[space_picture]),
     ],

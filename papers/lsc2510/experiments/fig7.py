@@ -81,10 +81,10 @@ EXPERIMENT = Experiment(
     "fig7",
     __doc__ or "",
     [
-        training("five", stage(OLD, EPOCHS, None), minutes=1.3, after=MEASURES),
+        training("five", stage(OLD, EPOCHS, None), minutes=0.9, after=MEASURES),
         training("begins", stage(ALL, ONE, "{five}", ON), minutes=0.3, needs=["five"],
                  after=MEASURES),
-        training("nine", stage(ALL, REST, "{begins}", AGAIN), minutes=2.2, needs=["begins"],
+        training("nine", stage(ALL, REST, "{begins}", AGAIN), minutes=1.8, needs=["begins"],
                  after=MEASURES),
     ],
     [

@@ -61,8 +61,8 @@ EXPERIMENT = Experiment(
     "sec6_5",
     __doc__ or "",
     [
-        training("means", student(BY_MEANS, "Table"), minutes=2.2, needs=[TEACHER]),
-        training("codes", student(BY_CODES), minutes=2.2, needs=[TEACHER]),
+        training("means", student(BY_MEANS, "Table"), minutes=1.5, needs=[TEACHER]),
+        training("codes", student(BY_CODES), minutes=1.5, needs=[TEACHER]),
     ],
     [
         Row("teacher's means", "training accuracy, %", "similar to the teacher", "Sec. 6.5",

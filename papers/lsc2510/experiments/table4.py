@@ -67,10 +67,10 @@ EXPERIMENT = Experiment(
     "table4",
     __doc__ or "",
     [
-        training("ce", classifier, minutes=2.1, after=[save_means, means_picture]),
-        training("ceembs", matching(MEANS), minutes=2.1, needs=["ce"]),
-        training("mixed", matching(MIXED), minutes=2.1, needs=["ce"]),
-        training("chosen", chosen, minutes=2.1),
+        training("ce", classifier, minutes=1.5, after=[save_means, means_picture]),
+        training("ceembs", matching(MEANS), minutes=1.5, needs=["ce"]),
+        training("mixed", matching(MIXED), minutes=1.5, needs=["ce"]),
+        training("chosen", chosen, minutes=1.5),
     ],
     [
         training_accuracy("Table 4, exp. 1", "cross-entropy", 96, "ce", SAME),

@@ -48,7 +48,7 @@ def chosen(augmented: bool) -> Part:
 
 def _trained(name: str, augmented: bool, make: Callable[[Scale], Settings]) -> Part:
     return training(
-        f"{name}_augmented" if augmented else name, make, minutes=1.2 if augmented else 0.6,
+        f"{name}_augmented" if augmented else name, make, minutes=2.0 if augmented else 1.0,
         after=[training_images],
     )  # fmt: skip
 

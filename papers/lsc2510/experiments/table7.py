@@ -78,7 +78,7 @@ READ = "read_accuracy"
 
 def part(name: str, make: Callable[[Scale], Settings | NotRun], needs: Sequence[str] = ()) -> Part:
     after = [save_means, training_images] if name == "ce" else [training_images]
-    minutes = 3.0 if "augmented" in name else 0.9
+    minutes = 4.5 if "augmented" in name else 1.1
     return training(name, make, minutes=minutes, needs=needs, after=after)
 
 
