@@ -35,7 +35,7 @@ PICTURES = "pictures"
 HEADER = ("where", "setting", "figure", "the paper", "ours", "from the data", "verdict")
 SCALE_NOTES: dict[Scale, str] = {
     "desk": "Desk scale: small data that need no download and small networks stand for the "
-    "paper's, each trained as far as the paper's.",
+    "paper's.",
     "paper": "Paper scale: the paper's data and models.",
 }
 READING = (

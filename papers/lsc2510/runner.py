@@ -151,10 +151,15 @@ class Store:
         return found
 
     def seconds(self, experiments: Mapping[str, Experiment]) -> dict[str, float]:
-        """What the finished parts of each experiment took."""
+        """What the finished parts of each experiment took, training included.
+
+        A part whose run was finished before, and is only measured again, takes no time itself.
+        """
         found: dict[str, float] = {}
         for task, record in self._finished(experiments):
-            found[task.experiment] = found.get(task.experiment, 0.0) + record["seconds"]
+            trained = record["outcome"]["values"].get("seconds", 0.0)
+            seconds = max(record["seconds"], trained)
+            found[task.experiment] = found.get(task.experiment, 0.0) + seconds
         return found
 
     def _finished(
