@@ -154,12 +154,20 @@ class Figures:
         Raises:
             MissingFigure: there is none.
         """
+        return list(self.points(part, name).values())
+
+    def points(self, part: str, name: str) -> dict[int, float]:
+        """The same as epoch, from 1 on, -> value.
+
+        Raises:
+            MissingFigure: there is none.
+        """
         curves = [o.curves[name] for o in self._outcomes(part).values() if name in o.curves]
-        points = [
-            statistics.mean([value for value in column if value is not None])
-            for column in zip(*curves, strict=False)
+        points = {
+            epoch: statistics.mean([value for value in column if value is not None])
+            for epoch, column in enumerate(zip(*curves, strict=False), 1)
             if any(value is not None for value in column)
-        ]
+        }
         if not points:
             raise MissingFigure(f"the part {part} does not give the curve '{name}'")
         return points

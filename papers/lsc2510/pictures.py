@@ -63,17 +63,17 @@ def draw_vectors(path: Path, vectors: Array, title: str) -> Path:
     return _save(figure, path)
 
 
-def draw_curves(path: Path, curves: Mapping[str, Sequence[float]], column: str) -> Path:
+def draw_curves(path: Path, curves: Mapping[str, Mapping[int, float]], column: str) -> Path:
     """One line for each curve, over epochs.
 
     Args:
         path: of the PNG file.
-        curves: label -> one value an epoch.
+        curves: label -> epoch -> value.
         column: what the values are.
     """
     figure, axes = _figure(2, size=(6.4, 3.6))
     for label, values in curves.items():
-        axes.plot(range(1, len(values) + 1), values, label=label, linewidth=1.6)
+        axes.plot(list(values), list(values.values()), label=label, linewidth=1.6)
     axes.set_xlabel("epoch")
     axes.set_ylabel(column)
     axes.legend(frameon=False, fontsize=8)

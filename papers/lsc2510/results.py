@@ -334,7 +334,7 @@ def _draw(path: Path, chart: Chart, figures: Figures) -> Path | None:
     curves = {}
     for part, label in chart.parts.items():
         try:
-            curves[label] = figures.curve(part, chart.column)
+            curves[label] = figures.points(part, chart.column)
         except MissingFigure:
             continue  # the rows say why
     return draw_curves(path, curves, chart.column.replace("_", " ")) if curves else None

@@ -215,6 +215,7 @@ def test_figures_are_means_over_seeds():
     figures = Figures("e", {("e", "p"): seeds}, {})
     assert figures.mean("p", "x") == 2 and figures.mean("e/p", "x") == 2
     assert figures.curve("p", "c") == [2, 4]
+    assert figures.points("p", "c") == {1: 2, 3: 4}, "the second epoch was not measured"
     with pytest.raises(MissingFigure, match="does not give 'y'"):
         figures.mean("p", "y")
     with pytest.raises(MissingFigure, match="f/q: not yet"):
