@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
-.PHONY: demo test lint format benchmark clean
+.PHONY: demo test lint format benchmark reproduction clean
 
 demo: $(INSTALLED)
 	rm -rf runs/demo
@@ -31,6 +31,10 @@ benchmark: $(INSTALLED)
 	$(BIN)/python benchmarks/loss.py --out $(OUT)
 	$(BIN)/python benchmarks/decode.py --out $(OUT)
 	$(BIN)/python benchmarks/training.py --threads 1 --out $(OUT)
+
+# The short parts of the paper's evaluation (docs/reproduction.md): at most 20 minutes of one core.
+reproduction: $(INSTALLED)
+	$(BIN)/python -m papers.lsc2510 --quick
 
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rootspace needs Python 3.11 or newer: make PYTHON=python3.11")'

@@ -11,7 +11,7 @@ from pathlib import Path
 from .experiment import SCALES
 from .experiments import EXPERIMENTS
 from .results import JSON, PAGE
-from .runner import Store, describe_plan, describe_results, plan, reproduce
+from .runner import QUICK_MINUTES, Store, describe_plan, describe_results, plan, reproduce
 
 PROG = "python -m papers.lsc2510"
 DEBUG = "ROOTSPACE_DEBUG"
@@ -62,13 +62,20 @@ def _parser() -> argparse.ArgumentParser:
         help="folder that holds imagenet, cinic10 and CIFAR-10, for --scale paper; "
         "$ROOTSPACE_DATA or data by default",
     )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help=f"only parts of at most {QUICK_MINUTES:g} minutes at a desk, with one seed",
+    )
     parser.add_argument("--list", action="store_true", help="show the plan and run nothing")
     return parser
 
 
 def _run(options: argparse.Namespace) -> None:
     out = options.out or Path("runs", "reproduction", options.scale)
-    tasks = plan(EXPERIMENTS, options.only, options.seeds)
+    if options.quick and (options.scale != "desk" or options.seeds is not None):
+        raise ValueError("Argument '--quick' goes with neither '--scale paper' nor '--seeds'.")
+    tasks = plan(EXPERIMENTS, options.only, options.seeds, quick=options.quick)
     if options.list:
         print(describe_plan(EXPERIMENTS, tasks, Store(out, options.scale, options.data)))
         return
@@ -78,6 +85,7 @@ def _run(options: argparse.Namespace) -> None:
         scale=options.scale,
         only=options.only,
         seeds=options.seeds,
+        quick=options.quick,
         data=options.data.absolute(),
     )
     wanted = {task.experiment for task in tasks}

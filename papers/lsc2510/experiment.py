@@ -154,12 +154,20 @@ class Figures:
         Raises:
             MissingFigure: there is none.
         """
+        return list(self.points(part, name).values())
+
+    def points(self, part: str, name: str) -> dict[int, float]:
+        """The same as epoch, from 1 on, -> value.
+
+        Raises:
+            MissingFigure: there is none.
+        """
         curves = [o.curves[name] for o in self._outcomes(part).values() if name in o.curves]
-        points = [
-            statistics.mean([value for value in column if value is not None])
-            for column in zip(*curves, strict=False)
+        points = {
+            epoch: statistics.mean([value for value in column if value is not None])
+            for epoch, column in enumerate(zip(*curves, strict=False), 1)
             if any(value is not None for value in column)
-        ]
+        }
         if not points:
             raise MissingFigure(f"the part {part} does not give the curve '{name}'")
         return points
@@ -205,6 +213,8 @@ class Row:
         measure: of that part.
         criterion: for the verdict.
         digits: after the decimal point.
+        chosen: part that did the same work with prototypes chosen from the data (Sec. 6.6, the
+            library's own way); its measure stands beside ours and does not count for the verdict.
     """
 
     setting: str
@@ -215,14 +225,29 @@ class Row:
     measure: str
     criterion: Criterion
     digits: int = 1
+    chosen: str = ""
 
 
 def training_accuracy(
-    where: str, setting: str, paper: float | str, part: str, criterion: Criterion
+    where: str,
+    setting: str,
+    paper: float | str,
+    part: str,
+    criterion: Criterion,
+    chosen: str = "",
+    measure: str = "train_accuracy",
 ) -> Row:
     """The row of a table that gives the accuracy on the training images, in %."""
     column = "training accuracy, %"
-    return Row(setting, column, paper, where, part, "train_accuracy", criterion)
+    return Row(setting, column, paper, where, part, measure, criterion, chosen=chosen)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The pictures that parts have left, of the first seed of each, side by side."""
+
+    title: str
+    parts: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -232,6 +257,15 @@ class Chart:
     title: str
     column: str
     parts: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Figures to draw as bars: label -> part and measure."""
+
+    title: str
+    column: str
+    bars: Mapping[str, tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -245,7 +279,7 @@ class Experiment:
         parts: in an order in which each comes after those it needs.
         rows: its figures.
         seeds: how many, unless the command line says otherwise.
-        charts: curves for the report.
+        figures: of the paper, as pictures for the report.
     """
 
     name: str
@@ -253,7 +287,7 @@ class Experiment:
     parts: Sequence[Part]
     rows: Sequence[Row]
     seeds: int = 1
-    charts: Sequence[Chart] = ()
+    figures: Sequence[Picture | Chart | Bars] = ()
 
     @property
     def title(self) -> str:
@@ -261,7 +295,16 @@ class Experiment:
 
     @property
     def claim(self) -> str:
-        """The text without its title, as Markdown."""
+        """What the paper says: the first paragraph, as Markdown."""
+        return self._body.partition("\n\n")[0]
+
+    @property
+    def notes(self) -> str:
+        """The other paragraphs: what stands for what, and how to run it."""
+        return self._body.partition("\n\n")[2].strip()
+
+    @property
+    def _body(self) -> str:
         return inspect.cleandoc(self.text).partition("\n")[2].strip()
 
     def part(self, name: str) -> Part:

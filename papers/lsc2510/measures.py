@@ -49,6 +49,17 @@ def distances(means: Tensor) -> dict[str, float]:
     return {"pair_distance": 1 - float(others), "nearest_distance": 1 - float(nearest)}
 
 
+def training_images(job: Job) -> Outcome:
+    """`read_accuracy`: the share of the training images that the network reads, in percent.
+
+    In evaluation mode, and of the images as they are: where they are augmented, `train_accuracy` is
+    that of crops of them.
+    """
+    run = FinishedRun(job.folder)
+    hits = [run.predict(images) == labels for images, labels in run.batches()]
+    return Outcome({"read_accuracy": 100 * float(torch.cat(hits).float().mean())})
+
+
 def class_groups(old: int) -> Callable[[Job], Outcome]:
     """A measure: accuracy on training images of the first `old` classes and of the others.
 

@@ -6,6 +6,7 @@ a limit cannot be taken back, and such a process may end when its memory does.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import re
 import resource
@@ -143,8 +144,9 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def search(settings: Mapping[str, Any]) -> None:
-    """Bisect between `low`, which fits, and `high`, which does not.
+    """Bisect between `low`, which fits, and `high`, which does not, until a batch does not fit.
 
+    What such a batch leaves in memory would decide about smaller ones: the next process goes on.
     Prints a line of JSON for each trial.
     """
     torch.set_num_threads(1)  # threads hold memory of their own
@@ -169,6 +171,8 @@ def search(settings: Mapping[str, Any]) -> None:
         fits = _trains(network, loss, optimizer, batch, settings)
         low, high = (batch, high) if fits else (low, batch)
         _say(fits=fits)
+        if not fits:
+            return
         # Upwards in leaps, until a batch has not fitted.
         batch = min(LEAP * batch, (low + high) // 2) if high > LARGEST else (low + high) // 2
 
@@ -191,10 +195,20 @@ def _trains(
         if not is_out_of_memory(error):
             raise
         optimizer.zero_grad()
-        if device == "cuda":
-            torch.cuda.empty_cache()
-        return False
-    return True
+        fits = False
+    else:
+        fits = True
+    images = labels = None
+    _give_back(device)
+    return fits
+
+
+def _give_back(device: str) -> None:
+    """Return freed memory, or what is left of one batch would decide whether the next one fits."""
+    if device == "cuda":
+        torch.cuda.empty_cache()
+    elif sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _say(**row: Any) -> None:

@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 
 Array = NDArray[Any]
 
@@ -62,22 +63,51 @@ def draw_vectors(path: Path, vectors: Array, title: str) -> Path:
     return _save(figure, path)
 
 
-def draw_curves(path: Path, curves: Mapping[str, Sequence[float]], column: str) -> Path:
+def draw_curves(path: Path, curves: Mapping[str, Mapping[int, float]], column: str) -> Path:
     """One line for each curve, over epochs.
 
     Args:
         path: of the PNG file.
-        curves: label -> one value an epoch.
+        curves: label -> epoch -> value.
         column: what the values are.
     """
     figure, axes = _figure(2, size=(6.4, 3.6))
     for label, values in curves.items():
-        axes.plot(range(1, len(values) + 1), values, label=label, linewidth=1.6)
+        axes.plot(list(values), list(values.values()), label=label, linewidth=1.6)
     axes.set_xlabel("epoch")
     axes.set_ylabel(column)
     axes.legend(frameon=False, fontsize=8)
     axes.grid(alpha=0.25)
     return _save(figure, path)
+
+
+def draw_bars(path: Path, bars: Mapping[str, float], column: str) -> Path:
+    """One bar for each label, with its value.
+
+    Args:
+        path: of the PNG file.
+        bars: label -> value.
+        column: what the values are.
+    """
+    figure, axes = _figure(2, size=(6.4, 0.8 + 0.45 * len(bars)))
+    drawn = axes.barh(list(bars), list(bars.values()), color="#3b82f6", height=0.6)
+    axes.bar_label(drawn, fmt="%.1f", padding=3, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel(column)
+    axes.margins(x=0.12)
+    return _save(figure, path)
+
+
+def join(path: Path, pictures: Sequence[Path]) -> Path:
+    """Pictures of one height side by side, in one PNG file."""
+    images = [Image.open(picture).convert("RGB") for picture in pictures]
+    joined = Image.new("RGB", (sum(i.width for i in images), max(i.height for i in images)), "#fff")
+    left = 0
+    for image in images:
+        joined.paste(image, (left, 0))
+        left += image.width
+    joined.save(path, optimize=True)
+    return path
 
 
 def _figure(dim: int, size: tuple[float, float] = (4.8, 4.0)) -> tuple[Figure, Any]:

@@ -15,17 +15,34 @@ from rootspace._files import write_json, write_text
 from rootspace._terminal import table
 from rootspace.report import document, escape
 
-from .experiment import Chart, Experiment, Figures, MissingFigure, Outcome, Row, Scale
-from .pictures import draw_curves
+from .experiment import (
+    Bars,
+    Chart,
+    Experiment,
+    Figures,
+    MissingFigure,
+    Outcome,
+    Picture,
+    Row,
+    Scale,
+    reference,
+)
+from .pictures import draw_bars, draw_curves, join
 
 HOLDS, FAILS, NOT_RUN = "trend holds", "does not hold", "not run"
 JSON, MARKDOWN, PAGE = "reproduction.json", "REPRODUCIBILITY.md", "reproduction.html"
-HEADER = ("setting", "figure", "the paper", "where", "ours", "spread", "seeds", "verdict")
+PICTURES = "pictures"
+HEADER = ("where", "setting", "figure", "the paper", "ours", "from the data", "verdict")
 SCALE_NOTES: dict[Scale, str] = {
-    "desk": "Desk scale: small data that need no download and a small encoder stand for the "
-    "paper's, so figures are to be compared among themselves, not with the paper's.",
+    "desk": "Desk scale: small data that need no download and small networks stand for the "
+    "paper's.",
     "paper": "Paper scale: the paper's data and models.",
 }
+READING = (
+    "Each table has the paper's figure, ours, and where there is one that of the same work with "
+    "prototypes chosen from the data, the library's own way, which has no part in the verdict. "
+    "Where there are several seeds: the mean and the standard deviation."
+)
 
 
 @dataclass(frozen=True)
@@ -37,12 +54,14 @@ class Result:
         row: what the paper says.
         by_seed: seed -> our value; empty where there is none.
         verdict: "trend holds", "does not hold", or "not run: " and why.
+        chosen: seed -> the value with prototypes chosen from the data; empty where there is none.
     """
 
     experiment: str
     row: Row
     by_seed: Mapping[int, float]
     verdict: str
+    chosen: Mapping[int, float]
 
     @property
     def mean(self) -> float | None:
@@ -54,22 +73,28 @@ class Result:
         return statistics.stdev(self.by_seed.values()) if len(self.by_seed) > 1 else None
 
     def cells(self) -> list[str]:
-        """As text: setting, column, paper, where, mean, spread, number of seeds, verdict."""
+        """As text, in the order of `HEADER`."""
         row = self.row
-
-        def number(value: float | None) -> str:
-            return "" if value is None else f"{value:,.{row.digits}f}"
-
         return [
+            row.where,
             row.setting,
             row.column,
             row.paper if isinstance(row.paper, str) else f"{row.paper:,.10g}",
-            row.where,
-            number(self.mean),
-            number(self.spread),
-            str(len(self.by_seed) or ""),
+            _number(self.by_seed, row.digits),
+            _number(self.chosen, row.digits),
             self.verdict,
         ]
+
+
+def _number(by_seed: Mapping[int, float], digits: int) -> str:
+    """The mean and, from two seeds on, the standard deviation."""
+    if not by_seed:
+        return ""
+    values = list(by_seed.values())
+    mean = f"{statistics.mean(values):,.{digits}f}"
+    if len(values) == 1:
+        return mean
+    return f"{mean} ± {statistics.stdev(values):,.{digits}f}"
 
 
 def judge(
@@ -94,8 +119,15 @@ def judge(
                 verdict = HOLDS if row.criterion.holds(figures) else FAILS
             except MissingFigure as missing:
                 verdict = f"{NOT_RUN}: {missing}"
-            results.append(Result(name, row, by_seed, verdict))
+            results.append(Result(name, row, by_seed, verdict, _chosen(figures, row)))
     return results
+
+
+def _chosen(figures: Figures, row: Row) -> Mapping[int, float]:
+    try:
+        return figures.by_seed(row.chosen, row.measure) if row.chosen else {}
+    except MissingFigure:
+        return {}
 
 
 def write_results(
@@ -104,8 +136,9 @@ def write_results(
     experiments: Mapping[str, Experiment],
     results: Sequence[Result],
     outcomes: Mapping[tuple[str, str], Mapping[int, Outcome]],
+    seconds: Mapping[str, float],
 ) -> None:
-    """Write the three files, each all or nothing.
+    """Write the three files, each all or nothing, and a picture for each of the paper's figures.
 
     Args:
         out: folder of the reproduction.
@@ -113,10 +146,50 @@ def write_results(
         experiments: by name.
         results: of `judge`.
         outcomes: for pictures and curves.
+        seconds: experiment -> what its finished parts took.
     """
+    sections = [
+        _Section(
+            experiment,
+            [result for result in results if result.experiment == name],
+            seconds.get(name, 0.0),
+            _pictures(out, experiment, outcomes),
+        )
+        for name, experiment in experiments.items()
+    ]
     write_json(out / JSON, [_json_row(result, scale) for result in results])
-    write_text(out / MARKDOWN, _markdown(scale, experiments, results))
-    write_text(out / PAGE, _page(out, scale, experiments, results, outcomes))
+    write_text(out / MARKDOWN, _markdown(out, scale, sections, results))
+    write_text(out / PAGE, _page(scale, sections, results))
+
+
+@dataclass(frozen=True)
+class _Section:
+    """What the page has of an experiment.
+
+    Attributes:
+        experiment: which.
+        results: its rows.
+        seconds: that its finished parts took.
+        pictures: title -> file.
+    """
+
+    experiment: Experiment
+    results: Sequence[Result]
+    seconds: float
+    pictures: Mapping[str, Path]
+
+    @property
+    def criteria(self) -> list[str]:
+        return list(dict.fromkeys(result.row.criterion.statement for result in self.results))
+
+    def overview(self) -> list[str]:
+        """As text, in the order of `OVERVIEW`."""
+        holds = sum(result.verdict == HOLDS for result in self.results)
+        minutes = f"{self.seconds / 60:.1f}" if self.seconds else ""
+        return [self.experiment.title, f"{holds} of {len(self.results)}", minutes]
+
+
+OVERVIEW = ("experiment", "rows that hold", "minutes")
 
 
 def _json_row(result: Result, scale: Scale) -> dict[str, Any]:
@@ -131,6 +204,7 @@ def _json_row(result: Result, scale: Scale) -> dict[str, Any]:
         "by_seed": {str(seed): value for seed, value in result.by_seed.items()},
         "mean": result.mean,
         "spread": result.spread,
+        "from_data": {str(seed): value for seed, value in result.chosen.items()},
         "verdict": result.verdict,
         "criterion": row.criterion.statement,
     }
@@ -143,49 +217,47 @@ def count_verdicts(results: Sequence[Result]) -> str:
     return f"{holds} rows hold, {fails} do not hold, {len(results) - holds - fails} were not run"
 
 
-def _criteria(results: Sequence[Result]) -> list[str]:
-    return list(dict.fromkeys(result.row.criterion.statement for result in results))
-
-
 def _markdown(
-    scale: Scale, experiments: Mapping[str, Experiment], results: Sequence[Result]
+    out: Path, scale: Scale, sections: Sequence[_Section], results: Sequence[Result]
 ) -> str:
     lines = [
         "# Reproduction of arXiv 2510.04090",
         "",
-        f"rootspace {rootspace.__version__}. {SCALE_NOTES[scale]} {count_verdicts(results)}.",
+        f"rootspace {rootspace.__version__}. {SCALE_NOTES[scale]} {count_verdicts(results)}. "
+        f"{READING}",
+        "",
+        table(OVERVIEW, [section.overview() for section in sections], markdown=True),
     ]
-    for name, experiment in experiments.items():
-        own = [result for result in results if result.experiment == name]
+    for section in sections:
+        experiment = section.experiment
         lines += ["", f"## {experiment.title}", "", experiment.claim, ""]
-        lines += [table(HEADER, [result.cells() for result in own], markdown=True)]
-        lines += ["", "When a row holds:", ""]
-        lines += [f"- {statement}" for statement in _criteria(own)]
+        lines += [table(HEADER, [result.cells() for result in section.results], markdown=True)]
+        for title, path in section.pictures.items():
+            lines += ["", f"{title}:", "", f"![{title}]({path.relative_to(out).as_posix()})"]
+        lines += ["", "<details><summary>How, and when a row holds</summary>", ""]
+        lines += [experiment.notes, ""] if experiment.notes else []
+        lines += [*(f"- {statement}" for statement in section.criteria), "", "</details>"]
     return "\n".join(lines) + "\n"
 
 
-def _page(
-    out: Path,
-    scale: Scale,
-    experiments: Mapping[str, Experiment],
-    results: Sequence[Result],
-    outcomes: Mapping[tuple[str, str], Mapping[int, Outcome]],
-) -> str:
-    sections = {}
-    for name, experiment in experiments.items():
-        own = [result for result in results if result.experiment == name]
-        criteria = "".join(f"<li>{escape(statement)}</li>" for statement in _criteria(own))
-        sections[name] = (
+def _page(scale: Scale, sections: Sequence[_Section], results: Sequence[Result]) -> str:
+    contents = {"overview": ("Overview", _html_table(OVERVIEW, [s.overview() for s in sections]))}
+    for section in sections:
+        experiment = section.experiment
+        criteria = "".join(f"<li>{escape(statement)}</li>" for statement in section.criteria)
+        contents[experiment.name] = (
             experiment.title,
-            f"{_paragraphs(experiment.claim)}{_table(own)}"
-            f'<p class="note">When a row holds:</p><ul class="note">{criteria}</ul>'
-            f"{_pictures(out, experiment, outcomes)}",
+            f"{_paragraphs(experiment.claim)}"
+            f"{_html_table(HEADER, [result.cells() for result in section.results])}"
+            f"{_html_pictures(section.pictures)}"
+            "<details><summary>How, and when a row holds</summary>"
+            f'{_paragraphs(experiment.notes)}<ul class="note">{criteria}</ul></details>',
         )
     return document(
         title="Reproduction of arXiv 2510.04090",
         kicker=f"rootspace {rootspace.__version__}",
-        summary=escape(f"{SCALE_NOTES[scale]} {count_verdicts(results)}."),
-        sections=sections,
+        summary=escape(f"{SCALE_NOTES[scale]} {count_verdicts(results)}. {READING}"),
+        sections=contents,
     )
 
 
@@ -199,11 +271,11 @@ def _paragraphs(text: str) -> str:
     return "".join(parts)
 
 
-def _table(results: Sequence[Result]) -> str:
-    head = "".join(f"<th>{escape(title)}</th>" for title in HEADER)
+def _html_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{escape(title)}</th>" for title in header)
     body = "".join(
         f"<tr><th>{escape(first)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in rest)}</tr>"
-        for first, *rest in (result.cells() for result in results)
+        for first, *rest in rows
     )
     return (
         f'<div class="scroll"><table class="runs"><thead><tr>{head}</tr></thead>'
@@ -211,50 +283,71 @@ def _table(results: Sequence[Result]) -> str:
     )
 
 
+def _html_pictures(pictures: Mapping[str, Path]) -> str:
+    return "".join(
+        f'<figure><img src="{_data_uri(path)}" alt="{escape(title)}" style="max-width: 100%">'
+        f"<figcaption>{escape(title)}</figcaption></figure>"
+        for title, path in pictures.items()
+    )
+
+
 def _pictures(
     out: Path,
     experiment: Experiment,
     outcomes: Mapping[tuple[str, str], Mapping[int, Outcome]],
-) -> str:
-    """Those of the first seed of each part, then the charts."""
+) -> dict[str, Path]:
+    """A picture for each figure of an experiment of which something is there: title -> file."""
+    figures = Figures(experiment.name, outcomes, {})
     shown = {}
-    for part in experiment.parts:
-        by_seed = outcomes.get((experiment.name, part.name), {})
-        for seed in sorted(by_seed)[:1]:
-            for picture in by_seed[seed].pictures:
-                shown[f"{part.name}, seed {seed}"] = out / picture
-    for number, chart in enumerate(experiment.charts):
-        path = _draw(out, experiment, chart, number, outcomes)
-        if path is not None:
-            shown[chart.title] = path
-    figures = "".join(
-        f'<figure><img src="{_data_uri(path)}" alt="{escape(caption)}" style="max-width: 100%">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-        for caption, path in shown.items()
-        if path.is_file()
-    )
-    return f'<div class="panels">{figures}</div>' if figures else ""
+    for number, figure in enumerate(experiment.figures):
+        path = out / PICTURES / f"{experiment.name}-figure{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        match figure:
+            case Picture():
+                drawn = _join(out, path, experiment.name, figure, outcomes)
+            case Chart():
+                drawn = _draw(path, figure, figures)
+            case Bars():
+                drawn = _draw_bars(path, figure, figures)
+        if drawn is not None:
+            shown[figure.title] = drawn
+    return shown
 
 
-def _draw(
+def _join(
     out: Path,
-    experiment: Experiment,
-    chart: Chart,
-    number: int,
+    path: Path,
+    name: str,
+    figure: Picture,
     outcomes: Mapping[tuple[str, str], Mapping[int, Outcome]],
 ) -> Path | None:
-    figures = Figures(experiment.name, outcomes, {})
+    files = []
+    for part in figure.parts:
+        by_seed = outcomes.get(reference(name, part), {})
+        for seed in sorted(by_seed)[:1]:
+            files += [out / picture for picture in by_seed[seed].pictures]
+    files = [file for file in files if file.is_file()]
+    return join(path, files) if files else None
+
+
+def _draw(path: Path, chart: Chart, figures: Figures) -> Path | None:
     curves = {}
     for part, label in chart.parts.items():
         try:
-            curves[label] = figures.curve(part, chart.column)
+            curves[label] = figures.points(part, chart.column)
         except MissingFigure:
             continue  # the rows say why
-    if not curves:
-        return None
-    path = out / "pictures" / f"{experiment.name}-chart{number}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return draw_curves(path, curves, chart.column.replace("_", " "))
+    return draw_curves(path, curves, chart.column.replace("_", " ")) if curves else None
+
+
+def _draw_bars(path: Path, figure: Bars, figures: Figures) -> Path | None:
+    bars = {}
+    for label, (part, measure) in figure.bars.items():
+        try:
+            bars[label] = figures.mean(part, measure)
+        except MissingFigure:
+            continue
+    return draw_bars(path, bars, figure.column) if bars else None
 
 
 def _data_uri(path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,14 @@ from rootspace._files import write_json
 from rootspace._terminal import bar, say, table
 
 from .experiment import Experiment, Job, NotRun, Outcome, Part, Scale, Settings, reference
-from .results import Result, judge, write_results
+from .results import HEADER, Result, judge, write_results
+
+QUICK_MINUTES = 1.0
+"""Of a part that the short form runs, at most."""
 
 PARTS, RUNS = "parts", "runs"
+SHOWN = [name for name in HEADER if name != "from the data"]
+"""Columns of the results in the terminal."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +49,11 @@ def task_of(experiments: Mapping[str, Experiment], name: str, part: Part, seed: 
 
 
 def plan(
-    experiments: Mapping[str, Experiment], only: Sequence[str] | None, seeds: int | None
+    experiments: Mapping[str, Experiment],
+    only: Sequence[str] | None,
+    seeds: int | None,
+    *,
+    quick: bool = False,
 ) -> list[Task]:
     """The parts of some experiments, after those of other experiments that they need.
 
@@ -52,6 +61,8 @@ def plan(
         experiments: all, by name.
         only: names of those wanted, None for all.
         seeds: how many, None for each experiment's own number.
+        quick: leave out parts that take longer than `QUICK_MINUTES`, and those that need them; the
+            others with one seed.
 
     Raises:
         ValueError: an unknown name, or no seed.
@@ -72,10 +83,17 @@ def plan(
 
     for name, experiment in experiments.items():
         if not only or name in only:
-            for seed in range(experiment.seeds if seeds is None else seeds):
+            for seed in range(1 if quick else experiment.seeds if seeds is None else seeds):
                 for part in experiment.parts:
-                    add(task_of(experiments, name, part, seed))
+                    task = task_of(experiments, name, part, seed)
+                    if not quick or _longest(task) <= QUICK_MINUTES:
+                        add(task)
     return list(tasks.values())
+
+
+def _longest(task: Task) -> float:
+    """Minutes of the longest part among a task and those that it needs."""
+    return max([task.part.minutes, *(_longest(need) for need in task.needs)])
 
 
 class Store:
@@ -127,14 +145,33 @@ class Store:
             experiments: all, by name.
         """
         found: dict[tuple[str, str], dict[int, Outcome]] = {}
+        for task, record in self._finished(experiments):
+            by_seed = found.setdefault((task.experiment, task.part.name), {})
+            by_seed[task.seed] = Outcome(**record["outcome"])
+        return found
+
+    def seconds(self, experiments: Mapping[str, Experiment]) -> dict[str, float]:
+        """What the finished parts of each experiment took, training included.
+
+        A part whose run was finished before, and is only measured again, takes no time itself.
+        """
+        found: dict[str, float] = {}
+        for task, record in self._finished(experiments):
+            trained = record["outcome"]["values"].get("seconds", 0.0)
+            seconds = max(record["seconds"], trained)
+            found[task.experiment] = found.get(task.experiment, 0.0) + seconds
+        return found
+
+    def _finished(
+        self, experiments: Mapping[str, Experiment]
+    ) -> Iterator[tuple[Task, dict[str, Any]]]:
         for name, experiment in experiments.items():
             for part in experiment.parts:
                 for seed in self._seeds(name, part.name):
                     task = task_of(experiments, name, part, seed)
                     record = self._record(task)
                     if record is not None and record["settings"] == self._identity(task):
-                        found.setdefault((name, part.name), {})[seed] = Outcome(**record["outcome"])
-        return found
+                        yield task, record
 
     def _seeds(self, experiment: str, part: str) -> list[int]:
         paths = (self.out / PARTS / experiment).glob(f"{part}-seed*.json")
@@ -257,6 +294,7 @@ def reproduce(
     scale: Scale = "desk",
     only: Sequence[str] | None = None,
     seeds: int | None = None,
+    quick: bool = False,
     data: Path = Path("data"),
 ) -> list[Result]:
     """Run what is not finished yet, and write what all finished parts say.
@@ -271,6 +309,7 @@ def reproduce(
         scale: `desk` or `paper`.
         only: names of the experiments to run, None for all.
         seeds: how many of each part, None for each experiment's own number.
+        quick: only short parts, as for `plan`; the others keep what former calls found.
         data: folder of the paper's data sets.
 
     Returns:
@@ -280,7 +319,7 @@ def reproduce(
         ValueError: unknown names, or figures of other settings in `out`; nothing has been run then.
         KeyboardInterrupt: the user stopped it; what is finished is kept and written.
     """
-    tasks = plan(experiments, only, seeds)
+    tasks = plan(experiments, only, seeds, quick=quick)
     store = Store(out, scale, data)
     store.check(tasks)
     reasons: dict[Task, str] = {}
@@ -303,7 +342,8 @@ def _write(
     outcomes = store.finished(experiments)
     results = judge(experiments, outcomes, known)
     store.out.mkdir(parents=True, exist_ok=True)
-    write_results(store.out, store.scale, experiments, results, outcomes)
+    seconds = store.seconds(experiments)
+    write_results(store.out, store.scale, experiments, results, outcomes, seconds)
     return results
 
 
@@ -337,9 +377,9 @@ def _minutes(tasks: Sequence[Task], store: Store) -> float:
 def describe_results(results: Sequence[Result]) -> str:
     """A table of the rows with their verdicts."""
     return table(
-        ["where", "setting", "figure", "the paper", "ours", "verdict"],
+        SHOWN,
         [
-            [cells[3], cells[0], cells[1], cells[2], cells[4], cells[7]]
-            for cells in (result.cells() for result in results)
+            [cell for name, cell in zip(HEADER, result.cells(), strict=True) if name in SHOWN]
+            for result in results
         ],
     )

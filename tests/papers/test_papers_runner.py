@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from papers.lsc2510 import __main__ as command
 from papers.lsc2510.__main__ import DEBUG, main
-from papers.lsc2510.experiment import Criterion, Experiment, Job, NotRun, Outcome, Part, Row
+from papers.lsc2510.experiment import (
+    Bars,
+    Criterion,
+    Experiment,
+    Job,
+    NotRun,
+    Outcome,
+    Part,
+    Row,
+)
 from papers.lsc2510.experiments import EXPERIMENTS
-from papers.lsc2510.runner import Store, describe_plan, plan, reproduce
+from papers.lsc2510.runner import QUICK_MINUTES, Store, Task, describe_plan, plan, reproduce
 
 calls: list[str] = []
 
@@ -71,7 +81,7 @@ def test_order_skipping_and_files(two: dict[str, Experiment], out: Path):
     assert first["paper"] == 3 and first["where"] == "Table 0" and first["scale"] == "desk"
     assert first["criterion"] == POSITIVE.statement
     table = (out / "REPRODUCIBILITY.md").read_text()
-    assert "| positive | value | 3 | Table 0 | 1.5 | 0.7 | 2 | trend holds |" in table
+    assert "| Table 0 | positive | value | 3 | 1.5 ± 0.7 |  | trend holds |" in table
     assert "2 rows hold, 2 do not hold, 0 were not run" in table
     page = (out / "reproduction.html").read_text()
     assert "does not hold" in page and "://" not in page
@@ -158,11 +168,10 @@ def test_command(out: Path, capsys: pytest.CaptureFixture[str]):
     shown = capsys.readouterr().out
     assert "A_3, isometric" in shown and "trend holds" in shown
     assert "does not hold" not in shown and "Table 5" not in shown
-    assert len(list((out / "pictures").glob("*.png"))) == 5
+    assert len(list((out / "pictures").glob("*.png"))) == 5 + 2, "of the parts, and two figures"
     assert "data:image/png;base64," in (out / "reproduction.html").read_text()
     assert main(["--list"]) == 0
     shown = capsys.readouterr().out
-    assert float(shown.splitlines()[-1].split()[2]) < 180, "minutes of the desk scale"
     assert main(["--only", "table11"]) == 2
     assert "'--only' must name some of fig1_2" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):
@@ -187,10 +196,53 @@ def test_every_part_and_row_is_there():
     for name, experiment in EXPERIMENTS.items():
         names = {part.name for part in experiment.parts}
         assert len(names) == len(experiment.parts)
-        assert f"python -m papers.lsc2510 --only {name}" in experiment.claim
-        assert "Hardware" in experiment.claim or "any machine" in experiment.claim
+        assert f"python -m papers.lsc2510 --only {name}" in experiment.notes
+        assert "Hardware" in experiment.notes or "any machine" in experiment.notes
+        assert "python" not in experiment.claim
         for row in experiment.rows:
             assert row.part in names or "/" in row.part
-        for chart in experiment.charts:
-            assert all(part in names or "/" in part for part in chart.parts)
-    plan(EXPERIMENTS, None, None)
+            assert not row.chosen or row.chosen in names
+        for figure in experiment.figures:
+            parts = (
+                [p for p, _ in figure.bars.values()] if isinstance(figure, Bars) else figure.parts
+            )
+            assert all(part in names or "/" in part for part in parts)
+    titles = " ".join(f.title for e in EXPERIMENTS.values() for f in e.figures)
+    assert all(f"Fig. {number}:" in titles for number in range(1, 13)), "one for each of the paper"
+
+
+def test_how_long_it_takes():
+    """The whole desk at most half a day of two cores, the short form at most 20 minutes."""
+
+    def minutes(tasks: list[Task]) -> float:
+        return sum(task.part.minutes for task in tasks)
+
+    assert minutes(plan(EXPERIMENTS, None, None)) <= 12 * 60
+    quick = plan(EXPERIMENTS, None, None, quick=True)
+    assert 5 < minutes(quick) <= 20
+    assert all(task.part.minutes <= QUICK_MINUTES and task.seed == 0 for task in quick)
+    assert ("table8", "10k") in {(task.experiment, task.part.name) for task in quick}
+
+
+def test_quick(two: dict[str, Experiment], out: Path):
+    """Parts that take longer are left out with those that need them, and say so."""
+    long = replace(part("a"), minutes=QUICK_MINUTES + 1)
+    short = replace(part("c"), minutes=QUICK_MINUTES)
+    one = {"one": experiment("one", long, replace(part("b", needs=("a",)), minutes=0.1), short)}
+    results = reproduce(one, out, quick=True)
+    assert calls == ["one/c/0"]
+    assert {result.verdict for result in results} == {"not run: not yet"}
+    with pytest.raises(SystemExit):
+        main(["--quick", "now"])
+    assert main(["--quick", "--seeds", "2"]) == 2
+
+
+def test_prototypes_from_the_data_stand_beside(out: Path):
+    row = Row("ours", "value", 3, "Table 0", "a", "value", POSITIVE, chosen="b")
+    parts = [part("a"), part("b", value=5)]
+    both = {"one": Experiment("one", "One.\n\nA claim.\n\nNotes.\n", parts, [row])}
+    (result,) = reproduce(both, out)
+    assert result.cells() == ["Table 0", "ours", "value", "3", "1.0", "5.0", "trend holds"]
+    assert json.loads((out / "reproduction.json").read_text())[0]["from_data"] == {"0": 5}
+    page = (out / "reproduction.html").read_text()
+    assert page.index("A claim.") < page.index("<summary>") < page.index("Notes.")

@@ -76,10 +76,11 @@ def test_settings_are_those_of_train(scale: Scale):
         config = Config.from_dict(settings)
         for section, spec in config.specs():
             spec.resolve(object, section)
-        falls = (scale, name, part.name) == ("desk", "fig6", "ten")  # few epochs: see there
-        schedule = "cosine" if falls else "constant"
+        steady = scale == "paper" or (name, part.name) in (("fig6", "first"), ("fig7", "begins"))
+        schedule = "constant" if steady else "cosine"
         assert config.train.schedule == schedule, (name, part.name)
-        assert config.train.warmup_steps == 0
+        if scale == "paper":
+            assert config.train.warmup_steps == 0
         assert config.optimizer.init_args == {"weight_decay": 1e-5}
         if config.model.name == "Encoder":
             assert config.model.init_args["normalize"] is False
@@ -87,12 +88,15 @@ def test_settings_are_those_of_train(scale: Scale):
             assert config.model.init_args["name"].startswith("vit_small")
         if scale == "paper":
             assert config.train.lr in (1e-4, 1e-5)
+        chosen = part.name.startswith("chosen") or (name, part.name) == ("sec6_6", "code")
+        from_data = chosen or (name, part.name) == ("sec6_6", "roots")
         if not part.needs:
-            assert config.prototypes.source == "formula", (name, part.name)
+            wanted = "data" if from_data else "formula"
+            assert config.prototypes.source == wanted, (name, part.name)
         if config.prototypes.source in ("file", "teacher"):
             assert config.head.init_args["contrastive_weight"] == 0
         learned = config.head.name == "LinearHead"
-        assert (config.loss is None) == learned
+        assert (config.loss is None) == (learned or chosen)
 
 
 def test_the_84_classes(data: Path):

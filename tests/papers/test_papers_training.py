@@ -11,11 +11,13 @@ import torch
 import yaml
 
 from papers.lsc2510.experiment import (
+    Bars,
     Chart,
     Criterion,
     Experiment,
     Figures,
     Job,
+    Picture,
     Row,
     Scale,
     Settings,
@@ -25,6 +27,7 @@ from papers.lsc2510.measures import (
     distances,
     save_means,
     space_picture,
+    training_images,
     within_classes,
 )
 from papers.lsc2510.runner import reproduce
@@ -63,6 +66,7 @@ def _falls(figures: Figures) -> bool:
     return last < first
 
 
+AFTER = [save_means, class_groups(5), training_images, space_picture]
 LEARNS = Criterion("The loss falls.", _falls)
 
 
@@ -72,17 +76,23 @@ def job(out: Path, settings: Settings, seed: int = 3) -> Job:
 
 @pytest.mark.slow
 def test_from_a_classifier_to_its_means_as_targets(out: Path):
-    ce = training("ce", classifier, minutes=0.1, after=[save_means, class_groups(5), space_picture])
+    ce = training("ce", classifier, minutes=0.1, after=AFTER)
     mixed = training("mixed", matching, minutes=0.1, needs=["ce"], after=[within_classes])
     row = Row("mixed", "training loss", "", "Table 4", "mixed", "train_loss", LEARNS)
-    chart = Chart("Loss", "train_loss", {"mixed": "mixed", "ce": "classifier"})
-    tiny = {"tiny": Experiment("tiny", "Tiny.\n\nNothing.", [ce, mixed], [row], charts=[chart])}
+    figures = [
+        Picture("Fig. 1: space", ["ce"]),
+        Chart("Fig. 2: loss", "train_loss", {"mixed": "mixed", "ce": "classifier"}),
+        Bars("Fig. 3: accuracy", "accuracy, %", {"old": ("ce", "old_accuracy")}),
+    ]
+    tiny = {"tiny": Experiment("tiny", "Tiny.\n\nNothing.", [ce, mixed], [row], figures=figures)}
     (result,) = reproduce(tiny, out)
     assert result.verdict == "trend holds"
     record = json.loads((out / "parts" / "tiny" / "ce-seed0.json").read_text())
     values = record["outcome"]["values"]
     assert values["epochs"] == 2 and 0 <= values["train_accuracy"] <= 100
     assert {"old_accuracy", "new_accuracy", "pair_distance"} <= set(values)
+    right = 5 * values["old_accuracy"] + 15 * values["new_accuracy"]
+    assert values["read_accuracy"] == pytest.approx(right / 20)
     assert len(record["outcome"]["curves"]["train_loss"]) == 2
     folder = out / "runs" / "tiny" / "ce" / "seed0"
     assert not (folder / "checkpoints").exists(), "not needed any more"
@@ -108,7 +118,7 @@ def test_from_a_classifier_to_its_means_as_targets(out: Path):
     assert values["mean_offset"] == pytest.approx(np.mean(offsets), rel=1e-4)
     assert trained.config.run.init == str(folder)
     page = (out / "reproduction.html").read_text()
-    assert page.count("data:image/png;base64,") == 2
+    assert page.count("data:image/png;base64,") == 3
 
 
 def test_an_interrupted_run_is_continued(out: Path):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rootspace.systems import Orbit, RootA
 
-from ..experiment import Criterion, Experiment, Figures, Job, Outcome, Part, Row
+from ..experiment import Criterion, Experiment, Figures, Job, Outcome, Part, Picture, Row
 from ..pictures import draw_vectors
 
 RIGHT = 1e-6
@@ -114,5 +114,9 @@ EXPERIMENT = Experiment(
             "A_3, isometric", "smallest angle, deg", 60, "Fig. 2b", "a3", "isometric_smallest",
             KEPT,
         ),
+    ],
+    figures=[
+        Picture("Fig. 1: the roots of A_2 in three dimensions; one left out; angles kept", ["a2"]),
+        Picture("Fig. 2: the roots of A_3, (a) a coordinate left out, (b) angles kept", ["a3"]),
     ],
 )  # fmt: skip

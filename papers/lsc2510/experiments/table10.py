@@ -149,9 +149,9 @@ EXPERIMENT = Experiment(
     __doc__ or "",
     [
         Part("computed", {"desk": COMPUTED, "paper": COMPUTED}, compute, minutes=0.05),
-        *(part("lsc", name, 0.5) for name in ("1k", "10m")),
+        *(part("lsc", name, 0.9) for name in ("1k", "10m")),
         *(part("ce", name, minutes) for name, minutes in
-          {"1k": 0.5, "10k": 0.5, "100k": 0.5, "1m": 0.4, "10m": 0.3}.items()),
+          {"1k": 0.9, "10k": 0.9, "100k": 0.5, "1m": 0.4, "10m": 0.2}.items()),
     ],
     [
         Row("LSC, computed for 40 GB", SIZE, LSC[0], "Table 10, exp. 1", "computed",

@@ -4,8 +4,10 @@ A ViT-S trained on CINIC-10 with augmentation (light1) reads 99 % of the trainin
 classifier layer, and 75 % of CIFAR-10; one trained to put images on the first one's mean embeddings
 89 and 63 %: training with the cosine loss alone does not give a poor network.
 
-At a desk: 10,000 pictures of Fashion-MNIST and its test set, encoder of width 16, 12 epochs, rate
-1e-3; a test set of the same kind stands for CIFAR-10.
+At a desk: 10,000 pictures of Fashion-MNIST, `PatchNetwork` for ViT-S, 15 epochs; a test set of the
+same kind stands for CIFAR-10. Crops show at least four fifths of a picture of 32 pixels, instead of
+a twentieth. Training accuracy is that of the training images as they are, by the trained network:
+the paper does not say whether its own is that of crops.
 
     python -m papers.lsc2510 --only table3
     python -m papers.lsc2510 --only table3 --scale paper --data DIR
@@ -18,11 +20,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..experiment import Criterion, Experiment, Row, Scale, Settings
-from ..measures import MEANS, save_means
+from ..measures import MEANS, save_means, training_images
 from ..settings import settings
 from ..training import training
 
-EPOCHS: Mapping[Scale, int] = {"desk": 12, "paper": 100}
+EPOCHS: Mapping[Scale, int] = {"desk": 15, "paper": 100}
 DIM = 384
 
 
@@ -41,27 +43,38 @@ def matching(scale: Scale) -> Settings:
     )  # fmt: skip
 
 
+def chosen(scale: Scale) -> Settings:
+    return settings(
+        scale, data="cinic", model="vit_s_32", dim=DIM, prototypes={"source": "data"}, loss=None,
+        epochs=EPOCHS[scale], augmented=True,
+    )  # fmt: skip
+
+
 NEARLY = Criterion(
     "CEembs lose at most the paper's 10 points of training accuracy to cross-entropy.",
-    lambda f: f.mean("ceembs") >= f.mean("ce") - 10,
+    lambda f: f.mean("ceembs", READ) >= f.mean("ce", READ) - 10,
 )
 GENERALIZES = Criterion(
     "CEembs lose at most the paper's 12 points of generalization accuracy to cross-entropy.",
     lambda f: f.mean("ceembs", "test_accuracy") >= f.mean("ce", "test_accuracy") - 12,
 )
+READ = "read_accuracy"
 TRAIN, GENERAL = "training accuracy, %", "generalization accuracy, %"
 
 EXPERIMENT = Experiment(
     "table3",
     __doc__ or "",
     [
-        training("ce", classifier, minutes=3.2, after=[save_means]),
-        training("ceembs", matching, minutes=3.0, needs=["ce"]),
+        training("ce", classifier, minutes=3.2, after=[save_means, training_images]),
+        training("ceembs", matching, minutes=3.2, needs=["ce"], after=[training_images]),
+        training("chosen", chosen, minutes=3.5, after=[training_images]),
     ],
     [
-        Row("cross-entropy", TRAIN, 99, "Table 3, exp. 1", "ce", "train_accuracy", NEARLY),
+        Row("cross-entropy", TRAIN, 99, "Table 3, exp. 1", "ce", READ, NEARLY),
         Row("cross-entropy", GENERAL, 75, "Table 3, exp. 1", "ce", "test_accuracy", GENERALIZES),
-        Row("CEembs", TRAIN, 89, "Table 3, exp. 2", "ceembs", "train_accuracy", NEARLY),
-        Row("CEembs", GENERAL, 63, "Table 3, exp. 2", "ceembs", "test_accuracy", GENERALIZES),
+        Row("CEembs", TRAIN, 89, "Table 3, exp. 2", "ceembs", READ, NEARLY,
+            chosen="chosen"),
+        Row("CEembs", GENERAL, 63, "Table 3, exp. 2", "ceembs", "test_accuracy", GENERALIZES,
+            chosen="chosen"),
     ],
-)
+)  # fmt: skip

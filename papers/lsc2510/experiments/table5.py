@@ -6,7 +6,7 @@ reaches 84 %, and the cosine loss (11) alone 98.8 %.
 
 The paper does not say how long the vectors are and what r_c is; Sec. 5.1's 5 and 1 are taken here.
 
-At a desk: 84 characters, 60 epochs, width 16, rate 1e-3.
+At a desk: 84 characters, 60 epochs, width 8, rate 1e-3.
 
     python -m papers.lsc2510 --only table5
     python -m papers.lsc2510 --only table5 --scale paper --data DIR
@@ -29,6 +29,7 @@ from ..experiment import (
     Settings,
     training_accuracy,
 )
+from ..measures import training_images
 from ..settings import COSINE, settings, spec
 from ..training import training
 
@@ -41,27 +42,42 @@ LOSSES: Mapping[str, Settings] = {
 }
 
 
+SLOW: Settings = {"lr": 1e-3}
+
+
 def part(loss: str, dim: int) -> Part:
     def make(scale: Scale) -> Settings:
         return settings(
             scale, data="i1kp", model="encoder", epochs=EPOCHS[scale],
             system=f"RootA({dim})", prototypes={"order": "natural"}, loss=LOSSES[loss],
+            train_changes=SLOW if scale == "desk" else None,
         )  # fmt: skip
 
-    return training(f"{loss}_{dim}", make, minutes=1.0)
+    return training(f"{loss}_{dim}", make, minutes=0.7, after=[training_images])
 
 
+def chosen(dim: int) -> Part:
+    def make(scale: Scale) -> Settings:
+        return settings(
+            scale, data="i1kp", model="encoder", dim=dim, prototypes={"source": "data"}, loss=None,
+            epochs=EPOCHS[scale], train_changes=SLOW if scale == "desk" else None,
+        )  # fmt: skip
+
+    return training(f"chosen_{dim}", make, minutes=0.7, after=[training_images])
+
+
+READ = "read_accuracy"
 BOTH_TRAIN = Criterion(
     "In 9 dimensions the distance loss ends within 15 points of the cosine loss.",
-    lambda f: f.mean("dist_9") >= f.mean("cos_9") - 15,
+    lambda f: f.mean("dist_9", READ) >= f.mean("cos_9", READ) - 15,
 )
 FAILS = Criterion(
     "In 512 dimensions the distance loss ends at least 20 points below the cosine loss.",
-    lambda f: f.mean("dist_512") <= f.mean("cos_512") - 20,
+    lambda f: f.mean("dist_512", READ) <= f.mean("cos_512", READ) - 20,
 )
 BETWEEN = Criterion(
     "In 512 dimensions the sum of both losses ends between the distance and the cosine loss.",
-    lambda f: f.mean("dist_512") < f.mean("both_512") < f.mean("cos_512"),
+    lambda f: f.mean("dist_512", READ) < f.mean("both_512", READ) < f.mean("cos_512", READ),
 )
 
 
@@ -69,13 +85,22 @@ def _row(number: int, loss: str, dim: int, paper: float, criterion: Criterion) -
     words = {"dist": "distance (6)", "cos": "cosine (11)", "both": "distance + cosine"}
     setting = f"{words[loss]}, {dim} dimensions"
     where = f"Table 5, exp. {number}"
-    return training_accuracy(where, setting, paper, f"{loss}_{dim}", criterion)
+    beside = f"chosen_{dim}" if loss == "cos" else ""
+    return training_accuracy(where, setting, paper, f"{loss}_{dim}", criterion, beside, READ)
 
 
 EXPERIMENT = Experiment(
     "table5",
     __doc__ or "",
-    [part("dist", 9), part("cos", 9), part("dist", 512), part("both", 512), part("cos", 512)],
+    [
+        part("dist", 9),
+        part("cos", 9),
+        part("dist", 512),
+        part("both", 512),
+        part("cos", 512),
+        chosen(9),
+        chosen(512),
+    ],
     [
         _row(1, "dist", 9, 86.7, BOTH_TRAIN),
         _row(2, "cos", 9, 96.1, BOTH_TRAIN),
@@ -83,8 +108,7 @@ EXPERIMENT = Experiment(
         _row(4, "both", 512, 84, BETWEEN),
         _row(5, "cos", 512, 98.8, FAILS),
     ],
-    seeds=3,
-    charts=[
+    figures=[
         Chart(
             "Training accuracy in 512 dimensions",
             "train_accuracy",

@@ -36,16 +36,28 @@ class Light1:
 
     Args:
         size: of the result; by default that of the run, and outside of one the shorter side.
+        area: smallest and largest share of the picture that a crop shows. A twentieth of a small
+            picture, as light1 has it, may show nothing of what it is.
+
+    Raises:
+        ValueError: shares that cannot be.
     """
 
-    def __init__(self, size: int | None = None) -> None:
+    def __init__(self, size: int | None = None, area: tuple[float, float] = _AREA) -> None:
+        low, high = area
+        if not 0 < low <= high <= 1:
+            raise ValueError(
+                "Argument 'transform.area' must be two shares in (0, 1], the smaller one first, "
+                f"not {area}."
+            )
         self.size = size
+        self.area = (low, high)
 
     def __call__(self, image: Tensor) -> Tensor:
         """uint8 `[C, h, w]`, C 1 or 3 -> uint8 `[C, size, size]`, with torch's random numbers."""
         transforms = require("torchvision.transforms.v2", extra="data", purpose="Augmentation")
         size = min(image.shape[1:]) if self.size is None else self.size
-        image = transforms.RandomResizedCrop(size, scale=_AREA, ratio=_ASPECT)(image)
+        image = transforms.RandomResizedCrop(size, scale=self.area, ratio=_ASPECT)(image)
         image = transforms.RandomHorizontalFlip()(image)
         for operation in torch.randint(_NUM_OPERATIONS, (2,)).tolist():
             if operation < len(_OPERATIONS):
