@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -95,20 +96,27 @@ def test_operations_are_drawn_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(drawn) == set(range(9)) and all(150 < count < 250 for count in drawn.values())
 
 
-def test_crops_and_flips(monkeypatch: pytest.MonkeyPatch) -> None:
-    """5 to 100 % of the area, seen in a picture that holds its own coordinates."""
+@pytest.mark.parametrize("low", [0.05, 0.8])
+def test_crops_and_flips(low: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """5 to 100 % of the area or as asked, seen in a picture that holds its own coordinates."""
     monkeypatch.setattr(transforms, "_OPERATIONS", ())
     rows, columns = torch.meshgrid(torch.arange(200), torch.arange(200), indexing="ij")
     image = torch.stack([rows, columns, rows]).to(torch.uint8)
     areas, flips = [], 0
     for _ in range(300):
-        out = Light1(16)(image).int()
+        out = (Light1(16) if low == 0.05 else Light1(16, area=(low, 1.0)))(image).int()
         assert out.shape == (3, 16, 16)
         height, width = (out[0, -1] - out[0, 0]).float().mean(), out[1, :, -1] - out[1, :, 0]
         flips += bool(width.float().mean() < 0)
         areas.append(float(height * width.float().mean().abs()) * (16 / 15) ** 2 / 200**2)
-    assert 0.03 < min(areas) < 0.12 and 0.85 < max(areas) < 1.05
+    assert low - 0.05 < min(areas) < low + 0.07 and 0.85 < max(areas) < 1.05
     assert 110 < flips < 190
+
+
+@pytest.mark.parametrize("area", [(0.0, 1.0), (0.5, 0.2), (0.5, 1.5), (math.nan, 1.0)])
+def test_shares_that_cannot_be(area: tuple[float, float]) -> None:
+    with pytest.raises(ValueError, match=r"'transform.area' must be two shares in \(0, 1\]"):
+        Light1(16, area=area)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
