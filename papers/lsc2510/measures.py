@@ -49,6 +49,10 @@ def distances(means: Tensor) -> dict[str, float]:
     return {"pair_distance": 1 - float(others), "nearest_distance": 1 - float(nearest)}
 
 
+READ = "read_accuracy"
+"""What `training_images` measures."""
+
+
 def training_images(job: Job) -> Outcome:
     """`read_accuracy`: the share of the training images that the network reads, in percent.
 
@@ -57,7 +61,7 @@ def training_images(job: Job) -> Outcome:
     """
     run = FinishedRun(job.folder)
     hits = [run.predict(images) == labels for images, labels in run.batches()]
-    return Outcome({"read_accuracy": 100 * float(torch.cat(hits).float().mean())})
+    return Outcome({READ: 100 * float(torch.cat(hits).float().mean())})
 
 
 def class_groups(old: int) -> Callable[[Job], Outcome]:

@@ -37,6 +37,7 @@ T = TypeVar("T")
 
 
 def _at_least(section: str, settings: Any, **least: int) -> None:
+    """Raise unless each of these settings lies between its least value and `LARGEST`."""
     for name, minimum in least.items():
         value = getattr(settings, name)
         if not minimum <= value <= LARGEST:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ from papers.lsc2510.settings import COSINE, spec
 from papers.lsc2510.training import config_of, train, training
 from rootspace._files import write_text
 from rootspace.data import make_data
-from rootspace.run import load
+from rootspace.run import TRUST_CODE, load
 from rootspace.train.module import RunModule
 from rootspace.train.training import train as train_here
 
@@ -152,6 +153,7 @@ def test_an_interrupted_run_is_continued(out: Path):
     log = tried.folder.with_name("seed3.log").read_text()
     assert "epoch 2/2" in log and "epoch 1/2" not in log, "the first epoch is not trained again"
     train(tried)  # finished: nothing is run
+    assert TRUST_CODE not in os.environ, "of the run's process alone"
     assert tried.folder.with_name("seed3.log").read_text() == log
     with pytest.raises(ValueError, match="holds a run with other settings"):
         train(job(out, matching("desk")))  # nor taken for another

@@ -6,8 +6,8 @@ on, images of the new classes lie somewhere between the clusters while the old c
 unaffected, and in the end all nine are where they should be (Sec. 5.1.1).
 
 At a desk: 1,000 pictures of each class of Fashion-MNIST, 15 epochs on five classes, at a rate that
-falls to zero; then one epoch on nine at the paper's own rate of 1e-4, after which they "begin", and
-14 at 1e-3, falling again; width 8.
+falls to zero; then one epoch on nine at a fifth of the paper's own rate of 1e-4, after which they
+"begin", and 20 at 2e-3, falling again; width 8.
 
 Figure 10 draws the scenario that this makes possible (Sec. 6.2): inference on the old classes goes
 on while new ones are learned.

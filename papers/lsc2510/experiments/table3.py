@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..experiment import Criterion, Experiment, Row, Scale, Settings
-from ..measures import MEANS, save_means, training_images
+from ..measures import MEANS, READ, save_means, training_images
 from ..settings import settings
 from ..training import training
 
@@ -58,7 +58,6 @@ GENERALIZES = Criterion(
     "CEembs lose at most the paper's 12 points of generalization accuracy to cross-entropy.",
     lambda f: f.mean("ceembs", "test_accuracy") >= f.mean("ce", "test_accuracy") - 12,
 )
-READ = "read_accuracy"
 TRAIN, GENERAL = "training accuracy, %", "generalization accuracy, %"
 
 EXPERIMENT = Experiment(

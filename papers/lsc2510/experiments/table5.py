@@ -29,7 +29,7 @@ from ..experiment import (
     Settings,
     training_accuracy,
 )
-from ..measures import training_images
+from ..measures import READ, training_images
 from ..settings import COSINE, settings, spec
 from ..training import training
 
@@ -66,7 +66,6 @@ def chosen(dim: int) -> Part:
     return training(f"chosen_{dim}", make, minutes=0.7, after=[training_images])
 
 
-READ = "read_accuracy"
 BOTH_TRAIN = Criterion(
     "In 9 dimensions the distance loss ends within 15 points of the cosine loss.",
     lambda f: f.mean("dist_9", READ) >= f.mean("cos_9", READ) - 15,

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ..experiment import Chart, Criterion, Experiment, Part, Row, Scale, Settings, training_accuracy
-from ..measures import training_images
+from ..measures import READ, training_images
 from ..settings import settings
 from ..training import training
 
@@ -53,7 +53,6 @@ def _trained(name: str, augmented: bool, make: Callable[[Scale], Settings]) -> P
     )  # fmt: skip
 
 
-READ = "read_accuracy"
 PLAIN = Criterion(
     "Without augmentation A_n and A_np end within 5 points of each other, above 50 %.",
     lambda f: (

@@ -32,7 +32,7 @@ from ..experiment import (
     Settings,
     training_accuracy,
 )
-from ..measures import MEANS, save_means, training_images
+from ..measures import MEANS, READ, save_means, training_images
 from ..settings import COSINE, settings
 from ..training import training
 
@@ -73,7 +73,6 @@ def augmented_classifier(scale: Scale) -> Settings | NotRun:
 
 CEEMBS: Settings = {"source": "file", "vectors": f"{{ce}}/{MEANS}"}
 CHOSEN: Settings = {"source": "data"}
-READ = "read_accuracy"
 
 
 def part(name: str, make: Callable[[Scale], Settings | NotRun], needs: Sequence[str] = ()) -> Part:

@@ -281,7 +281,7 @@ class Transformed(LabeledDataset):
 
     def batch(self, indices: Sequence[int]) -> tuple[Any, Tensor]:
         drawn = []
-        with _generator_kept():
+        with generators_kept():
             for sample in indices:
                 # torch looks at 32 bits of a seed: mix those of all numbers into them.
                 (mixed,) = np.random.SeedSequence([self.seed, sample]).generate_state(1)
@@ -299,7 +299,8 @@ class Transformed(LabeledDataset):
 
 
 @contextmanager
-def _generator_kept() -> Iterator[None]:
+def generators_kept() -> Iterator[None]:
+    """The global generators of torch (on the CPU), numpy and Python are as before afterwards."""
     # Not `torch.manual_seed`, which reaches the generators of other devices too.
     state = torch.default_generator.get_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,7 @@ def train_in_process(
     *,
     log: Path | None = None,
     on_epochs: Callable[[int], None] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> RunRecord:
     """Run `rootspace train`, or go on with what a former call began; nothing where it is finished.
 
@@ -38,6 +40,7 @@ def train_in_process(
         config: of the run.
         log: file to append the output to; by default it goes where that of this process goes.
         on_epochs: is told now and then how many epochs are finished.
+        environment: variables of that process beside those of this one.
 
     Returns:
         The record of the run.
@@ -63,7 +66,9 @@ def train_in_process(
         write_text(wanted, text)
     command = [sys.executable, "-m", "rootspace", "train"]
     command += ["--resume", "--run.dir", str(folder)] if begun else ["--config", str(wanted)]
-    code = _run(command, log, lambda: _tell(folder, on_epochs))
+    code = _run(
+        command, log, lambda: _tell(folder, on_epochs), {**os.environ, **(environment or {})}
+    )
     if code == INTERRUPTED:
         raise KeyboardInterrupt
     if code:
@@ -84,11 +89,13 @@ def _without_folder(settings: Mapping[str, object]) -> dict[str, object]:
     return yaml.safe_load(yaml.safe_dump({**settings, "run": run}))
 
 
-def _run(command: list[str], log: Path | None, wait: Callable[[], None]) -> int:
+def _run(
+    command: list[str], log: Path | None, wait: Callable[[], None], environment: dict[str, str]
+) -> int:
     """Exit code of a command; `wait` is called while it runs."""
     output = None if log is None else log.open("ab")
     try:
-        process = subprocess.Popen(command, stdout=output, stderr=output)
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
         while True:
             try:
                 return process.wait(POLL_SECONDS)

@@ -29,6 +29,7 @@ from rootspace.callbacks import ChoosePrototypes, choice_record
 from rootspace.choosing import choose_prototypes
 from rootspace.config import Config, TrainConfig
 from rootspace.data import DataModule, ImagePreprocessing, make_data
+from rootspace.data.datasets import generators_kept
 from rootspace.heads import Head, PrototypeHead
 from rootspace.model_file import Model, read_network, write_model
 from rootspace.models import Embedder, num_parameters
@@ -192,7 +193,8 @@ def _check_transform(
     if shape is None:
         return
     try:
-        draw(torch.zeros(shape.channels, shape.size, shape.size, dtype=torch.uint8))
+        with generators_kept():
+            draw(torch.zeros(shape.channels, shape.size, shape.size, dtype=torch.uint8))
     except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
         name = config.transform.class_path if config.transform is not None else type(draw).__name__
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -465,12 +467,9 @@ def _choosing(config: Config, head: Head, data: DataModule) -> list[ChooseProtot
 def _trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
     _quiet_lightning()
     settings = config.train
-    return L.Trainer(
+    return _trainer_on(
+        settings,
         max_epochs=settings.epochs,
-        accelerator=settings.accelerator,
-        devices=settings.devices,
-        strategy=settings.strategy,
-        precision=PRECISION[settings.precision],  # pyright: ignore[reportArgumentType]
         gradient_clip_val=settings.gradient_clip or None,
         accumulate_grad_batches=settings.accumulate_grad_batches,
         callbacks=[
@@ -484,9 +483,20 @@ def _trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> L.Tra
         ],
         num_sanity_val_steps=0,
         use_distributed_sampler=False,  # the samplers divide the data themselves
+        log_every_n_steps=1,
+    )
+
+
+def _trainer_on(settings: TrainConfig, **more: Any) -> L.Trainer:
+    """A silent trainer on the devices that settings ask for."""
+    return L.Trainer(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        strategy=settings.strategy,
+        precision=PRECISION[settings.precision],  # pyright: ignore[reportArgumentType]
         enable_progress_bar=False,
         enable_model_summary=False,
-        log_every_n_steps=1,
+        **more,
     )
 
 
@@ -588,16 +598,7 @@ def check_machine(config: Config) -> None:
     settings, cores = config.train, os.cpu_count() or 1
     _quiet_lightning()
     try:
-        trainer = L.Trainer(
-            accelerator=settings.accelerator,
-            devices=settings.devices,
-            strategy=settings.strategy,
-            precision=PRECISION[settings.precision],  # pyright: ignore[reportArgumentType]
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
+        trainer = _trainer_on(settings, logger=False, enable_checkpointing=False)
         if isinstance(trainer.accelerator, CPUAccelerator) and settings.devices > max(2, cores):
             raise ValueError(f"that is a process each, and there are {cores} cores.")
     except (MisconfigurationException, ValueError) as error:
