@@ -76,6 +76,7 @@ ROOMS: dict[str, set[str]] = {
         "run",
         "train",
     },
+    "gallery": {"systems", "classes", "runs", "continual", "heads", "data", "run"},
     "cli": {
         "config",
         "models",
@@ -93,6 +94,7 @@ ROOMS: dict[str, set[str]] = {
         "train",
         "extend",
         "distill",
+        "gallery",
     },
 }
 """Which rooms each may import, from the ground up: none knows one below it in this list."""
@@ -189,6 +191,7 @@ EXTRAS = {
     "freetype",
     "jinja2",
     "jsonargparse",
+    "lancedb",
     "lightning",
     "matplotlib",
     "onnxscript",
@@ -257,6 +260,13 @@ assert main(["plan", "1000"]) == 0
             "from rootspace.model_file import read_model; read_model(Path('x'), Config())",
             {"safetensors"},
             "pip install 'rootspace[train]'",
+        ),
+        (
+            "from pathlib import Path; from rootspace.gallery import Pin\n"
+            "from rootspace.gallery.lance import LanceStore\n"
+            "LanceStore.create(Path('x'), Pin('', 2), Path('y'))",
+            {"lancedb"},
+            "pip install 'rootspace[gallery]'",
         ),
     ],
 )
