@@ -802,11 +802,35 @@ def _saved(state: dict[str, Any]) -> io.BytesIO:
     return file
 
 
+@pytest.mark.parametrize("names", [False, True])
+def test_only_new_classes_follow(names: bool) -> None:
+    head = chosen(names=names)
+    head.extend(["d", "e", "f"] if names else 3, torch.randn(3, DIM))
+    held = table(head)
+    head.follow(since=C)
+    for seed in range(4):
+        torch.manual_seed(seed)
+        z, _ = batch()
+        head(z, torch.arange(24) % (C + 3))
+    moving = head.state_dict()["_extra_state"]["moving"]["directions"]
+    state = head.state_dict()
+    after = table(head.eval())
+    assert after[:C].equal(held[:C])
+    assert not after[C:].equal(held[C:])
+    assert after[C:].equal(head.system.quantize(moving[C:]).double())
+    assert len(after.unique(dim=0)) == C + 3
+    assert head.names == (None if not names else [*(f"c{i}" for i in range(C)), "d", "e", "f"])
+    assert table(PrototypeHead.from_state_dict(state).eval()).equal(after)
+
+
 def test_what_cannot_follow() -> None:
     with pytest.raises(RuntimeError, match="no prototypes yet"):
         PrototypeHead(C, DIM).follow()
     with pytest.raises(ValueError, match="Prototypes by a formula cannot follow"):
         PrototypeHead.from_map(ClassMap(RootA(DIM), C)).follow()
+    for since in (-1, C):
+        with pytest.raises(ValueError, match=rf"'since' must lie in \[0, 20\), not {since}"):
+            chosen().follow(since)
     head = chosen(loss=CosineLoss)
     head.follow()  # a loss that has no gradient for prototypes
     assert not head.follows

@@ -260,6 +260,7 @@ class PrototypeHead(Head):
         self.register_buffer("rotation", torch.eye(self.dim, dtype=torch.float32))
         self._framed = False
         self._follows = False
+        self._held = 0  # classes, the first ones, that follow not
         self._moving: MovingPrototypes | None = None  # from the first step that moves some
         self._behind = False  # the class map, since then
         # A loss whose settings do not fit shows now, not after the first stage.
@@ -397,7 +398,7 @@ class PrototypeHead(Head):
         """The softmax over prototypes that move by it."""
         assert isinstance(self.loss, InBatchSoftmaxLoss)
         if self._moving is None:
-            self._moving = MovingPrototypes(self._all_vectors(), self.seed)
+            self._moving = MovingPrototypes(self._all_vectors(), self._held, seed=self.seed)
         check_range(labels, self.num_classes, "'labels' must lie in")
         wide, _ = directed_rows(z, "embeddings")
         with torch.autocast(z.device.type, enabled=False):
@@ -514,19 +515,28 @@ class PrototypeHead(Head):
         self.set_prototypes(found.classes, center, rotation)
         return found
 
-    def follow(self) -> None:
+    def follow(self, since: int = 0) -> None:
         """Let prototypes follow the network while it trains, until they are chosen again.
 
-        `choose_prototypes` does this. Under a loss that has no gradient for prototypes, which is
-        any but `InBatchSoftmaxLoss`, they stay. Each step of training then moves directions of the
-        classes, which the head keeps on the host and in its state (`MovingPrototypes`).
+        `choose_prototypes` does this for all classes. Under a loss that has no gradient for
+        prototypes, which is any but `InBatchSoftmaxLoss`, they stay. Each step of training then
+        moves directions of the classes, which the head keeps on the host and in its state
+        (`MovingPrototypes`).
+
+        Args:
+            since: number of the first class that follows; those before it keep their prototypes to
+                the bit, as where classes were added.
 
         Raises:
             RuntimeError: nothing is chosen yet.
-            ValueError: prototypes by a formula.
+            ValueError: prototypes by a formula, or no such class.
         """
         if self._known().order != "assigned":
             raise ValueError("Prototypes by a formula cannot follow a network.")
+        if not 0 <= since < self.num_classes:
+            raise ValueError(f"Argument 'since' must lie in [0, {self.num_classes}), not {since}.")
+        self.settle()
+        self._held = since
         self._follows = isinstance(self.loss, InBatchSoftmaxLoss)
 
     def settle(self) -> None:
@@ -547,12 +557,18 @@ class PrototypeHead(Head):
             return
         assert self._moving is not None
         with torch.autocast("cpu", enabled=False):
-            found = assign(self.system, self._moving.directions, self._names)
-        self._take(found.classes)
+            if self._held:
+                assert self.loss is not None
+                names = None if self._names is None else self._names[self._held :]
+                old = self.loss.classes.first(self._held)
+                found = old.extend_assigned(self._moving.directions[self._held :], names)
+            else:
+                found = assign(self.system, self._moving.directions, self._names).classes
+        self._take(found)
         self._behind = False
 
     def _stay(self) -> None:
-        self._follows, self._moving, self._behind = False, None, False
+        self._follows, self._held, self._moving, self._behind = False, 0, None, False
 
     def set_prototypes(
         self, class_map: ClassMap, center: Tensor | None = None, rotation: Tensor | None = None
@@ -679,6 +695,7 @@ class PrototypeHead(Head):
             "framed": self._framed,
             "classes": None if class_map is None else class_map.state(),
             "follows": self._follows,
+            "held": self._held,
             "moving": None if self._moving is None else self._moving.state(),
             "behind": self._behind,
         }
@@ -703,7 +720,8 @@ class PrototypeHead(Head):
         self._framed = state["framed"]
         moving = state["moving"]
         self._moving = None if moving is None else MovingPrototypes.from_state(moving)
-        self._follows, self._behind = state["follows"], state["behind"]
+        self._follows, self._held = state["follows"], state["held"]
+        self._behind = state["behind"]
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> PrototypeHead:
         center, rotation = self.center, self.rotation

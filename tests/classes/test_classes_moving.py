@@ -43,6 +43,20 @@ def test_loss_and_step_are_those_of_a_learned_softmax(margin: float) -> None:
     assert ours.steps == 1
 
 
+@pytest.mark.parametrize("count", [C, COMPETITORS + 100])
+@pytest.mark.parametrize("held", [1, 17, C])
+def test_the_first_classes_may_stay(count: int, held: int) -> None:
+    some, all_ = (MovingPrototypes(directions(count), n, seed=1) for n in (held, 0))
+    before = some.directions.clone()
+    for each in (some, all_):
+        each.loss(*batch(classes=count), SCALE)
+    assert some.directions[:held].equal(before[:held])
+    assert some.directions[held:].equal(all_.directions[held:])
+    again = MovingPrototypes.from_state(some.state())
+    again.loss(*batch(3, classes=count), SCALE)
+    assert again.directions[:held].equal(before[:held])
+
+
 def test_given_directions_are_left_alone_and_made_unit() -> None:
     given = 3 * directions()
     before = given.clone()

@@ -40,15 +40,17 @@ class MovingPrototypes:
 
     Args:
         directions: `[C, dim]` to begin with, of any length but zero; copied.
+        held: so many classes, the first ones, compete but stay where they are.
         seed: of the classes drawn.
         steps: made before, by a run that goes on.
     """
 
-    def __init__(self, directions: Tensor, seed: int = 0, steps: int = 0) -> None:
+    def __init__(self, directions: Tensor, held: int = 0, *, seed: int = 0, steps: int = 0) -> None:
         self.directions = zeros(len(directions), directions.shape[1])
         """`[C, dim]` float32 unit vectors, on the CPU."""
         for part, given in zip(blocks(self.directions), blocks(directions), strict=True):
             part.copy_(normalize(given.detach().float(), dim=-1))
+        self.held = held
         self.seed = seed
         self.steps = steps
 
@@ -83,7 +85,9 @@ class MovingPrototypes:
         moves = residual.T @ unit
         if _is_distributed():
             torch.distributed.all_reduce(moves)
-        self.directions[numbers] = normalize(vectors + RATE * moves, dim=-1).cpu().float()
+        free = int(torch.searchsorted(numbers, self.held))  # numbers are ascending
+        moved = normalize(vectors[free:] + RATE * moves[free:], dim=-1)
+        self.directions[numbers[free:]] = moved.cpu().float()
         self.steps += 1
 
     def _competing(self, labels: Tensor) -> Tensor:
@@ -110,12 +114,17 @@ class MovingPrototypes:
 
     def state(self) -> dict[str, Any]:
         """Everything, as tensors and numbers."""
-        return {"directions": self.directions, "seed": self.seed, "steps": self.steps}
+        return {
+            "directions": self.directions,
+            "held": self.held,
+            "seed": self.seed,
+            "steps": self.steps,
+        }
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> MovingPrototypes:
         """From what `state` gave, to the bit."""
-        moving = cls(state["directions"], state["seed"], state["steps"])
+        moving = cls(state["directions"], state["held"], seed=state["seed"], steps=state["steps"])
         moving.directions.copy_(state["directions"])
         return moving
 
