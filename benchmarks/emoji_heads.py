@@ -11,7 +11,7 @@ read test pictures by class vectors alone. Methods:
 
     prototypes   `PrototypeHead` as it is by default: contrastive, chosen, following, refined
     held         the same, prototypes held between the choices
-    early        the same as `prototypes`, chosen after a tenth of the epochs instead of two fifths
+    late         the same as `prototypes`, chosen after two fifths of the epochs instead of a tenth
     softmax      `NormalizedHead`, scale 10, its vectors at thirty times the rate (chosen on `tune`)
     linear       `LinearHead`
 
@@ -153,7 +153,7 @@ def train(run: Run, data: Pictures) -> dict[str, float]:
         (part / 255, own)
         for part, own in zip(pictures.split(TOGETHER), labels.split(TOGETHER), strict=True)
     ]
-    share = 0.1 if run.method == "early" else 0.4
+    share = 0.4 if run.method == "late" else 0.1
     first, started = max(1, round(share * run.epochs)), time.perf_counter()
     follow = run.method != "held"
 

@@ -49,7 +49,7 @@ class ChoosePrototypes(L.Callback):
 
     def __init__(
         self,
-        after: float = 0.4,
+        after: float = 0.1,
         refine: int = 8,
         *,
         again: Again = "end",

@@ -293,7 +293,7 @@ class PrototypesConfig:
     """
 
     source: Literal["data", "formula", "teacher", "file"] = "data"
-    after: float = 0.4
+    after: float = 0.1
     again: Literal["end", "epochs", "never"] = "end"
     refine: int = 8
     follow: bool = True
