@@ -42,7 +42,7 @@ def main(num_classes: int = 500, epochs: int = 5) -> float:
     trainer = L.Trainer(
         max_epochs=epochs,
         accelerator="cpu",
-        callbacks=[rs.ChoosePrototypes(after=0.4, refine=8)],
+        callbacks=[rs.ChoosePrototypes()],
         use_distributed_sampler=False,  # the sampler divides the data itself
         logger=False,
         enable_checkpointing=False,

@@ -26,7 +26,7 @@ def main(epochs: int = 7, seed: int = 0, num_classes: int | None = None) -> dict
         optimizer, 6e-3, total_steps=epochs * len(loader), pct_start=0.1, cycle_momentum=False
     )
     for epoch in range(epochs):
-        if epoch == round(0.4 * epochs):
+        if epoch == max(1, epochs // 10):
             rs.choose_prototypes(head, network, in_order)
         losses = []
         for x, y in loader:

@@ -433,3 +433,37 @@ def test_nothing_on_the_device_grows_with_the_classes() -> None:
     with OnMeta() as seen:
         choose_prototypes(head, Device(), loader)
     assert 0 < seen.largest <= max(size, DIM) * DIM * 4
+
+
+# ------------------------------------------------------------- prototypes that follow the network
+
+
+@pytest.mark.parametrize("refine", [0, 2])
+def test_chosen_prototypes_follow_unless_they_shall_not(refine: int) -> None:
+    for follow in (True, False):
+        head = PrototypeHead(C, DIM)
+        choose_prototypes(head, network(), batches(), refine=refine, follow=follow)
+        assert head.follows is follow
+    head = PrototypeHead(C, DIM)
+    choose_prototypes(head, network(), batches(), teacher=True)
+    assert not head.follows
+
+
+def test_a_loop_by_hand_ends_with_the_vectors_nearest_to_where_prototypes_moved() -> None:
+    torch.manual_seed(0)
+    head, net = PrototypeHead(C, DIM), network()
+    choose_prototypes(head, net, batches())
+    first = head.vectors(torch.arange(C))
+    optimizer = torch.optim.SGD(net.parameters(), 0.1)
+    for _ in range(5):
+        for x, y in batches():
+            optimizer.zero_grad()
+            head(net(x), y).backward()
+            optimizer.step()
+    y = data()[1]
+    right = head.eval().predict(embedded(net)).label[:, 0] == y
+    assert right.float().mean() > 0.9
+    assert not head.vectors(torch.arange(C)).equal(first)
+    choose_prototypes(head, net, batches(), refine=2, follow=False)
+    refined = head.predict(embedded(net)).label[:, 0] == y
+    assert refined.sum() >= right.sum()

@@ -150,6 +150,8 @@ def settings(
         sections["loss"] = loss
     if augmented:
         sections["transform"] = LIGHT1[scale]
+    elif sections["data"]["class_path"] == "rootspace.data.ImageFolder":
+        sections["transform"] = spec("data.Unchanged")  # the library would augment by default
     if init is not None:
         sections["run"] = {"init": init}
     return sections

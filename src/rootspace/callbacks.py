@@ -35,6 +35,8 @@ class ChoosePrototypes(L.Callback):
         refine: rounds in which the means are moved to where similar classes are told apart, in the
             later choices.
         again: `end` chooses again after the last epoch, `epochs` after every one, `never` not.
+        follow: prototypes follow the network from the first choice to the last
+            (`PrototypeHead.follow`); not with `never`.
         head: attribute of the LightningModule that is the head.
         network: from the LightningModule to the network whose embeddings the head gets; by default
             the module itself, whose `forward` returns embeddings.
@@ -47,10 +49,11 @@ class ChoosePrototypes(L.Callback):
 
     def __init__(
         self,
-        after: float = 0.4,
+        after: float = 0.1,
         refine: int = 8,
         *,
         again: Again = "end",
+        follow: bool = True,
         head: str = "head",
         network: Callable[[Any], Network] | None = None,
         loader: Callable[[L.Trainer], Iterable[Any]] | None = None,
@@ -70,6 +73,7 @@ class ChoosePrototypes(L.Callback):
         self.after = after
         self.refine = refine
         self.again = again
+        self.follow = follow
         self.head = head
         self.network = network
         self.loader = loader
@@ -128,6 +132,8 @@ class ChoosePrototypes(L.Callback):
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.choose_if_due(trainer, pl_module, trainer.current_epoch)
+        # For the sampler, which looks at them now and no more until the next epoch.
+        getattr(pl_module, self.head).catch_up()
 
     def on_train_batch_end(
         self,
@@ -149,6 +155,7 @@ class ChoosePrototypes(L.Callback):
         )
         if early and due:
             self.choose(trainer, pl_module, trainer.current_epoch)
+        head.settle()
 
     def choose_if_due(self, trainer: L.Trainer, pl_module: L.LightningModule, done: int) -> None:
         """Choose after `done` epochs, if it is time to."""
@@ -168,6 +175,7 @@ class ChoosePrototypes(L.Callback):
                 network,
                 loader,
                 refine=self.refine if head.ready else 0,
+                follow=self.follow and self.again != "never" and done < (trainer.max_epochs or 0),
                 device=pl_module.device,
             )
         self.chosen_after = done

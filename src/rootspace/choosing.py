@@ -29,6 +29,7 @@ def choose_prototypes(
     loader: Iterable[Any],
     *,
     refine: int = 0,
+    follow: bool = True,
     teacher: bool = False,
     device: torch.device | str | None = None,
 ) -> Assignment:
@@ -52,6 +53,8 @@ def choose_prototypes(
             `refine` a `DataLoader` of a data set of known length, or a list of batches.
         refine: rounds in which the means are moved to where similar classes are told apart best
             (`RefinedMeans.refined`); 8 at the end of training, 0 while it goes on.
+        follow: from now on prototypes follow the network while it trains (`PrototypeHead.follow`);
+            never those of a teacher.
         teacher: `network` is another one than the head's, whose embeddings may have any dimension:
             they are turned into that of the head, and the frame of the head is left alone.
         device: for the inputs; by default that of the network's parameters.
@@ -97,7 +100,8 @@ def choose_prototypes(
                 f"has, not {len(center)}."
             )
         if not refine:
-            return _choose(head, means.means(center, rotation), center, rotation, place)
+            turned = means.means(center, rotation)
+            return _choose(head, turned, center, rotation, place, follow)
         transform = _Frame(center.to(place), rotation.to(place))
     if refine:
         refined = RefinedMeans(head.num_classes, head.dim, most)
@@ -105,10 +109,10 @@ def choose_prototypes(
         # Half precision is for the network: rounded cosines would not tell look-alikes apart.
         with torch.autocast("cpu", enabled=False):
             directions = refined.refined(refine, device=place)
-        return _choose(head, directions, center, rotation, place)
+        return _choose(head, directions, center, rotation, place, follow)
     means = ClassMeans(head.num_classes, head.dim)
     _add_up(means, network, loader, transform, place)
-    return _choose(head, means.means(), None, None, place)
+    return _choose(head, means.means(), None, None, place, follow)
 
 
 def _choose(
@@ -117,6 +121,7 @@ def _choose(
     center: Tensor | None,
     rotation: Tensor | None,
     device: torch.device,
+    follow: bool = False,
 ) -> Assignment:
     """`head.choose`; all processes of a distributed run take what the first has chosen.
 
@@ -125,6 +130,8 @@ def _choose(
     with torch.autocast("cpu", enabled=False):
         found = head.choose(means, center, rotation)
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        if follow:
+            head.follow()
         return found
     state = found.classes.state()
     for tensor in (state["codes"], head.center, head.rotation):
@@ -133,6 +140,8 @@ def _choose(
             torch.distributed.broadcast(sent, 0)
             tensor.copy_(sent)
     head.set_prototypes(ClassMap.from_state(state))
+    if follow:
+        head.follow()
     return replace(found, classes=ClassMap.from_state(state))
 
 

@@ -281,6 +281,8 @@ class PrototypesConfig:
             (after the last epoch), `epochs` (after every epoch) or `never`.
         refine: rounds in which the means are moved, before that, to where similar classes are told
             apart best; 0 for the means themselves.
+        follow: with `data`, prototypes follow the network from the first choice to the last, unless
+            `again` is `never`. Takes 4 * dim bytes a class on the host while the run trains.
         order: with `formula`, `shuffled` (A_nr) or `natural` (A_n).
         seed: of the shuffle.
         teacher: with `teacher`, the folder of the earlier run. Its embeddings may have any
@@ -291,9 +293,10 @@ class PrototypesConfig:
     """
 
     source: Literal["data", "formula", "teacher", "file"] = "data"
-    after: float = 0.4
+    after: float = 0.1
     again: Literal["end", "epochs", "never"] = "end"
     refine: int = 8
+    follow: bool = True
     order: Literal["shuffled", "natural"] = "shuffled"
     seed: int = 0
     teacher: str | None = None
@@ -479,7 +482,8 @@ class Config:
         head: of `rootspace.heads`.
         loss: against the prototypes; by default the softmax over those of the batch, and for
             prototypes by formula the one over all vectors of the system.
-        transform: of training inputs, drawn anew in each epoch.
+        transform: of training inputs, drawn anew in each epoch; by default that of the data, which
+            is `Mild` for images from folders and archives, none for others. `Unchanged` is none.
         optimizer: of torch; AdamW with a weight decay of 1e-5 by default.
         scheduler: of torch, stepped after each epoch, in the place of `train.schedule`.
         loggers: of Lightning, beside `metrics.csv` and TensorBoard.

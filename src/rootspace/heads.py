@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
-from .classes import Assignment, ClassMap, Prediction, assign
+from .classes import Assignment, ClassMap, MovingPrototypes, Prediction, assign
 from .losses import ClassLoss, InBatchSoftmaxLoss, SystemSoftmaxLoss, functional
 from .planning import CODE_DIM, code_for
 from .systems import Table, VectorSystem, check_range, directed_rows, system_from
 
-FORMAT = 1
+FORMAT = 2
 """Version of what `PrototypeHead.state_dict` holds."""
 
 EXTRA = "_extra_state"
@@ -132,6 +132,9 @@ class Head(nn.Module, abc.ABC):
         """Embeddings in the frame of the class vectors, to be compared with them."""
         return embeddings
 
+    def settle(self) -> None:
+        """Hold prototypes that follow the network where they are; nothing for other heads."""
+
     @property
     def needs_pairs(self) -> bool:
         """Whether the loss needs several inputs of a class in a batch."""
@@ -164,8 +167,11 @@ class PrototypeHead(Head):
     Prototypes are chosen from the data. Until then a supervised contrastive loss trains the network
     (batches need two inputs of a class: `ClassBatchSampler`). `choose_prototypes` gives each class
     the vector of the system nearest to the mean of its embeddings; from then on the loss is a
-    softmax over the prototypes of the batch and, beside it, the contrastive one. With prototypes by
-    a formula (`from_map`) there is nothing to choose, and no table at any number of classes.
+    softmax over prototypes and, beside it, the contrastive one. While training goes on, prototypes
+    *follow* the network (`MovingPrototypes`): directions on the host move with each step, and the
+    prototypes are the vectors of the system nearest to these, found again where the head is asked
+    in evaluation mode. With prototypes by a formula (`from_map`) there is nothing to choose, and
+    no table at any number of classes.
 
     The *frame*, a center that is subtracted from the embeddings and a rotation, is found with the
     prototypes and comes before them; it is a buffer, so the network may end in anything.
@@ -253,6 +259,10 @@ class PrototypeHead(Head):
         self.register_buffer("center", torch.zeros(self.dim, dtype=torch.float32))
         self.register_buffer("rotation", torch.eye(self.dim, dtype=torch.float32))
         self._framed = False
+        self._follows = False
+        self._held = 0  # classes, the first ones, that follow not
+        self._moving: MovingPrototypes | None = None  # from the first step that moves some
+        self._behind = False  # the class map, since then
         # A loss whose settings do not fit shows now, not after the first stage.
         with torch.device("cpu"):  # also where modules are made on "meta"
             loss(ClassMap.assigned(system, system.quantize(torch.ones(1, system.dim))))
@@ -310,11 +320,21 @@ class PrototypeHead(Head):
 
     @property
     def class_map(self) -> ClassMap | None:
-        return None if self.loss is None else self.loss.classes
+        """Which class owns which prototype; None before the choice.
+
+        In training mode, where prototypes follow the network, as it was when it was last asked for
+        in evaluation mode, or chosen.
+        """
+        return None if self.loss is None else self._known()
 
     @property
     def ready(self) -> bool:
         return self.loss is not None
+
+    @property
+    def follows(self) -> bool:
+        """Whether prototypes follow the network, from the next training step on."""
+        return self._follows
 
     @property
     def scale(self) -> float | None:
@@ -344,6 +364,8 @@ class PrototypeHead(Head):
             raise RuntimeError(
                 "Classes have no prototypes yet: call choose_prototypes(head, network, loader)."
             )
+        if not self.training:
+            self.catch_up()
         return self.loss.classes
 
     # ---------------------------------------------------------------- loss and prediction
@@ -363,10 +385,29 @@ class PrototypeHead(Head):
                     "Argument 'targets' must be left out until the classes have prototypes."
                 )
             return self._contrastive(z, labels)
-        loss = self.loss(z, labels, targets=targets)
+        if self._follows and self.training and targets is None and torch.is_grad_enabled():
+            loss = self._following_loss(z, labels)
+        else:
+            self._known()
+            loss = self.loss(z, labels, targets=targets)
         if self.contrastive_weight:
             loss = loss + self.contrastive_weight * self._contrastive(z, labels)
         return loss
+
+    def _following_loss(self, z: Tensor, labels: Tensor) -> Tensor:
+        """The softmax over prototypes that move by it."""
+        assert isinstance(self.loss, InBatchSoftmaxLoss)
+        if self._moving is None:
+            self._moving = MovingPrototypes(self._all_vectors(), self._held, seed=self.seed)
+        check_range(labels, self.num_classes, "'labels' must lie in")
+        wide, _ = directed_rows(z, "embeddings")
+        with torch.autocast(z.device.type, enabled=False):
+            loss = self._moving.loss(wide, labels, self.loss.scale, self.loss.margin)
+        self._behind = True
+        return loss
+
+    def _all_vectors(self) -> Tensor:
+        return self._known().vectors(torch.arange(self.num_classes), dtype=torch.float32)
 
     def _contrastive(self, z: Tensor, labels: Tensor) -> Tensor:
         # A half precision network must not round the loss: leave autocast for it.
@@ -394,7 +435,18 @@ class PrototypeHead(Head):
             return (wide - self.center.to(wide)) @ self.rotation.to(wide).T
 
     def search(self, z: Tensor, k: int = 1) -> Prediction:
-        return self._known().predict(z, k)
+        """`[..., dim]` embeddings in the frame -> labels and cosines `[..., k]`, best first, exact.
+
+        In training mode, where prototypes follow the network, among the directions that they have.
+        """
+        class_map = self._known()
+        if self._moving is None or not self.training:
+            return class_map.predict(z, k)
+        if not 1 <= k <= self.num_classes:
+            raise ValueError(f"Argument 'k' must lie in [1, {self.num_classes}], not {k}.")
+        flat, _ = directed_rows(z.reshape(-1, self.dim), "z")
+        label, cosine = self._moving.nearest(flat, k)
+        return Prediction(label.reshape(*z.shape[:-1], k), cosine.reshape(*z.shape[:-1], k))
 
     def probability(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """How likely `[..., k]` classes are for `[..., dim]` embeddings, `[..., k]` in [0, 1].
@@ -424,6 +476,8 @@ class PrototypeHead(Head):
 
     def vectors(self, labels: Tensor) -> Tensor:
         """`[...]` labels -> `[..., dim]` prototypes: unit vectors, in the frame.
+
+        Those of `class_map`.
 
         Raises:
             RuntimeError: nothing is chosen yet.
@@ -461,10 +515,65 @@ class PrototypeHead(Head):
         self.set_prototypes(found.classes, center, rotation)
         return found
 
+    def follow(self, since: int = 0) -> None:
+        """Let prototypes follow the network while it trains, until they are chosen again.
+
+        `choose_prototypes` does this for all classes. Under a loss that has no gradient for
+        prototypes, which is any but `InBatchSoftmaxLoss`, they stay. Each step of training then
+        moves directions of the classes, which the head keeps on the host and in its state
+        (`MovingPrototypes`).
+
+        Args:
+            since: number of the first class that follows; those before it keep their prototypes to
+                the bit, as where classes were added.
+
+        Raises:
+            RuntimeError: nothing is chosen yet.
+            ValueError: prototypes by a formula, or no such class.
+        """
+        if self._known().order != "assigned":
+            raise ValueError("Prototypes by a formula cannot follow a network.")
+        if not 0 <= since < self.num_classes:
+            raise ValueError(f"Argument 'since' must lie in [0, {self.num_classes}), not {since}.")
+        self.settle()
+        self._held = since
+        self._follows = isinstance(self.loss, InBatchSoftmaxLoss)
+
+    def settle(self) -> None:
+        """Hold prototypes that follow the network: each class takes the vector that it is nearest.
+
+        They stay there in further training. Does nothing where they stay already.
+        """
+        self.catch_up()
+        self._stay()
+
+    @torch.no_grad()
+    def catch_up(self) -> None:
+        """Give each class the vector nearest to where its prototype has moved.
+
+        In evaluation mode the head does this by itself.
+        """
+        if not self._behind:
+            return
+        assert self._moving is not None
+        with torch.autocast("cpu", enabled=False):
+            if self._held:
+                assert self.loss is not None
+                names = None if self._names is None else self._names[self._held :]
+                old = self.loss.classes.first(self._held)
+                found = old.extend_assigned(self._moving.directions[self._held :], names)
+            else:
+                found = assign(self.system, self._moving.directions, self._names).classes
+        self._take(found)
+        self._behind = False
+
+    def _stay(self) -> None:
+        self._follows, self._held, self._moving, self._behind = False, 0, None, False
+
     def set_prototypes(
         self, class_map: ClassMap, center: Tensor | None = None, rotation: Tensor | None = None
     ) -> None:
-        """Take the prototypes of a class map; the frame stays unless it is given.
+        """Take the prototypes of a class map, and hold them; the frame stays unless it is given.
 
         Raises:
             ValueError: the dimension of the class map or the frame is another.
@@ -486,6 +595,7 @@ class PrototypeHead(Head):
                 self.center.copy_(torch.zeros(self.dim) if center is None else center)
                 self.rotation.copy_(torch.eye(self.dim) if rotation is None else rotation)
             self._framed = True
+        self._stay()
         self._take(class_map)
 
     def _take(self, class_map: ClassMap) -> None:
@@ -496,7 +606,7 @@ class PrototypeHead(Head):
         self._names = class_map.names
 
     def extend(self, new: int | Sequence[str], means: Tensor | None = None) -> None:
-        """Add classes; the present ones keep their prototypes to the bit.
+        """Add classes; the present ones keep their prototypes to the bit, and follow no longer.
 
         Args:
             new: how many, or their names if the present classes have names.
@@ -508,6 +618,7 @@ class PrototypeHead(Head):
             ValueError: means are missing or not wanted, or too few vectors are left.
         """
         count = _count_new(new)
+        self.settle()
         class_map = self.class_map
         wanted = class_map is not None and class_map.order == "assigned"
         if wanted and means is None:
@@ -573,7 +684,7 @@ class PrototypeHead(Head):
 
     def get_extra_state(self) -> dict[str, object]:
         """What `state_dict` holds beside the frame; tensors, numbers and strings only."""
-        class_map = self.class_map
+        class_map = None if self.loss is None else self._known()
         return {
             "format": FORMAT,
             "num_classes": self.num_classes,
@@ -583,6 +694,10 @@ class PrototypeHead(Head):
             "table": _table_of(self.system) if class_map is None else None,
             "framed": self._framed,
             "classes": None if class_map is None else class_map.state(),
+            "follows": self._follows,
+            "held": self._held,
+            "moving": None if self._moving is None else self._moving.state(),
+            "behind": self._behind,
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
@@ -603,6 +718,10 @@ class PrototypeHead(Head):
             self.system, self.loss = system, None
             self.num_classes, self._names = state["num_classes"], state["names"]
         self._framed = state["framed"]
+        moving = state["moving"]
+        self._moving = None if moving is None else MovingPrototypes.from_state(moving)
+        self._follows, self._held = state["follows"], state["held"]
+        self._behind = state["behind"]
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> PrototypeHead:
         center, rotation = self.center, self.rotation

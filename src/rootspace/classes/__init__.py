@@ -5,6 +5,7 @@ from .assignment import assign as assign
 from .class_map import ClassMap as ClassMap
 from .class_map import Prediction as Prediction
 from .means import ClassMeans as ClassMeans
+from .moving import MovingPrototypes as MovingPrototypes
 from .neighborhoods import neighborhoods as neighborhoods
 from .refine import RefinedMeans as RefinedMeans
 from .shuffle import KeyedPermutation as KeyedPermutation

@@ -452,6 +452,25 @@ class ClassMap:
         codes = torch.cat([old, choose(self.system, means, old).codes]) if len(means) else old
         return self._with_codes(self.system, read_codes(self.system, codes), together)
 
+    def first(self, count: int) -> ClassMap:
+        """The first classes alone, of an assigned map.
+
+        Args:
+            count: how many, from 1 on.
+
+        Raises:
+            ValueError: not an assigned map, or it has fewer classes.
+        """
+        if self._codes is None or not 1 <= count <= self.num_classes:
+            raise ValueError(
+                f"Argument 'count' must lie in [1, {self.num_classes}], of an assigned map, not "
+                f"{count} of {self!r}."
+            )
+        names = None if self.names is None else self.names[:count]
+        return self._with_codes(
+            self.system, read_codes(self.system, self._codes.array[:count]), names
+        )
+
     def _names_with(self, new: Sequence[str] | None, argument: str) -> list[str] | None:
         """The present names and the new ones, if there are any."""
         if (self.names is None) != (new is None):

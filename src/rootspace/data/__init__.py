@@ -27,4 +27,5 @@ from .strings import Strings as Strings
 from .torch_dataset import TorchData as TorchData
 from .transforms import Light1 as Light1
 from .transforms import Mild as Mild
+from .transforms import Unchanged as Unchanged
 from .webdataset import WebDataset as WebDataset

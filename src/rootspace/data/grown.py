@@ -96,6 +96,7 @@ class Grown(DataSource):
         self.new = new
         self.old = list(old)
         self.share = share
+        self.default_transform = as_source(new.data).default_transform
         self.num_old = 0
         """Classes that the memory names; from `read` on."""
         self.num_remembered = 0

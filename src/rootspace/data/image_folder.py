@@ -46,6 +46,8 @@ class ImageFolder(DataSource):
             image cannot be decoded.
     """
 
+    default_transform = "rootspace.data.Mild"
+
     def __init__(
         self,
         root: str | Path,

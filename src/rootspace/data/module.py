@@ -22,7 +22,7 @@ from .errors import DataError, check_names
 from .preprocessing import ImagePreprocessing
 from .source import Content, DataSource
 from .torch_dataset import as_source, set_aside
-from .transforms import ImageTransform
+from .transforms import UNCHANGED, ImageTransform
 from .unique import ImageNames, unique_images
 
 VALIDATION = ("validation", "valid", "val")
@@ -329,8 +329,12 @@ def make_data(config: Config) -> DataModule:
         ValueError: naming the setting that cannot be.
     """
     source = config.data.build((DataSource, Dataset), "data", run_dir=config.run.dir)
-    transform = None if config.transform is None else partial(_transform, config.transform)
-    return DataModule(as_source(source), config.loader, transform)
+    source, spec = as_source(source), config.transform
+    if spec is None and source.default_transform is not None:
+        spec = ClassSpec(source.default_transform)
+    if spec is None or spec.class_path in UNCHANGED:
+        return DataModule(source, config.loader)
+    return DataModule(source, config.loader, partial(_transform, spec))
 
 
 def _transform(spec: ClassSpec, shape: ImagePreprocessing | None) -> Callable[[Any], Any]:

@@ -36,6 +36,9 @@ class DataSource(abc.ABC):
     data become batches is up to `DataModule`, or to a `DataLoader` of yours.
     """
 
+    default_transform: str | None = None
+    """Import path of the transform of training inputs where settings name none."""
+
     test_fraction: float = 0.0
     """Share of each class that `read` sets aside as a test set where there is none."""
 

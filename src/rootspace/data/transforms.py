@@ -173,6 +173,17 @@ class Mild:
         return self._color(F.center_crop(image, [size]))
 
 
+class Unchanged:
+    """Leaves training inputs as they are, where the data would have a transform by default."""
+
+    def __call__(self, x: Any) -> Any:
+        return x
+
+
+UNCHANGED = (f"{Unchanged.__module__}.{Unchanged.__qualname__}", "rootspace.data.Unchanged")
+"""Import paths by which settings ask for no transform at all."""
+
+
 class ImageTransform:
     """Anybody's transform on images as `Transformed` draws them.
 

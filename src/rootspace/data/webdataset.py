@@ -59,6 +59,8 @@ class WebDataset(DataSource):
             image or its label; in loading, when an image cannot be decoded.
     """
 
+    default_transform = "rootspace.data.Mild"
+
     def __init__(
         self,
         root: str | Path,

@@ -374,6 +374,8 @@ def prepare(run: Run, start: Path, config: Config, command: str) -> None:
             loader = data.loader_of(View(data.train_dataset, labels, rows))
             means = class_means(embedder, loader, len(names), device=run.device)
             head.extend(names, means.means())
+            if config.prototypes.follow:
+                head.follow(source.num_old)
         elif names:
             head.extend(names)
         shutil.copyfile(run.folder / files.CONFIG, temporary / files.CONFIG)

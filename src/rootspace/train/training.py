@@ -392,6 +392,7 @@ def fit(
         best = None
         if config.train.keep == "best":
             best = restore_best(folder / files.BEST, module, choosing)
+        model.head.settle()
         peak = peak_megabytes(device)
         # Each process of a distributed run takes its part of the means.
         means = mean_directions(model, data) if config.run.class_means else None
@@ -459,6 +460,7 @@ def _choosing(config: Config, head: Head, data: DataModule) -> list[ChooseProtot
             settings.after,
             settings.refine,
             again=settings.again,
+            follow=settings.follow,
             loader=lambda _: data.in_order(),
         )
     ]
