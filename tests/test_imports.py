@@ -17,7 +17,8 @@ ROOMS: dict[str, set[str]] = {
     "systems": set(),
     "models": set(),
     "vector_file": {"systems"},
-    "classes": {"systems"},
+    "search": {"systems"},
+    "classes": {"systems", "search"},
     "testing": {"systems"},
     "runs": {"config"},
     "report": {"runs"},
@@ -98,7 +99,17 @@ ROOMS: dict[str, set[str]] = {
     },
 }
 """Which rooms each may import, from the ground up: none knows one below it in this list."""
-CORE = ("systems", "classes", "planning", "losses", "heads", "sampling", "choosing", "testing")
+CORE = (
+    "systems",
+    "search",
+    "classes",
+    "planning",
+    "losses",
+    "heads",
+    "sampling",
+    "choosing",
+    "testing",
+)
 
 
 def files(room: str) -> list[Path]:

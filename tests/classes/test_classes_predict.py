@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rootspace import ClassMap
 from rootspace.classes import class_map as module
-from rootspace.classes import search
+from rootspace.classes import codes, search
 from rootspace.systems import (
     Circle,
     Orbit,
@@ -173,7 +173,7 @@ class TestStoredCodes:
     def test_the_int8_path_is_taken(self) -> None:
         system = SignedKHot(64, 32)
         classes = ClassMap.assigned(system, system.quantize(torch.randn(3000, 64)))
-        with mock.patch.object(search, "_search_levels", wraps=search._search_levels) as fast:
+        with mock.patch.object(codes, "scan_levels", wraps=codes.scan_levels) as fast:
             classes.predict(torch.randn(5, 64))
         assert fast.called
 

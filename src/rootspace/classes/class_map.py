@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from rootspace._files import replacing
+from rootspace.search import CertifiedIndex
 from rootspace.systems import (
     MAX_INDEX,
     Enumerated,
@@ -26,7 +27,7 @@ from rootspace.systems import (
 )
 
 from ._matching import choose
-from .codes import Codes, LevelCodes, NumberCodes, check_codes, make_codes, read_codes
+from .codes import CHUNK, Codes, LevelCodes, NumberCodes, check_codes, make_codes, read_codes
 from .search import search_placements, search_vectors
 from .shuffle import KeyedPermutation
 
@@ -126,6 +127,7 @@ class ClassMap:
         self.names = None if names is None else list(names)
         self._permutation: KeyedPermutation | None = None
         self._codes: Codes | None = None
+        self._index: CertifiedIndex | None = None
 
     @classmethod
     def assigned(
@@ -363,6 +365,9 @@ class ClassMap:
 
     def _search(self, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """The k best of all class vectors for unit embeddings."""
+        if self._index is not None and z.device.type == "cpu":
+            found = self._index.search_unit(z, k)
+            return found.cosine, found.index
         if isinstance(self._codes, LevelCodes):
             return self._codes.search(z, k)
 
@@ -379,6 +384,54 @@ class ClassMap:
         if sample is not None and FEW_COORDINATES * sample[0].shape[1] <= self.dim:
             return search_placements(z, placements, self.num_classes, k)
         return search_vectors(z, vectors, self.num_classes, k)
+
+    @property
+    def index(self) -> CertifiedIndex | None:
+        """Of the class vectors, by class number; None before `build_index`."""
+        return self._index
+
+    def build_index(self, *, width: int = 32) -> None:
+        """Make `predict` on the CPU faster where there are very many classes chosen from data.
+
+        What it finds stays the same, exact; see `rootspace.search.CertifiedIndex`, with what
+        building costs: 10 minutes of one core for a million classes of dimension 256, 7 seconds for
+        100,000. It keeps 4 * width + 28 bytes a class beside the bytes that a scan keeps as well,
+        one a coordinate; 5 a coordinate for vectors that are not integers. Below 32,768 classes a
+        scan is as fast, and stays. Classes of `extend_assigned` are scanned until the next call.
+
+        The index is no part of the map's state: neither saved nor pickled.
+
+        Args:
+            width: nearest classes that are kept for each; more of them serve a larger k.
+
+        Raises:
+            ValueError: the classes are found by a formula and need no index, or width is not
+                positive.
+        """
+        if self.closed_form:
+            raise ValueError(f"{self!r} finds classes in closed form and needs no index.")
+        if self._index is None or self._index.width != width:
+            self._index = self._make_index(width)
+        self._index.build()
+
+    def _make_index(self, width: int) -> CertifiedIndex:
+        if isinstance(self._codes, LevelCodes) and self._codes.system.fits_int8:
+            system = self._codes.system
+            return CertifiedIndex.of_levels(self._codes.int8(), system.norm, width=width)
+        index = CertifiedIndex(self.dim, width=width)
+        self._add_to(index, 0)
+        return index
+
+    def _add_to(self, index: CertifiedIndex, start: int) -> None:
+        """Put the vectors of the classes from `start` on into an index of those before."""
+        for labels in torch.arange(start, self.num_classes).split(CHUNK):
+            vectors = self.vectors(labels, dtype=torch.float32)
+            if isinstance(self._codes, LevelCodes) and self._codes.system.fits_int8:
+                vectors = (vectors * self._codes.system.norm).round().to(torch.int8)
+            index.add(vectors)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_index": None}
 
     def probability(self, z: Tensor, labels: Tensor, scale: float | None = None) -> Tensor:
         """How likely each of these classes is, in a softmax over ALL vectors of the system.
@@ -450,7 +503,11 @@ class ClassMap:
         together = self._names_with(names, "names")
         old = self._codes.array
         codes = torch.cat([old, choose(self.system, means, old).codes]) if len(means) else old
-        return self._with_codes(self.system, read_codes(self.system, codes), together)
+        extended = self._with_codes(self.system, read_codes(self.system, codes), together)
+        if self._index is not None:
+            extended._index = self._index.copy()
+            extended._add_to(extended._index, self.num_classes)
+        return extended
 
     def first(self, count: int) -> ClassMap:
         """The first classes alone, of an assigned map.

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rootspace.search import scan_levels
 from rootspace.systems import MAX_INDEX, Orbit, VectorSystem, check_range
 
-from .search import search_levels, search_vectors
+from .search import search_vectors
 
 CHUNK = 2**16
 """Codes unpacked together."""
@@ -163,15 +164,15 @@ class LevelCodes(Codes):
         `ON_DEVICE` bytes of codes is sent there a part at a time as well.
         """
         if z.device.type == HOST and self.system.fits_int8:
-            return search_levels(z, self._int8(), self.system.norm, k)
+            return scan_levels(z, self.int8(), self.system.norm, k)
 
         def part(start: int, stop: int) -> Tensor:
             return self._unpacked(self._codes.part(start, stop, z.device), z.dtype)
 
         return search_vectors(z, part, len(self), k)
 
-    def _int8(self) -> Tensor:
-        """`[C, dim]` the levels of all codes."""
+    def int8(self) -> Tensor:
+        """`[C, dim]` the levels of all codes, which must be integers; kept from then on."""
         if self._levels is None:
             with torch.inference_mode(False):  # what is kept must do for training as well
                 values = torch.tensor(self.system.levels, dtype=torch.int8)

@@ -10,15 +10,6 @@ from torch import Tensor
 SCORES = 2**24
 """Scores computed together, to bound the memory of a search."""
 
-STEP = 4096
-"""Stored codes scored together: their scores stay in the cache for a batch of a few hundred."""
-
-GROUP = 256
-"""Codes whose best coarse score is kept; they are scored again together."""
-
-LARGEST = 127
-"""Of int8."""
-
 
 def search_vectors(
     z: Tensor, vectors: Callable[[int, int], Tensor], num_classes: int, k: int
@@ -82,72 +73,3 @@ def _keep_best(
     cosine, label = torch.cat([cosine, best], -1), torch.cat([label, where + start], -1)
     cosine, order = cosine.topk(min(k, cosine.shape[-1]), dim=-1)
     return cosine, label.gather(-1, order)
-
-
-def search_levels(z: Tensor, levels: Tensor, norm: float, k: int) -> tuple[Tensor, Tensor]:
-    """The k best of stored integer codes of one length: exact, at the speed of int8 arithmetic.
-
-    Embeddings are rounded to int8 as well and the integer scores give the best of each group of
-    codes to within the length of what rounding left over (Cauchy-Schwarz). The groups that can
-    hold one of the k best, usually one or two of them, are then scored in the precision of z.
-
-    Args:
-        z: `[N, dim]` unit embeddings.
-        levels: `[C, dim]` int8 codes.
-        norm: the length of all of them.
-        k: how many are wanted, at most C.
-
-    Returns:
-        Cosines and labels `[N, k]`, best first. O(N * C * dim) int8 operations.
-    """
-    if not _has_int8_product(z.device) or len(levels) < 4 * k * GROUP:
-
-        def part(start: int, stop: int) -> Tensor:
-            return _unit(levels[start:stop], z, norm)
-
-        return search_vectors(z, part, len(levels), k)
-    parts = [_search_levels(part, levels, norm, k) for part in z.split(1024)]
-    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
-
-
-def _search_levels(z: Tensor, levels: Tensor, norm: float, k: int) -> tuple[Tensor, Tensor]:
-    step = z.abs().amax(dim=-1, keepdim=True).clamp_min(torch.finfo(z.dtype).tiny) / LARGEST
-    rounded = (z / step).round()
-    # Rounding of this bound itself, and of the scores, is far below a thousandth of it.
-    error = 1.001 * torch.linalg.vector_norm(z - step * rounded, dim=-1) + 1e-5
-    best = _group_maxima(rounded.to(torch.int8), levels)  # [N, groups]
-    coarse = best * (step / norm)
-    # The k-th largest of the groups' maxima bounds the k-th best score from below.
-    bound = coarse.topk(k, dim=-1).values[:, -1] - 2 * error
-    wanted = coarse >= bound[:, None]
-    cosine = torch.full((len(z), k), -torch.inf, dtype=z.dtype, device=z.device)
-    label = torch.full((len(z), k), -1, dtype=torch.int64, device=z.device)
-    for group in wanted.any(dim=0).nonzero()[:, 0].tolist():
-        rows = wanted[:, group].nonzero()[:, 0]
-        start = group * GROUP
-        scores = z[rows] @ _unit(levels[start : start + GROUP], z, norm).T
-        cosine[rows], label[rows] = _keep_best(cosine[rows], label[rows], scores, start, k)
-    return cosine, label
-
-
-def _group_maxima(rounded: Tensor, levels: Tensor) -> Tensor:
-    """`[N, dim]` and `[C, dim]` int8 -> `[N, ceil(C / GROUP)]` best product in each group."""
-    maxima = []
-    for part in levels.split(STEP):
-        scores = torch._int_mm(rounded, part.T)  # pyright: ignore[reportPrivateImportUsage]
-        short = -len(part) % GROUP
-        if short:
-            scores = torch.nn.functional.pad(
-                scores, (0, short), value=torch.iinfo(scores.dtype).min
-            )
-        maxima.append(scores.view(len(rounded), -1, GROUP).amax(dim=-1))
-    return torch.cat(maxima, dim=-1).float()
-
-
-def _unit(levels: Tensor, like: Tensor, norm: float) -> Tensor:
-    return levels.to(like.dtype) / norm
-
-
-def _has_int8_product(device: torch.device) -> bool:
-    # On CUDA it wants shapes in multiples of 8, and float products of a chunk are fast enough.
-    return device.type == "cpu" and callable(getattr(torch, "_int_mm", None))

@@ -1,0 +1,158 @@
+"""Unit vectors, and the same rounded to int8 for the first look at them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+LARGEST = 127
+"""Of int8."""
+
+TOGETHER = 2**19
+"""Coordinates that are gathered together: they stay in the cache."""
+
+ROOM = 1024
+"""Rows that an array has room for at least."""
+
+
+def rounding(dim: int) -> float:
+    """How far a float32 inner product of two unit vectors may be from the true one."""
+    return 2.0**-23 * (dim + 8)
+
+
+def appended(rows: Tensor, new: Tensor) -> Tensor:
+    """The rows and the new ones behind them; the storage grows by half when it is full.
+
+    Rows that were given out stay as they are: new ones are written behind them. So it must be
+    called with the longest of the views of a storage.
+    """
+    size, width = len(rows), rows.stride(0) if rows.ndim > 1 else 1
+    room = rows.untyped_storage().nbytes() // (rows.element_size() * max(1, width))
+    if size + len(new) > room:
+        larger = rows.new_empty(max(size + len(new), size + size // 2, ROOM), *rows.shape[1:])
+        larger[:size] = rows
+        rows = larger
+    whole = rows.as_strided((size + len(new), *rows.shape[1:]), rows.stride(), 0)
+    whole[size:] = new
+    return whole
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Unit vectors: `step * rounded`, which are wrong by vectors of length `error` at most.
+
+    Attributes:
+        rounded: `[N, dim]` int8.
+        step: of the rounding.
+        error: length of what rounding left over, at most; 0 for integer codes.
+        exact: `[N, dim]` float32, or None where rounding left nothing over.
+    """
+
+    rounded: Tensor
+    step: float
+    error: float
+    exact: Tensor | None
+
+    @classmethod
+    def none(cls, dim: int) -> Rows:
+        """No rows yet, of vectors that are not integers."""
+        return cls(torch.empty(0, dim, dtype=torch.int8), 0.0, 0.0, torch.empty(0, dim))
+
+    @classmethod
+    def of_levels(cls, levels: Tensor, norm: float) -> Rows:
+        """`[N, dim]` int8 vectors of one length, divided by it."""
+        return cls(levels, 1 / norm, 0.0, None)
+
+    def __len__(self) -> int:
+        return len(self.rounded)
+
+    @property
+    def dim(self) -> int:
+        return self.rounded.shape[1]
+
+    @property
+    def nbytes(self) -> int:
+        exact = 0 if self.exact is None else self.exact.numel() * self.exact.element_size()
+        return self.rounded.numel() + exact
+
+    @property
+    def slack(self) -> float:
+        """How far the product of two rounded rows may be from their cosine."""
+        return self.error * (2 + self.error) + 1e-6
+
+    def with_vectors(self, new: Tensor) -> Rows:
+        """The rows and `[M, dim]` float32 unit vectors."""
+        assert self.exact is not None
+        exact = appended(self.exact, new)
+        step = float(new.abs().max()) / LARGEST if len(new) else 0.0
+        if step > self.step:  # all are rounded again, and seldom: to a step with room above
+            step = min(1.25 * step, 1 / LARGEST)
+            rounded, error = _rounded(exact, step)
+            return Rows(rounded, step, error, exact)
+        rounded, error = _rounded(new, self.step)
+        return replace(
+            self,
+            rounded=appended(self.rounded, rounded),
+            error=max(self.error, error),
+            exact=exact,
+        )
+
+    def with_levels(self, new: Tensor) -> Rows:
+        """The rows and `[M, dim]` int8 vectors of the same length."""
+        assert self.exact is None
+        return replace(self, rounded=appended(self.rounded, new))
+
+    def only(self, kept: Tensor) -> Rows:
+        """The rows at these places, copied."""
+        exact = None if self.exact is None else self.exact[kept]
+        return replace(self, rounded=self.rounded[kept], exact=exact)
+
+    def take(self, index: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """`[N]` places -> `[N, dim]` unit vectors."""
+        if self.exact is None:
+            return self.rounded.index_select(0, index).to(dtype) * self.step
+        return self.exact.index_select(0, index).to(dtype)
+
+    def scores(self, z: Tensor, index: Tensor) -> Tensor:
+        """Cosines of `[N, dim]` float32 embeddings to `[N, C]` rows each."""
+        number, width = index.shape
+        result = torch.empty(number, width)
+        # What is gathered stays in the cache.
+        some = max(1, TOGETHER // max(1, width * self.dim))
+        for start in range(0, number, some):
+            part = index[start : start + some]
+            rows = self.rounded if self.exact is None else self.exact
+            rows = rows.index_select(0, part.reshape(-1)).float().view(*part.shape, self.dim)
+            result[start : start + some] = products(rows, z[start : start + some])
+        return result if self.exact is not None else result.mul_(self.step)
+
+
+def products(rows: Tensor, z: Tensor) -> Tensor:
+    """`[N, C, dim]` and `[N, dim]` float32 -> `[N, C]`, in float32 whatever torch is set to."""
+    if torch.get_float32_matmul_precision() == "highest":
+        # The other order of the factors is ten times slower.
+        return torch.bmm(z[:, None], rows.transpose(1, 2))[:, 0]
+    return (rows * z[:, None]).sum(-1)
+
+
+def rounded_queries(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`[N, dim]` unit embeddings -> int8, `[N, 1]` steps, `[N, 1]` lengths of what is left over."""
+    step = z.abs().amax(dim=-1, keepdim=True).clamp_min(torch.finfo(z.dtype).tiny) / LARGEST
+    whole = (z / step).round()
+    # Rounding of this bound itself is far below a thousandth of it.
+    error = 1.001 * torch.linalg.vector_norm(z - step * whole, dim=-1, keepdim=True) + 1e-6
+    return whole.to(torch.int8), step, error
+
+
+def _rounded(vectors: Tensor, step: float) -> tuple[Tensor, float]:
+    """int8, and the largest length of what is left over."""
+    rounded, error = torch.empty(vectors.shape, dtype=torch.int8), 0.0
+    for start in range(0, len(vectors), ROOM):
+        part = vectors[start : start + ROOM]
+        whole = (part / step).round_().clamp_(-LARGEST, LARGEST)
+        rounded[start : start + ROOM] = whole
+        left = torch.linalg.vector_norm(part - step * whole, dim=-1)
+        error = max(error, 1.001 * float(left.max()) + 1e-6)
+    return rounded, error

@@ -1,0 +1,176 @@
+"""Search by a look at all rows: int8 products first, then what may be among the best."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ._ranking import best_pairs
+from ._rows import Rows, rounded_queries, rounding
+
+STEP = 4096
+"""Rows scored together: their scores stay in the cache for a batch of a few hundred."""
+
+GROUP = 256
+"""Rows whose best score is kept; they are scored again together."""
+
+QUERIES = 512
+"""Queries scored together, so that their int32 scores of `STEP` rows stay in the cache."""
+
+SCORES = 2**24
+"""Scores of a plain search that are held together."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Up to `STEP` rows that are searched.
+
+    Attributes:
+        start: place of the first.
+        stop: place after the last.
+        places: `[M]` of those that may be found, or None for all between.
+    """
+
+    start: int
+    stop: int
+    places: Tensor | None
+
+    def __len__(self) -> int:
+        return self.stop - self.start if self.places is None else len(self.places)
+
+    def of(self, array: Tensor) -> Tensor:
+        """The rows of this part."""
+        if self.places is None:
+            return array[self.start : self.stop]
+        return array.index_select(0, self.places)
+
+    def place(self, number: Tensor) -> Tensor:
+        """Numbers within the part -> places."""
+        return number + self.start if self.places is None else self.places[number]
+
+    def places_of(self, first: int, last: int) -> Tensor:
+        """The places from one number within the part to another."""
+        if self.places is not None:
+            return self.places[first:last]
+        return torch.arange(self.start + first, min(self.start + last, self.stop))
+
+
+def parts_of(start: int, stop: int, allowed: Tensor | None) -> list[Part]:
+    """The rows from `start` to `stop`, those alone that are allowed."""
+    found: list[Part] = []
+    for low in range(start, stop, STEP):
+        high = min(low + STEP, stop)
+        some = None if allowed is None else allowed[low:high]
+        if some is None or bool(some.all()):
+            found.append(Part(low, high, None))
+        elif bool(some.any()):
+            found.append(Part(low, high, some.nonzero()[:, 0] + low))
+    return found
+
+
+def scan(z: Tensor, rows: Rows, parts: list[Part], k: int) -> tuple[Tensor, Tensor]:
+    """The k best of the rows of some parts for each embedding.
+
+    Args:
+        z: `[B, dim]` unit embeddings, float32 or float64.
+        rows: what is searched.
+        parts: of the rows, with k of them at least.
+        k: how many are wanted.
+
+    Returns:
+        Cosines, float64, and places `[B, k]`, best first, equal ones by smaller place.
+        O(B * N * dim) operations, of int8 where there are many rows.
+    """
+    number = sum(len(part) for part in parts)
+    int8 = number >= 4 * k * GROUP and hasattr(torch, "_int_mm")
+    some = QUERIES if int8 else max(1, SCORES // max(1, number))
+    search = _by_groups if int8 else _plain
+    found = [search(piece, rows, parts, k) for piece in z.split(some)]
+    return torch.cat([one[0] for one in found]), torch.cat([one[1] for one in found])
+
+
+def scan_levels(z: Tensor, levels: Tensor, norm: float, k: int) -> tuple[Tensor, Tensor]:
+    """The k best of integer vectors of one length, by a look at all of them.
+
+    Args:
+        z: `[B, dim]` unit embeddings, float32 or float64.
+        levels: `[N, dim]` int8.
+        norm: the length of all of them.
+        k: how many are wanted, at most N.
+
+    Returns:
+        Cosines of the dtype of `z`, and places `[B, k]`, as of `scan`.
+    """
+    parts = parts_of(0, len(levels), None)
+    cosine, place = scan(z, Rows.of_levels(levels, norm), parts, k)
+    return cosine.to(z.dtype), place
+
+
+def _plain(z: Tensor, rows: Rows, parts: list[Part], k: int) -> tuple[Tensor, Tensor]:
+    z32, places, scores = z.float(), [], []
+    for part in parts:
+        place = part.places_of(0, len(part))
+        places.append(place)
+        scores.append(_float_scores(z32, rows.take(place)))
+    place, score = torch.cat(places), torch.cat(scores, dim=-1)
+    floor = score.topk(k, dim=-1).values[:, -1:] - 2 * rounding(rows.dim)
+    query, column = (score >= floor).nonzero(as_tuple=True)
+    return best_pairs(z, rows, query, place[column], k)
+
+
+def _by_groups(z: Tensor, rows: Rows, parts: list[Part], k: int) -> tuple[Tensor, Tensor]:
+    """Rounded embeddings, and the integer scores, give the best of each group of rows.
+
+    They are right to within the length of what rounding left over (Cauchy-Schwarz). The groups
+    that may hold one of the k best, usually a few of them, are scored again in float32.
+    """
+    z32 = z.float()
+    rounded, step, left = rounded_queries(z32)
+    # |z.v - z'.v'| <= |z - z'| |v| + |z'| |v - v'|
+    error = left + (1 + left) * rows.error + rounding(rows.dim)
+    best = torch.cat([_group_maxima(rounded, part.of(rows.rounded)) for part in parts], dim=-1)
+    coarse = best.float() * (step * rows.step)
+    # The k-th largest of the groups' maxima bounds the k-th best cosine from below.
+    floor = coarse.topk(k, dim=-1).values[:, -1:] - error
+    wanted = coarse >= floor - error
+    owner = [part for part in parts for _ in range(0, len(part), GROUP)]
+    first = [start for part in parts for start in range(0, len(part), GROUP)]
+    queries, places = [], []
+    for group in wanted.any(dim=0).nonzero()[:, 0].tolist():
+        query, part = wanted[:, group].nonzero()[:, 0], owner[group]
+        place = part.places_of(first[group], first[group] + GROUP)
+        scores = _float_scores(z32[query], rows.take(place))
+        row, column = (scores >= floor[query] - rounding(rows.dim)).nonzero(as_tuple=True)
+        queries.append(query[row])
+        places.append(place[column])
+    return best_pairs(z, rows, torch.cat(queries), torch.cat(places), k)
+
+
+def _group_maxima(rounded: Tensor, rows: Tensor) -> Tensor:
+    """`[B, dim]` and `[C, dim]` int8 -> `[B, ceil(C / GROUP)]` best product in each group."""
+    scores = int8_products(rounded, rows)
+    short = -len(rows) % GROUP
+    if short:
+        least = torch.iinfo(scores.dtype).min
+        scores = torch.nn.functional.pad(scores, (0, short), value=least)
+    return scores.view(len(rounded), -1, GROUP).amax(dim=-1)
+
+
+def int8_products(a: Tensor, b: Tensor) -> Tensor:
+    """`[A, dim]` and `[B, dim]` int8 -> `[A, B]` int32."""
+    product = getattr(torch, "_int_mm", None)
+    if product is not None:
+        return product(a, b.T)
+    # Sums of up to 2**10 products are whole numbers that float32 holds.
+    small = a.shape[1] <= 2**10 and torch.get_float32_matmul_precision() == "highest"
+    dtype = torch.float32 if small else torch.float64
+    return (a.to(dtype) @ b.to(dtype).T).int()
+
+
+def _float_scores(z: Tensor, vectors: Tensor) -> Tensor:
+    """`[B, dim]` and `[C, dim]` -> `[B, C]`, in float32 whatever torch is set to."""
+    if torch.get_float32_matmul_precision() == "highest":
+        return z @ vectors.T
+    return (z.double() @ vectors.double().T).float()
