@@ -14,6 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "rootspace"
 SHARED = {"_extras", "_files", "_terminal"}
 ROOMS: dict[str, set[str]] = {
     "config": set(),
+    "metrics": set(),
     "systems": set(),
     "models": set(),
     "vector_file": {"systems"},
@@ -23,7 +24,7 @@ ROOMS: dict[str, set[str]] = {
     "report": {"runs"},
     "losses": {"systems", "classes"},
     "planning": {"systems", "classes"},
-    "continual": {"systems", "classes", "runs"},
+    "continual": {"metrics", "systems", "classes", "runs"},
     "heads": {"systems", "classes", "losses", "planning"},
     "sampling": {"classes", "heads"},
     "export": {"systems", "classes", "heads"},
@@ -78,6 +79,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "cli": {
         "config",
+        "metrics",
         "models",
         "runs",
         "report",
@@ -96,7 +98,17 @@ ROOMS: dict[str, set[str]] = {
     },
 }
 """Which rooms each may import, from the ground up: none knows one below it in this list."""
-CORE = ("systems", "classes", "planning", "losses", "heads", "sampling", "choosing", "testing")
+CORE = (
+    "systems",
+    "classes",
+    "planning",
+    "losses",
+    "heads",
+    "sampling",
+    "choosing",
+    "testing",
+    "metrics",
+)
 
 
 def files(room: str) -> list[Path]:
