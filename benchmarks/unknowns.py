@@ -24,8 +24,9 @@ from _runs import all_characters, pictures
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from rootspace.continual import KnownScore, auroc, fit_score, fpr_at_tpr
+from rootspace.continual import KnownScore, fit_score
 from rootspace.heads import LearnedHead
+from rootspace.metrics import auroc, fpr_at_tpr
 from rootspace.run import Run, load
 from rootspace.runs.folder import BASELINES
 from rootspace.systems import MAX_INDEX

@@ -14,6 +14,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "rootspace"
 SHARED = {"_extras", "_files", "_terminal"}
 ROOMS: dict[str, set[str]] = {
     "config": set(),
+    "metrics": set(),
     "systems": set(),
     "models": set(),
     "vector_file": {"systems"},
@@ -24,7 +25,7 @@ ROOMS: dict[str, set[str]] = {
     "report": {"runs"},
     "losses": {"systems", "classes"},
     "planning": {"systems", "classes"},
-    "continual": {"systems", "classes", "runs"},
+    "continual": {"metrics", "systems", "classes", "runs"},
     "heads": {"systems", "classes", "losses", "planning"},
     "sampling": {"classes", "heads"},
     "export": {"systems", "classes", "heads"},
@@ -80,6 +81,7 @@ ROOMS: dict[str, set[str]] = {
     "gallery": {"systems", "classes", "runs", "continual", "heads", "data", "run"},
     "cli": {
         "config",
+        "metrics",
         "models",
         "runs",
         "report",
@@ -109,6 +111,7 @@ CORE = (
     "sampling",
     "choosing",
     "testing",
+    "metrics",
 )
 
 

@@ -21,12 +21,11 @@ from rootspace.continual import (
     KnownScore,
     LiveClasses,
     Rejector,
-    auroc,
     fit_score,
-    fpr_at_tpr,
 )
 from rootspace.continual.live import REJECTOR
 from rootspace.data import make_data
+from rootspace.metrics import auroc, fpr_at_tpr
 from rootspace.run import Run, load
 from rootspace.runs.folder import check_finished, record
 

@@ -9,10 +9,8 @@ from .live import predict_without as predict_without
 from .open_set import KINDS as KINDS
 from .open_set import KnownScore as KnownScore
 from .open_set import Rejector as Rejector
-from .open_set import auroc as auroc
 from .open_set import fit_scale as fit_scale
 from .open_set import fit_score as fit_score
-from .open_set import fpr_at_tpr as fpr_at_tpr
 from .registry import Change as Change
 from .registry import ClassEntry as ClassEntry
 from .registry import ClassRegistry as ClassRegistry

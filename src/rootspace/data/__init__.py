@@ -1,8 +1,10 @@
 """Labeled data for training and tests, from files that are already on the machine."""
 
+from .cars196 import Cars196 as Cars196
 from .characters import Characters as Characters
 from .cifar10 import CIFAR10 as CIFAR10
 from .cinic10 import CINIC10 as CINIC10
+from .cub200 import CUB200 as CUB200
 from .datasets import ArrayImages as ArrayImages
 from .datasets import Batch as Batch
 from .datasets import EncodedImages as EncodedImages
@@ -16,11 +18,15 @@ from .errors import DataError as DataError
 from .fashion_mnist import FashionMNIST as FashionMNIST
 from .grown import Grown as Grown
 from .image_folder import ImageFolder as ImageFolder
+from .in_shop import InShop as InShop
+from .market1501 import Market1501 as Market1501
 from .module import DataModule as DataModule
 from .module import make_data as make_data
 from .preprocessing import ImagePreprocessing as ImagePreprocessing
 from .source import Content as Content
 from .source import DataSource as DataSource
+from .source import RetrievalSet as RetrievalSet
+from .stanford_products import StanfordOnlineProducts as StanfordOnlineProducts
 from .stored import StoredImages as StoredImages
 from .stored import store_images as store_images
 from .strings import Strings as Strings

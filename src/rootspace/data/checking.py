@@ -51,7 +51,7 @@ class Place:
     """Where an input is.
 
     Attributes:
-        set: "train" or the name of a test set.
+        set: "train" or the name of a test set or of a part of a retrieval set.
         name: where it comes from.
         label: name of its class.
     """
@@ -108,7 +108,7 @@ class DataCheck:
     """What is to be known of some data before a network is trained on them.
 
     Attributes:
-        sets: "train" and each test set -> what it holds.
+        sets: "train", each test set and each part of a retrieval set -> what it holds.
         broken: what cannot be read.
         duplicates: those of several classes first, then those of several sets.
         rare: class -> how many training inputs it has that can be read, where they are few.
@@ -136,13 +136,18 @@ def check_content(content: Content, workers: int = 0, few: int = 2) -> DataCheck
         few: classes with fewer training inputs are rare.
     """
     sets = {TRAIN: content.train, **content.tests}
+    names = dict.fromkeys(sets, content.class_names)
+    for name, found in content.retrieval.items():
+        parts = {name: found.queries, f"{name} gallery": found.gallery}
+        sets |= {part: data for part, data in parts.items() if data is not None}
+        names |= dict.fromkeys(parts, found.class_names)
     scans = {name: scan(data, name, workers) for name, data in sets.items()}
     shape = content.preprocessing
     wanted = 0 if shape is None else shape.inner or shape.size
 
     def place(name: str, row: int) -> Place:
         data = sets[name]
-        return Place(name, _name(data, row), content.class_names[int(data.labels[row])])
+        return Place(name, _name(data, row), names[name][int(data.labels[row])])
 
     broken = [
         Broken(place(name, row), reason)

@@ -20,7 +20,7 @@ from .checking import without_broken
 from .datasets import Batches, LabeledDataset, Transformed, View, WithTargets, as_is
 from .errors import DataError, check_names
 from .preprocessing import ImagePreprocessing
-from .source import Content, DataSource
+from .source import Content, DataSource, RetrievalSet
 from .torch_dataset import as_source, set_aside
 from .transforms import UNCHANGED, ImageTransform
 from .unique import ImageNames, unique_images
@@ -99,7 +99,7 @@ class DataModule:
             names = ImageNames(views, content.class_names)
             content = replace(content, class_names=names, train=views, tests={"train": views})
         check_names(content.class_names, name, repeated=unique is None)
-        for test in content.tests:
+        for test in (*content.tests, *content.retrieval):
             if not test or set("/\\\0") & set(test):
                 raise DataError(f"{name} have the test set {test!r}: name it without slashes.")
         empty = [test for test, data in content.tests.items() if not len(data)]
@@ -195,6 +195,11 @@ class DataModule:
         return self.content.tests
 
     @property
+    def retrieval_sets(self) -> dict[str, RetrievalSet]:
+        """Name -> queries and gallery, of classes that are not trained on."""
+        return self.content.retrieval
+
+    @property
     def preprocessing(self) -> ImagePreprocessing | None:
         """Of the images; None for inputs that are no images."""
         return self.content.preprocessing
@@ -218,6 +223,9 @@ class DataModule:
             f"{type(self.source).__name__}: {self.num_classes:,} classes, "
             f"{len(self.train_dataset):,} training {kind}, test sets: {tests or 'none'}"
         )
+        for name, found in self.retrieval_sets.items():
+            gallery = "" if found.gallery is None else f" in {len(found.gallery):,}"
+            line += f", retrieval set: {name} ({len(found.queries):,}{gallery})"
         return "\n".join([line, *self.content.notes])
 
     def fingerprint(self) -> Fingerprint:

@@ -4,10 +4,34 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from torch import Tensor
 
 from .datasets import LabeledDataset
 from .preprocessing import ImagePreprocessing
+
+
+@dataclass(frozen=True)
+class RetrievalSet:
+    """Inputs that are searched for one another, of classes that training does not have.
+
+    Attributes:
+        class_names: label -> name, of these classes.
+        queries: what is searched for.
+        gallery: what is searched; None for the queries themselves, each without itself.
+        cameras: int64 `[queries]`, which camera took each; None where the protocol has no such
+            rule. With it a query's own camera does not count as a match.
+        gallery_cameras: int64 `[gallery]`, likewise.
+        top: k of Recall@k that papers report.
+    """
+
+    class_names: Sequence[str]
+    queries: LabeledDataset
+    gallery: LabeledDataset | None = None
+    cameras: Tensor | None = None
+    gallery_cameras: Tensor | None = None
+    top: tuple[int, ...] = (1, 5, 10)
 
 
 @dataclass(frozen=True)
@@ -20,6 +44,7 @@ class Content:
         tests: name -> test set, in the order of the loaders.
         preprocessing: of the images; None for inputs that are no images.
         notes: what a user should know of what was read, such as folders that were left out.
+        retrieval: name -> what the embeddings of classes that are not trained on are tried on.
     """
 
     class_names: Sequence[str]
@@ -27,6 +52,7 @@ class Content:
     tests: dict[str, LabeledDataset]
     preprocessing: ImagePreprocessing | None
     notes: tuple[str, ...] = ()
+    retrieval: dict[str, RetrievalSet] = field(default_factory=dict)
 
 
 class DataSource(abc.ABC):
