@@ -11,9 +11,10 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "rootspace"
 
-SHARED = {"_extras", "_files", "_terminal"}
+SHARED = {"_errors", "_extras", "_files", "_terminal"}
 ROOMS: dict[str, set[str]] = {
     "config": set(),
+    "images": set(),
     "systems": set(),
     "models": set(),
     "vector_file": {"systems"},
@@ -26,8 +27,8 @@ ROOMS: dict[str, set[str]] = {
     "continual": {"systems", "classes", "runs"},
     "heads": {"systems", "classes", "losses", "planning"},
     "sampling": {"classes", "heads"},
-    "export": {"systems", "classes", "heads"},
-    "data": {"config", "runs", "heads", "sampling"},
+    "export": {"images", "systems", "classes", "heads"},
+    "data": {"config", "images", "runs", "heads", "sampling"},
     "choosing": {"classes", "heads", "sampling"},
     "callbacks": {"classes", "runs", "heads", "sampling", "choosing"},
     "building": {
@@ -43,6 +44,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "model_file": {"config", "models", "heads", "data", "building"},
     "run": {"config", "classes", "runs", "continual", "choosing", "model_file"},
+    "serve": {"images", "runs", "continual", "run"},
     "train": {
         "config",
         "systems",
@@ -90,6 +92,7 @@ ROOMS: dict[str, set[str]] = {
         "data",
         "model_file",
         "run",
+        "serve",
         "train",
         "extend",
         "distill",

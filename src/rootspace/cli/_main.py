@@ -28,6 +28,7 @@ COMMANDS = {
     "unknowns": "unknown image files as groups that may be new classes",
     "embed": "embeddings of image files",
     "export": "a trained run as an ONNX file, from image to class",
+    "serve": "a trained run behind HTTP, with a page to try it",
     "report": "write the report of a run again, beside other runs",
 }
 
