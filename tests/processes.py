@@ -14,6 +14,7 @@ PROCESSES.set_forkserver_preload(
         *("rootspace.cli.predict", "rootspace.cli.evaluate", "rootspace.cli.embed"),
         *("rootspace.cli.classes", "rootspace.cli.calibrate", "rootspace.cli.report"),
         *("lightning.pytorch.loggers", "torch.utils.tensorboard", "torchmetrics"),
+        *("rootspace.gallery", "pyarrow"),
         *("safetensors.torch", "scipy.optimize", "filelock", "rich.progress"),
     ]
 )

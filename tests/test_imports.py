@@ -44,7 +44,6 @@ ROOMS: dict[str, set[str]] = {
     },
     "model_file": {"config", "models", "heads", "data", "building"},
     "run": {"config", "classes", "runs", "continual", "choosing", "model_file"},
-    "serve": {"images", "runs", "continual", "run"},
     "train": {
         "config",
         "systems",
@@ -78,6 +77,8 @@ ROOMS: dict[str, set[str]] = {
         "run",
         "train",
     },
+    "gallery": {"images", "systems", "classes", "runs", "continual", "heads", "data", "run"},
+    "serve": {"images", "runs", "continual", "run", "gallery"},
     "cli": {
         "config",
         "models",
@@ -96,6 +97,7 @@ ROOMS: dict[str, set[str]] = {
         "train",
         "extend",
         "distill",
+        "gallery",
     },
 }
 """Which rooms each may import, from the ground up: none knows one below it in this list."""
@@ -192,6 +194,7 @@ EXTRAS = {
     "freetype",
     "jinja2",
     "jsonargparse",
+    "lancedb",
     "lightning",
     "matplotlib",
     "onnxscript",
@@ -260,6 +263,13 @@ assert main(["plan", "1000"]) == 0
             "from rootspace.model_file import read_model; read_model(Path('x'), Config())",
             {"safetensors"},
             "pip install 'rootspace[train]'",
+        ),
+        (
+            "from pathlib import Path; from rootspace.gallery import Pin\n"
+            "from rootspace.gallery.lance import LanceStore\n"
+            "LanceStore.create(Path('x'), Pin('', 2), Path('y'))",
+            {"lancedb"},
+            "pip install 'rootspace[gallery]'",
         ),
     ],
 )

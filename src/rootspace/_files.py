@@ -138,8 +138,13 @@ def is_helper() -> bool:
 
 
 @contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Hold a run folder against other processes; a killed one lets go.
+def lock(
+    folder: Path,
+    *,
+    busy: str = "Argument 'run.dir': another process trains {folder}. Wait for it or stop it.",
+    seconds: float = LOCK_SECONDS,
+) -> Iterator[None]:
+    """Hold a folder against other processes; a killed one lets go.
 
     Without it a run could be resumed while the process that trains it goes on unseen, a child
     whose parent was killed. Helpers of a distributed run do not lock: the first process does.
@@ -147,6 +152,8 @@ def lock(folder: Path) -> Iterator[None]:
 
     Args:
         folder: which must be there.
+        busy: message where another process holds it.
+        seconds: how long to wait for it.
 
     Raises:
         ValueError: another process holds it.
@@ -154,17 +161,15 @@ def lock(folder: Path) -> Iterator[None]:
     if is_helper():
         yield
         return
-    filelock = require("filelock", extra="train", purpose="Training")
+    filelock = require("filelock", extra="train", purpose="Writing into a folder")
     held = filelock.FileLock(folder / LOCK)
     try:
-        held.acquire(timeout=LOCK_SECONDS, poll_interval=0.5)
+        held.acquire(timeout=seconds, poll_interval=min(0.5, seconds / 100))
     except filelock.Timeout:
-        raise ValueError(
-            f"Argument 'run.dir': another process trains {folder}. Wait for it or stop it."
-        ) from None
+        raise ValueError(busy.format(folder=folder)) from None
     except (OSError, NotImplementedError) as error:
         warnings.warn(
-            f"{folder} cannot be locked ({error}): take care that only one process trains it.",
+            f"{folder} cannot be locked ({error}): take care that only one process writes into it.",
             stacklevel=3,
         )
     try:

@@ -26,6 +26,8 @@ COMMANDS = {
     "classes": "names, aliases, retired classes and image counts of a trained run",
     "calibrate": "from which score on an input is known to a trained run",
     "unknowns": "unknown image files as groups that may be new classes",
+    "index": "images into a gallery that can be searched",
+    "search": "the images of a gallery nearest to image files",
     "embed": "embeddings of image files",
     "export": "a trained run as an ONNX file, from image to class",
     "serve": "a trained run behind HTTP, with a page to try it",

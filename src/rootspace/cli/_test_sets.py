@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from rootspace._terminal import one_line, say, tracked
+from rootspace.config import Config
 from rootspace.continual.live import known_labels
-from rootspace.data import DataError, DataModule, FileImages, LabeledDataset
+from rootspace.data import DataError, DataModule, FileImages, LabeledDataset, View
 from rootspace.data.datasets import Batches, as_is
 from rootspace.data.folders import class_folders, list_images
 from rootspace.run import BATCH, Run
@@ -38,9 +39,17 @@ class TestSet(NamedTuple):
 
     def path(self, row: int) -> str:
         """Where an input comes from, its number where nobody has named it."""
-        name = self.data.name(row)
-        root = f"{self.data.root}/" if isinstance(self.data, FileImages) else ""
-        return str(row) if name is None else root + name
+        name = place_of(self.data, row)
+        return str(row) if name is None else name
+
+
+def place_of(data: LabeledDataset, row: int) -> str | None:
+    """Where an input comes from: the path of a file, or the name that its data give it."""
+    name, holder = data.name(row), data
+    while isinstance(holder, View):
+        holder = holder.data
+    root = f"{holder.root}/" if isinstance(holder, FileImages) else ""
+    return None if name is None else root + name
 
 
 class Seen(NamedTuple):
@@ -55,6 +64,34 @@ class Seen(NamedTuple):
     rows: Tensor
     labels: Tensor
     z: Tensor
+
+
+def split_settings(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """The arguments of this command, and those of the data, each with its value."""
+    own: list[str] = []
+    settings: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        name = argument.partition("=")[0]
+        if name in ("--data", "--config") or name.startswith(("--data.", "--loader.")):
+            settings.append(argument)
+            if name == argument:
+                settings += [value for value in [next(rest, None)] if value is not None]
+        else:
+            own.append(argument)
+    return own, settings
+
+
+def data_config(trained: Run, settings: list[str], prog: str) -> Config:
+    """The settings of a run, with the data that a command names in the place of its own."""
+    if not settings:
+        return trained.config
+    # Its parser takes longer to import than torch.
+    from ._config import check_whole_data, config_parser, parse  # noqa: PLC0415
+
+    check_whole_data(settings)
+    parser = config_parser(prog, trained.config, skip=("data",))
+    return parse(settings, parser, prog, trained.config)
 
 
 def sets_of_data(trained: Run, data: DataModule, *, renamed: bool) -> list[TestSet]:
@@ -134,18 +171,30 @@ def look_at(trained: Run, test: TestSet, title: str, unread: Unread) -> Iterator
         title: beside the progress bar.
         unread: takes the other inputs.
     """
-    sampler = InOrder(len(test.data), BATCH, sharded=False)
+    for x, labels, rows in readable_batches(test.data, test.workers, title, unread):
+        yield Seen(rows, test.own[labels], trained.embed_batch(x))
+
+
+def readable_batches(
+    data: LabeledDataset, workers: int, title: str, unread: Unread
+) -> Iterator[tuple[Any, Tensor, Tensor]]:
+    """Those inputs of a data set that can be read, in batches, with labels and numbers `[B]`.
+
+    Args:
+        data: the data set.
+        workers: processes that load it.
+        title: beside the progress bar.
+        unread: takes the other inputs.
+    """
+    sampler = InOrder(len(data), BATCH, sharded=False)
     loader = ResumableLoader(
-        Batches(_Readable(test.data)),
-        batch_sampler=sampler,
-        num_workers=test.workers,
-        collate_fn=as_is,
+        Batches(_Readable(data)), batch_sampler=sampler, num_workers=workers, collate_fn=as_is
     )
     for x, labels, rows, errors in tracked(loader, title, len(loader)):
         for error in errors:
             unread.add(error)
         if len(rows):
-            yield Seen(rows, test.own[labels], trained.embed_batch(x))
+            yield x, labels, rows
 
 
 class _Readable(LabeledDataset):

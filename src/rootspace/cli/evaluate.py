@@ -30,7 +30,14 @@ from ._arguments import add_run, check_out, check_top
 from ._embedding import Unread
 from ._output import add_format, answer, csv_text
 from ._parser import Parser, path
-from ._test_sets import TestSet, look_at, sets_of_data, sets_of_folders
+from ._test_sets import (
+    TestSet,
+    data_config,
+    look_at,
+    sets_of_data,
+    sets_of_folders,
+    split_settings,
+)
 
 TOP = (1, 5)
 
@@ -58,7 +65,7 @@ class Tally:
 
 
 def run(arguments: list[str]) -> int:
-    own, settings = _settings(arguments)
+    own, settings = split_settings(arguments)
     options = _parser().parse_intermixed_args(own)
     for name in ("per_class", "predictions"):
         if getattr(options, name) is not None:
@@ -119,33 +126,10 @@ def _parser() -> Parser:
     return parser
 
 
-def _settings(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """The arguments of this command, and those of the data, each with its value."""
-    own: list[str] = []
-    settings: list[str] = []
-    rest = iter(arguments)
-    for argument in rest:
-        name = argument.partition("=")[0]
-        if name in ("--data", "--config") or name.startswith(("--data.", "--loader.")):
-            settings.append(argument)
-            if name == argument:
-                settings += [value for value in [next(rest, None)] if value is not None]
-        else:
-            own.append(argument)
-    return own, settings
-
-
 def _sets(trained: Run, options: argparse.Namespace, settings: list[str]) -> list[TestSet]:
     if options.folders:
         return sets_of_folders(trained, options.folders, ignore_unknown=options.ignore_unknown)
-    config = trained.config
-    if settings:
-        # Its parser takes longer to import than torch.
-        from ._config import check_whole_data, config_parser, parse  # noqa: PLC0415
-
-        check_whole_data(settings)
-        prog = "rootspace evaluate RUN"
-        config = parse(settings, config_parser(prog, config, skip=("data",)), prog, config)
+    config = data_config(trained, settings, "rootspace evaluate RUN")
     other = config.data != trained.config.data
     return sets_of_data(trained, make_data(config), renamed=other)
 

@@ -1,0 +1,18 @@
+"""Images of a run that can be searched, with labels and payloads."""
+
+from .filters import Condition as Condition
+from .filters import conditions as conditions
+from .gallery import Gallery as Gallery
+from .indexing import ImageFile as ImageFile
+from .indexing import Indexed as Indexed
+from .indexing import index_files as index_files
+from .indexing import index_inputs as index_inputs
+from .indexing import missing_files as missing_files
+from .items import AddReport as AddReport
+from .items import Hit as Hit
+from .items import Item as Item
+from .items import Payload as Payload
+from .items import Rejected as Rejected
+from .items import UnknownItemError as UnknownItemError
+from .lance import is_gallery as is_gallery
+from .pin import Pin as Pin

@@ -1,0 +1,184 @@
+"""Files and data sets into a gallery, a part at a time: what is there already is passed over."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .gallery import Gallery, shown_path
+from .items import AddReport, Payload, Rejected, Value
+
+PART = 1024
+"""Files that are written together: what a call that is stopped loses at most."""
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """What became of some files or inputs.
+
+    Attributes:
+        seen: how many there were.
+        added: new items.
+        known: those whose file has not changed since it was added.
+        changed: files whose content has changed: their old items are deleted.
+        rejected: the others.
+    """
+
+    seen: int = 0
+    added: int = 0
+    known: int = 0
+    changed: int = 0
+    rejected: tuple[Rejected, ...] = ()
+
+    def __add__(self, other: Indexed) -> Indexed:
+        return Indexed(
+            self.seen + other.seen,
+            self.added + other.added,
+            self.known + other.known,
+            self.changed + other.changed,
+            self.rejected + other.rejected,
+        )
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image file to be indexed.
+
+    Attributes:
+        path: of it.
+        label: name of its class, if it is known.
+        payload: what to keep beside it.
+    """
+
+    path: Path
+    label: str | None = None
+    payload: Payload = field(default_factory=dict[str, Value])
+
+
+def index_files(gallery: Gallery, files: Sequence[ImageFile]) -> Iterator[Indexed]:
+    """Bring image files into a gallery, a part after another; each is on the disk when it is told.
+
+    A file whose size and time are those of its item is not read again. One that has changed
+    becomes a new item, and its old one is deleted. Labels of items that are there stay; a payload
+    that is given takes the place of theirs.
+
+    Args:
+        gallery: it.
+        files: of the images.
+
+    Yields:
+        What became of each part.
+    """
+    for start in range(0, len(files), PART):
+        yield _index_part(gallery, files[start : start + PART])
+
+
+def _index_part(gallery: Gallery, files: Sequence[ImageFile]) -> Indexed:
+    paths = [shown_path(os.path.abspath(file.path)) for file in files]
+    stamps = [_stamp(file.path) for file in files]
+    there = gallery.store.at_paths(paths)
+    same = [
+        next((id for id, stamp in there.get(path, ()) if stamp == now), None)
+        for path, now in zip(paths, stamps, strict=True)
+    ]
+    _update_payloads(
+        gallery, {id: f.payload for id, f in zip(same, files, strict=True) if id is not None}
+    )
+    new = [i for i, id in enumerate(same) if id is None]
+    report = gallery.add(
+        [files[i].path for i in new],
+        labels=[files[i].label for i in new],
+        paths=[paths[i] for i in new],
+        payloads=[files[i].payload for i in new],
+        stamps=[stamps[i] for i in new],
+    )
+    changed = _replace_old(gallery, [(paths[i], stamps[i]) for i in new], report)
+    rejected = _strangers(report, there)
+    known = len(files) - len(new) + len(report.rejected) - len(rejected)
+    return Indexed(len(files), len(report.added), known, changed, rejected)
+
+
+def _strangers(
+    report: AddReport, there: Mapping[str, Sequence[tuple[int, str | None]]]
+) -> tuple[Rejected, ...]:
+    """Rejected inputs, but those whose item came from the same path: they are only known."""
+    own = {(path, id) for path, items in there.items() for id, _ in items}
+    return tuple(
+        one for one in report.rejected if one.reason != "duplicate" or (one.path, one.id) not in own
+    )
+
+
+def _replace_old(
+    gallery: Gallery, files: Sequence[tuple[str, str | None]], report: AddReport
+) -> int:
+    """Delete the old items of files that have changed; how many files that are."""
+    there = gallery.store.at_paths([path for path, _ in files])
+    stale: list[int] = []
+    touched: dict[int, str | None] = {}
+    changed = 0
+    for (path, stamp), id in zip(files, report.ids, strict=True):
+        if id is None:
+            continue  # what cannot be read now may be half written
+        old = [other for other, _ in there.get(path, ()) if other != id]
+        stale += old
+        changed += bool(old)
+        if any(other == id and then != stamp for other, then in there.get(path, ())):
+            touched[id] = stamp
+    with gallery.store.writing():
+        if touched:
+            gallery.store.update(list(touched), stamps=list(touched.values()))
+        if stale:
+            gallery.store.delete(sorted(stale))
+    return changed
+
+
+def _update_payloads(gallery: Gallery, payloads: dict[int, Payload]) -> None:
+    given = {id: payload for id, payload in payloads.items() if payload}
+    items = gallery.store.items(list(given))
+    other = [id for id, item in items.items() if dict(item.payload) != dict(given[id])]
+    if other:
+        gallery.update(other, payload=[given[id] for id in other])
+
+
+def _stamp(path: Path) -> str | None:
+    try:
+        about = path.stat()
+    except OSError:
+        return None
+    return f"{about.st_size} {about.st_mtime_ns}"
+
+
+def missing_files(gallery: Gallery) -> list[int]:
+    """Ids of the items whose path is that of a file which is not there any more."""
+    return [
+        item.id
+        for items, _ in gallery.scan()
+        for item in items
+        if item.path is not None and os.path.isabs(item.path) and not os.path.exists(item.path)
+    ]
+
+
+def index_inputs(
+    gallery: Gallery,
+    inputs: Any,
+    labels: Sequence[str | None],
+    paths: Sequence[str | None],
+    embed: Callable[[Any], Any] | None = None,
+) -> Indexed:
+    """Bring a batch of a data set into a gallery.
+
+    Args:
+        gallery: it.
+        inputs: uint8 pixels `[B, C, H, W]` as the network gets them, or what `embed` takes.
+        labels: of each.
+        paths: of each; None where it has no name.
+        embed: from inputs to embeddings, for data that are no images.
+    """
+    report = gallery.add(inputs if embed is None else embed(inputs), labels=labels, paths=paths)
+    names = [one.path for one in report.rejected if one.path is not None]
+    rejected = _strangers(report, gallery.store.at_paths(names))
+    known = len(report.rejected) - len(rejected)
+    return Indexed(len(report.ids), len(report.added), known, 0, rejected)

@@ -1,0 +1,98 @@
+"""What keeps the items of a gallery: the table that counts, and a search in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+import numpy as np
+
+from .filters import Condition
+from .items import Found, Item, Payload, Rows
+from .pin import Pin
+
+
+class Store(Protocol):
+    """Items with their embeddings, on a disk or a server.
+
+    Every change is on the disk, all or nothing, when its method returns. Several threads may use
+    one store at once, and several processes one table; changes are made inside `writing`.
+    """
+
+    @property
+    def name(self) -> str:
+        """Where it is, for messages."""
+        ...
+
+    @property
+    def pin(self) -> Pin:
+        """Whose embeddings it holds."""
+        ...
+
+    def writing(self) -> AbstractContextManager[None]:
+        """No other process or thread changes the table inside."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of items."""
+        ...
+
+    def insert(self, rows: Rows) -> list[int]:
+        """Add items; their new ids, ascending."""
+        ...
+
+    def update(
+        self,
+        ids: Sequence[int],
+        *,
+        labels: Sequence[str | None] | None = None,
+        payloads: Sequence[Payload] | None = None,
+        stamps: Sequence[str | None] | None = None,
+    ) -> None:
+        """Change what is given of items that are there, one value an item; all in one step."""
+        ...
+
+    def delete(self, ids: Sequence[int]) -> None:
+        """Delete items that are there."""
+        ...
+
+    def known(self, digests: Sequence[str]) -> dict[str, int]:
+        """Which of these contents are there, and their ids."""
+        ...
+
+    def at_paths(self, paths: Sequence[str]) -> dict[str, list[tuple[int, str | None]]]:
+        """Ids and stamps of the items that came from these paths."""
+        ...
+
+    def items(self, ids: Sequence[int]) -> dict[int, Item]:
+        """Those of these items that are there."""
+        ...
+
+    def vectors(self, ids: Sequence[int]) -> np.ndarray:
+        """float32 `[N, dim]` unit vectors of items that are there."""
+        ...
+
+    def thumbnails(self, ids: Sequence[int]) -> dict[int, bytes]:
+        """Of those of these items that are there and have one: the content of an image file."""
+        ...
+
+    def select(self, where: Sequence[Condition]) -> np.ndarray:
+        """int64 ids of the items for which a filter holds, ascending."""
+        ...
+
+    def search(self, queries: np.ndarray, k: int, where: Sequence[Condition]) -> Found:
+        """The k best items for float32 `[N, dim]` unit vectors: exact, ties by smaller id."""
+        ...
+
+    def scan(self) -> Iterator[tuple[list[Item], np.ndarray]]:
+        """All items by id, in batches, with their float32 `[B, dim]` unit vectors."""
+        ...
+
+    def compact(self) -> None:
+        """Write the table anew where it lies in many pieces."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...
