@@ -28,6 +28,8 @@ COMMANDS = {
     "unknowns": "unknown image files as groups that may be new classes",
     "index": "images into a gallery that can be searched",
     "search": "the images of a gallery nearest to image files",
+    "identities": "classes of a gallery: enroll, merge, split, rename, undo",
+    "inspect": "duplicates, leaks, likely wrong labels and hard images",
     "embed": "embeddings of image files",
     "export": "a trained run as an ONNX file, from image to class",
     "serve": "a trained run behind HTTP, with a page to try it",

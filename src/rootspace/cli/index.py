@@ -4,10 +4,11 @@
   rootspace index RUN                         the training inputs of the run's own data
   rootspace index RUN --data ImageFolder --data.root photos --data.image_size 64
 
-The gallery is RUN/gallery unless --gallery names another folder; `rootspace search` asks it. A
-second call adds what is new and takes files that have changed anew. A call that was stopped goes
-on when it is given again. An image whose content is there already is not added. A file that cannot
-be read is named on stderr, and the exit code is 2.
+The gallery is RUN/gallery unless --gallery names another folder, or a table of PostgreSQL with
+pgvector: postgresql://user@host/database#table. `rootspace search` asks it. A second call adds what
+is new and takes files that have changed anew. A call that was stopped goes on when it is given
+again. An image whose content is there already is not added. A file that cannot be read is named on
+stderr, and the exit code is 2.
 """
 
 from __future__ import annotations
@@ -26,12 +27,13 @@ from rootspace.data import DataModule, make_data
 from rootspace.gallery import Gallery, ImageFile, Indexed, index_files, index_inputs, missing_files
 from rootspace.gallery.gallery import NAME
 from rootspace.gallery.items import Payload, Value
-from rootspace.gallery.lance import is_gallery
+from rootspace.gallery.locations import holds_gallery
 from rootspace.run import Run, load
 from rootspace.train.evaluation import check_shape
 
 from ._arguments import add_run, check_out, image_files
 from ._embedding import Unread, image_shape
+from ._gallery import location
 from ._output import add_format, answer
 from ._parser import Parser, path
 from ._test_sets import data_config, place_of, readable_batches, split_settings
@@ -82,7 +84,10 @@ def _parser() -> Parser:
         "paths", nargs="*", type=path, metavar="FOLDER", help="image files, or folders of them"
     )
     parser.add_argument(
-        "--gallery", type=path, metavar="FOLDER", help="of the gallery; RUN/gallery by default"
+        "--gallery",
+        type=location,
+        metavar="FOLDER|ADDRESS",
+        help="of the gallery; RUN/gallery by default",
     )
     parser.add_argument("--no_labels", action="store_true", help="folders in FOLDER are no classes")
     parser.add_argument(
@@ -109,10 +114,10 @@ def _parser() -> Parser:
 
 
 def _opened(trained: Run, options: argparse.Namespace) -> Gallery:
-    folder = trained.folder / NAME if options.gallery is None else options.gallery
-    if is_gallery(folder):
-        return Gallery.open(folder, trained)
-    return Gallery.create(folder, trained, float16=options.float16)
+    place = trained.folder / NAME if options.gallery is None else options.gallery
+    if holds_gallery(place):
+        return Gallery.open(place, trained)
+    return Gallery.create(place, trained, float16=options.float16)
 
 
 def _delete(gallery: Gallery, options: argparse.Namespace) -> int:

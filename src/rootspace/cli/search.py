@@ -1,9 +1,9 @@
 """`rootspace search`: the images of a gallery nearest to image files, with their cosines.
 
-The first argument is a run, whose own gallery `rootspace index RUN` made, or the folder of any
-gallery, which knows its run. A filter (--where) is conditions on label, path, id and the payload:
-"label = 'cat' and year >= 2020 and source in ('web', 'scan')". The search is exact. A file that
-cannot be read is named on stderr, the others are answered, and the exit code is 2.
+The first argument is a run, whose own gallery `rootspace index RUN` made, or any gallery: a folder,
+or postgresql://user@host/database#table. A filter (--where) is conditions on label, path, id and
+the payload: "label = 'cat' and year >= 2020 and source in ('web', 'scan')". The search is exact. A
+file that cannot be read is named on stderr, the others are answered, and the exit code is 2.
 """
 
 from __future__ import annotations
@@ -12,16 +12,14 @@ import csv
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from rootspace._terminal import one_line
 from rootspace.gallery import Gallery, Hit, conditions
-from rootspace.gallery.gallery import NAME
-from rootspace.gallery.lance import is_gallery, run_of
 from rootspace.run import load
 
 from ._arguments import add_images, cosine, device, image_files
 from ._embedding import Unread, file_batches, image_shape
+from ._gallery import add_gallery, places
 from ._output import add_format, as_json, csv_text
 from ._parser import Parser, path
 
@@ -43,7 +41,7 @@ def run(arguments: list[str]) -> int:
     if options.top < 1:
         raise ValueError(f"Argument '--top' must be at least 1, not {options.top}.")
     where = conditions(options.where, "--where")
-    folder, own = _places(options.run, options.by)
+    folder, own = places(options.run, options.by)
     trained = load(own, options.device)
     image_shape(trained)
     files, unread = image_files(options.paths), Unread()
@@ -63,9 +61,7 @@ def run(arguments: list[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog="rootspace search", description=__doc__)
-    parser.add_argument(
-        "run", type=path, metavar="RUN|GALLERY", help="a run with a gallery, or one"
-    )
+    add_gallery(parser)
     add_images(parser)
     parser.add_argument("--top", type=int, default=10, metavar="K", help="how many; default 10")
     parser.add_argument("--where", metavar="FILTER", help="search only what a filter finds")
@@ -85,19 +81,6 @@ def _parser() -> Parser:
     )
     add_format(parser, "jsonl", "csv")
     return parser
-
-
-def _places(given: Path, by: Path | None) -> tuple[Path, Path]:
-    """The folders of the gallery and of the run that embeds the images."""
-    if is_gallery(given):
-        return given, run_of(given) if by is None else by
-    folder = given / NAME
-    if not is_gallery(folder):
-        raise ValueError(
-            f"{given} has no gallery: make one with `rootspace index {given} FOLDER`, or name the "
-            "folder of one."
-        )
-    return folder, given if by is None else by
 
 
 def _print(rows: Iterable[Row], how: str) -> None:

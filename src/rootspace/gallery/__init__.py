@@ -1,8 +1,14 @@
-"""Images of a run that can be searched, with labels and payloads."""
+"""Images of a run that can be searched, and classes that grow from them."""
 
 from .filters import Condition as Condition
 from .filters import conditions as conditions
 from .gallery import Gallery as Gallery
+from .identities import Enrolled as Enrolled
+from .identities import Explanation as Explanation
+from .identities import Group as Group
+from .identities import Identities as Identities
+from .identities import Identity as Identity
+from .identities import Match as Match
 from .indexing import ImageFile as ImageFile
 from .indexing import Indexed as Indexed
 from .indexing import index_files as index_files
@@ -14,5 +20,6 @@ from .items import Item as Item
 from .items import Payload as Payload
 from .items import Rejected as Rejected
 from .items import UnknownItemError as UnknownItemError
+from .journal import Change as Change
 from .lance import is_gallery as is_gallery
 from .pin import Pin as Pin

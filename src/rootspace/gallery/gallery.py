@@ -36,7 +36,8 @@ from .items import (
     check_payload,
     check_text,
 )
-from .lance import LanceStore, unit
+from .lance import unit
+from .locations import Location, create_store, open_store
 from .pin import Pin
 from .store import Store
 
@@ -55,7 +56,7 @@ class Gallery:
 
     Searches are exact. In a folder the table is LanceDB's, and the search an index of our own in
     memory, which is read anew at the start: it takes 4 bytes a coordinate, or 1 with
-    `precision="int8"`.
+    `precision="int8"`. On PostgreSQL the server searches, with pgvector.
 
     Args:
         store: where items are.
@@ -85,16 +86,17 @@ class Gallery:
     @classmethod
     def create(
         cls,
-        folder: str | os.PathLike[str],
+        location: Location,
         run: Run,
         *,
         float16: bool = False,
         precision: Precision = "float32",
     ) -> Self:
-        """Make an empty gallery in a folder.
+        """Make an empty gallery.
 
         Args:
-            folder: which must not be there, or be empty.
+            location: a folder, which must not be there or be empty; or
+                `postgresql://user@host/database#table`.
             run: whose embeddings it will hold.
             float16: keep embeddings in half precision, on the disk.
             precision: of the index in memory.
@@ -102,28 +104,28 @@ class Gallery:
         Raises:
             FileExistsError: something is there.
         """
-        LanceStore.create(Path(folder), Pin.of(run), run.folder, float16=float16)
-        return cls.open(folder, run, precision=precision)
+        create_store(location, Pin.of(run), run.folder, float16=float16)
+        return cls.open(location, run, precision=precision)
 
     @classmethod
     def open(
         cls,
-        folder: str | os.PathLike[str],
+        location: Location,
         run: Run | None = None,
         *,
         precision: Precision = "float32",
     ) -> Self:
-        """Open a gallery in a folder.
+        """Open a gallery.
 
         Args:
-            folder: that `create` made.
+            location: where `create` made it.
             run: that embeds images; None to search by embeddings alone, or to change labels.
             precision: of the index in memory.
 
         Raises:
             ValueError: there is no gallery, it is damaged, or of another model.
         """
-        return cls(LanceStore(Path(folder), precision), run)
+        return cls(open_store(location, precision), run)
 
     def __len__(self) -> int:
         return len(self.store)

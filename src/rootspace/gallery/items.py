@@ -67,7 +67,7 @@ class Hit:
     payload: Payload = field(default_factory=dict)
 
 
-Reason: TypeAlias = Literal["unreadable", "duplicate", "embedding"]
+Reason: TypeAlias = Literal["unreadable", "duplicate", "embedding", "outlier", "other class"]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ class Rejected:
         index: its place among the inputs.
         path: of it, if one was given.
         reason: `unreadable`: no image, or a damaged one; `duplicate`: the same content is there
-            already, or comes twice; `embedding`: zero, NaN or infinite.
+            already, or comes twice; `embedding`: zero, NaN or infinite; and where a class is
+            enrolled, `outlier`: too far from its other images; `other class`: nearer to that.
         message: what is wrong, in a line.
         id: of the item with the same content.
     """

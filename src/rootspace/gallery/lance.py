@@ -120,7 +120,7 @@ class LanceStore:
         """
         if not folder.parent.is_dir():
             raise ValueError(
-                f"Argument 'folder': the folder {folder.parent} of {folder} does not exist."
+                f"Argument 'location': the folder {folder.parent} of {folder} does not exist."
             )
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise FileExistsError(f"{folder} exists already and is not empty.")
@@ -194,6 +194,11 @@ class LanceStore:
         if not np.array_equal(got[order], unique):
             raise UnknownItemError(f"{self.folder} lacks some of the items: they were deleted.")
         return self._matrix(rows)[order][np.searchsorted(unique, wanted)]
+
+    def labels(self) -> dict[int, str | None]:
+        rows = self._read(lambda: self._newest().select(["id", "label"]).to_arrow())
+        rows = rows.take(np.argsort(rows["id"].to_numpy()))
+        return dict(zip(rows["id"].to_pylist(), rows["label"].to_pylist(), strict=True))
 
     def thumbnails(self, ids: Sequence[int]) -> dict[int, bytes]:
         rows = self._take(ids, ["id", "thumbnail"]).to_pylist()
@@ -466,7 +471,12 @@ class LanceStore:
         return self._read(lambda: self._table.take_row_ids(wanted).select(names).to_arrow())
 
     def _where(self, condition: str, names: list[str]) -> Any:
-        return self._read(lambda: self._table.search().where(condition).select(names).to_arrow())
+        return self._read(lambda: self._newest().where(condition).select(names).to_arrow())
+
+    def _newest(self) -> Any:
+        """A query of the table as it is now, with what other processes have written."""
+        self._table.checkout_latest()
+        return self._table.search()
 
     def _read(self, read: Callable[[], T]) -> T:
         """What a reading of the table gives, tried again where its files are gone."""

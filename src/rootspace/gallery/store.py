@@ -73,6 +73,10 @@ class Store(Protocol):
         """float32 `[N, dim]` unit vectors of items that are there."""
         ...
 
+    def labels(self) -> dict[int, str | None]:
+        """Of all items, by id ascending."""
+        ...
+
     def thumbnails(self, ids: Sequence[int]) -> dict[int, bytes]:
         """Of those of these items that are there and have one: the content of an image file."""
         ...

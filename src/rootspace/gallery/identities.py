@@ -1,0 +1,833 @@
+"""Identities that grow: classes that are enrolled from a few images, and unknowns in groups.
+
+The classes of the run are there from the start. An enrolled one gets a vector of its own, the free
+prototype nearest to the mean of its images where prototypes were chosen from data, else that mean;
+no class is moved for it, and it is recognized at once. Names, retired classes and what was merged
+are the gallery's view: the run is not changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rootspace.classes import Prediction
+from rootspace.continual import Rejector, group_by_cosine, predict_without, propose
+from rootspace.continual.discovery import MOST
+from rootspace.continual.live import read_rejector
+from rootspace.run import Run
+from rootspace.runs.folder import REGISTRY, REJECTOR
+
+from .gallery import Gallery
+from .items import Hit, Reason, Rejected, check_text
+from .journal import Change, Entry, Journal, Relabeled, Step
+from .lance import LanceStore, unit
+from .store import Store
+
+FILE = "identities.sqlite"
+"""In the folder of a gallery."""
+
+NARROW = 0.05
+"""A margin below is ambiguous: two classes are nearly equally near."""
+
+PAIR = 0.5
+"""Least cosine of two images of one class where nothing says what is usual."""
+
+CHUNK = 4096
+"""Embeddings compared together."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A class, as the gallery has it now.
+
+    Attributes:
+        label: its number.
+        name: of it.
+        enrolled: whether it was enrolled here; else it is a class of the run.
+        retired: whether it is not recognized.
+        images: items that have its name as label.
+        automatic: of these, those that the gallery has labeled itself.
+    """
+
+    label: int
+    name: str
+    enrolled: bool
+    retired: bool
+    images: int
+    automatic: int
+
+
+@dataclass(frozen=True)
+class Match:
+    """A class that an input may be.
+
+    Attributes:
+        label: of it.
+        name: of it.
+        cosine: to its prototype.
+    """
+
+    label: int
+    name: str
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """What became of the images of a class.
+
+    Attributes:
+        identity: the class.
+        ids: of the items that it was enrolled from, or that were added to it.
+        rejected: images that were not taken, with the reason.
+        reassigned: ids of other items whose label changed with it.
+        change: its number in the history.
+    """
+
+    identity: Identity
+    ids: tuple[int, ...]
+    rejected: tuple[Rejected, ...]
+    reassigned: tuple[int, ...]
+    change: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """Unknown items that may be one new class.
+
+    Attributes:
+        ids: of the items, the nearest to their mean first.
+        cohesion: mean cosine to their mean.
+        nearest: the known class nearest to their mean.
+    """
+
+    ids: tuple[int, ...]
+    cohesion: float
+    nearest: Match
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why an input is taken for a class.
+
+    Attributes:
+        matches: the nearest classes, best first.
+        known: whether it is near enough to the first to be one of it.
+        margin: cosine to the first less that to the second; None where there is one class.
+        neighbors: the nearest items.
+        ambiguous: the margin is narrow, or the nearest item that has a label has another one.
+    """
+
+    matches: tuple[Match, ...]
+    known: bool
+    margin: float | None
+    neighbors: tuple[Hit, ...]
+    ambiguous: bool
+
+
+class Identities:
+    """The classes of a gallery: those of its run, and those that are enrolled.
+
+    Every change is written when its call returns, is seen by searches at once, and can be undone
+    after a restart. Any number of threads may use one object.
+
+    Args:
+        gallery: opened with its run.
+        path: of the journal; by default in the gallery's folder, or in that of the run where the
+            gallery is on a server.
+
+    Raises:
+        ValueError: the gallery has no run, or the journal is damaged.
+    """
+
+    def __init__(self, gallery: Gallery, path: Path | None = None) -> None:
+        if gallery.run is None:
+            raise ValueError("Argument 'gallery' must be opened with its run.")
+        if path is None:
+            path = _journal_of(gallery.store, gallery.run)
+        self.gallery, self.run = gallery, gallery.run
+        self._journal = Journal(path, gallery.store.pin.dim)
+        self._cache: tuple[tuple[object, ...], _Known] | None = None
+        with self._changing():
+            pass
+
+    # ---------------------------------------------------------------- asking
+
+    def all(self) -> list[Identity]:
+        """All classes but those that are gone, by label."""
+        known, labels = self._known(), self._labels()
+        images = Counter(labels.values())
+        automatic = Counter(labels[id] for id in self._automatic(labels))
+        return [
+            Identity(
+                label,
+                name,
+                label >= known.trained,
+                label in known.retired,
+                images[name],
+                automatic[name],
+            )
+            for label, name in enumerate(known.names)
+            if label not in known.gone
+        ]
+
+    def predict(self, inputs: Any, k: int = 1) -> list[list[Match]]:
+        """The nearest classes of each input, best first; fewer than k where there are fewer.
+
+        Args:
+            inputs: images or embeddings, as `Gallery.search` takes them.
+            k: how many.
+        """
+        if k < 1:
+            raise ValueError(f"Argument 'k' must be at least 1, not {k}.")
+        known = self._known()
+        found = known.predict(unit(self.gallery.embed(inputs)), k)
+        return [known.matches(*row) for row in zip(*found, strict=True)]
+
+    def is_known(self, inputs: Any) -> np.ndarray:
+        """bool `[N]`, which inputs are near enough to a class to be one of it."""
+        return self._known().decide(unit(self.gallery.embed(inputs)))[1]
+
+    def unknowns(self, *, min_size: int = 2, min_cosine: float | None = None) -> list[Group]:
+        """Items without a label that no class explains, in groups that may be classes.
+
+        Args:
+            min_size: smaller groups are left out; 1 shows those that are alone too.
+            min_cosine: groups merge from this mean cosine on; by default what two images of a class
+                usually have.
+
+        Raises:
+            ValueError: a number out of range, or more than 10,000 unknown items.
+        """
+        known = self._known()
+        labels = self._labels().items()
+        ids = np.array([id for id, label in labels if label is None], np.int64)
+        z = self.gallery.store.vectors(ids.tolist())
+        unknown = ~known.decide(z)[1]
+        ids, z = ids[unknown], torch.from_numpy(z[unknown])
+        if len(ids) > MOST:
+            raise ValueError(
+                f"{self.gallery.store.name} has {len(ids):,} unknown items: more than {MOST:,} "
+                "cannot be grouped together. Label some, or delete them."
+            )
+        groups = group_by_cosine(z, known.least if min_cosine is None else min_cosine)
+
+        def nearest(z: Tensor, k: int) -> Prediction:
+            label, cosine = known.predict(unit(z.cpu().numpy()), k)
+            return Prediction(torch.from_numpy(label), torch.from_numpy(cosine))
+
+        return [
+            Group(
+                tuple(ids[list(one.members)].tolist()),
+                one.cohesion,
+                Match(one.nearest_label, known.names[one.nearest_label], one.nearest_cosine),
+            )
+            for one in propose(z, groups, nearest, None, min_size)
+        ]
+
+    def why(self, inputs: Any, k: int = 5) -> list[Explanation]:
+        """Why each input is taken for its class: nearest classes, margin, nearest items.
+
+        Args:
+            inputs: as of `predict`.
+            k: how many classes and items.
+        """
+        known = self._known()
+        z = unit(self.gallery.embed(inputs))
+        label, cosine = known.predict(z, max(k, 2))
+        decided = known.decide(z)[1]
+        found = []
+        for row, hits in enumerate(self.gallery.search(z, k)):
+            matches = known.matches(label[row], cosine[row])
+            margin = matches[0].cosine - matches[1].cosine if len(matches) > 1 else None
+            named = next((hit.label for hit in hits if hit.label is not None), None)
+            ambiguous = (margin is not None and margin < NARROW) or (
+                bool(matches) and named not in (None, matches[0].name)
+            )
+            explained = (tuple(matches[:k]), bool(decided[row]), margin, tuple(hits), ambiguous)
+            found.append(Explanation(*explained))
+        return found
+
+    def find(self, names: Sequence[str | None]) -> np.ndarray:
+        """int64 `[N]` labels of the classes of these names, -1 where there is none."""
+        known = self._known()
+        label = {name: i for i, name in enumerate(known.names) if i not in known.gone}
+        return np.array([label.get(name or "", -1) for name in names], np.int64)
+
+    def names(self) -> list[str]:
+        """Label -> name."""
+        return list(self._known().names)
+
+    def nearest(self, z: np.ndarray, k: int = 2) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and cosines `[N, k]` of the nearest classes of unit vectors `[N, dim]`.
+
+        Both are -1 where there are fewer classes.
+        """
+        return self._known().predict(z, k)
+
+    def vectors(self, labels: np.ndarray) -> np.ndarray:
+        """float32 `[N, dim]` prototypes of classes."""
+        known = self._known()
+        own = labels < known.trained
+        found = np.empty((len(labels), known.vectors.shape[1]), np.float32)
+        trained = torch.from_numpy(labels[own])
+        found[own] = self.run.model.head.vectors(trained).detach().float().cpu().numpy()
+        found[~own] = known.vectors[labels[~own] - known.trained]
+        return found
+
+    def history(self, limit: int | None = None) -> Sequence[Change]:
+        """What was changed, the last first."""
+        return self._journal.history(limit)
+
+    # ---------------------------------------------------------------- changing
+
+    def enroll(
+        self, name: str, images: Any, *, review: bool = True, paths: Sequence[str] | None = None
+    ) -> Enrolled:
+        """A new class from a few images, or more images of a class.
+
+        Args:
+            name: of the class.
+            images: of it, as `Gallery.add` takes them; those that are in the gallery already are
+                taken for the class where they have no label, or one that the gallery gave itself.
+            review: refuse images that are too far from the others, or nearer to another class.
+            paths: of the images.
+
+        Returns:
+            What became of each. Refused images are not in the gallery.
+
+        Raises:
+            ValueError: no image was taken; the message has the reasons.
+        """
+        name = check_text(name, "name")
+        with self._changing():
+            report = self.gallery.add(images, paths=paths)
+            bad = {one.index: one for one in report.rejected}
+            new = {*report.added}
+            free = {*self._free(self._labels())}
+            rows = []
+            for index, id in enumerate(report.ids):
+                twice = id is not None and any(id == report.ids[other] for other in rows)
+                if id is not None and id in free and not twice:
+                    bad.pop(index, None)
+                    rows.append(index)
+            known = self._known()
+            ids = [i for i in (report.ids[row] for row in rows) if i is not None]
+            if review and ids:
+                reasons = self._review(name, ids, known)
+                for row, id in zip(rows, ids, strict=True):
+                    if id in reasons:
+                        path = self.gallery.get([id])[0].path
+                        reason, message = reasons[id]
+                        kept = None if id in new else id
+                        bad[row] = Rejected(row, path, reason, message, kept)
+                refused = [id for id in ids if id in reasons and id in new]
+                ids = [id for id in ids if id not in reasons]
+                self.gallery.delete(refused)
+            rejected = tuple(bad[index] for index in sorted(bad))
+            if not ids:
+                shown = "; ".join(f"{one.index}: {one.message}" for one in rejected[:5])
+                raise ValueError(
+                    f"Argument 'images' must hold an image that can be taken for {name!r}: {shown}."
+                )
+            number, step = self._label(ids, name, "enroll")
+        others = tuple(one.item for one in step.items if one.item not in {*ids})
+        return Enrolled(self._identity(name), tuple(ids), rejected, others, number)
+
+    def label(self, ids: Sequence[int], name: str | None) -> Change:
+        """Say which class items are of; a class of a new name is enrolled from them.
+
+        The other items without a label are assigned again at once.
+
+        Args:
+            ids: of items.
+            name: of the class; None where they are of none.
+
+        Raises:
+            ValueError: there is no such item, or the class is retired.
+        """
+        if name is not None:
+            name = check_text(name, "name")
+        if not len(ids):
+            raise ValueError("Argument 'ids' must hold an id.")
+        with self._changing():
+            self.gallery.get(ids)
+            self._label(list(dict.fromkeys(int(id) for id in ids)), name, "label")
+        return self.history(1)[0]
+
+    def split(self, name: str, ids: Sequence[int], new: str) -> Change:
+        """Some items of a class become a class of their own.
+
+        Args:
+            name: of the class.
+            ids: of its items, not all of them.
+            new: name of the other class, which must be free.
+
+        Raises:
+            ValueError: an item of another class, all items, or the new name is taken.
+        """
+        new = check_text(new, "new")
+        with self._changing():
+            known = self._known()
+            known.label(name)
+            if known.find(new) is not None:
+                raise ValueError(f"Argument 'new' must be free; {new!r} is a class.")
+            items = self.gallery.get(ids)
+            wrong = next((item.id for item in items if item.label != name), None)
+            if wrong is not None:
+                raise ValueError(f"Argument 'ids' must hold items of {name!r}, not {wrong}.")
+            own = {id for id, label in self._labels().items() if label == name}
+            if not ids or own <= {*ids}:
+                raise ValueError(
+                    f"Argument 'ids' must hold some of the {len(own)} items of {name!r}, not "
+                    f"{'all' if ids else 'none'}."
+                )
+            self._label(list(dict.fromkeys(int(id) for id in ids)), new, "split")
+        return self.history(1)[0]
+
+    def merge(self, names: Sequence[str], into: str) -> Change:
+        """Classes become one. Their vectors all speak for it from then on.
+
+        Args:
+            names: of the classes that go.
+            into: name of the one that stays.
+
+        Raises:
+            ValueError: no such class, or one into itself.
+        """
+        with self._changing():
+            known = self._known()
+            target = known.label(into)
+            gone = [known.label(name) for name in dict.fromkeys(names)]
+            if not gone or target in gone:
+                raise ValueError(f"Argument 'names' must name classes other than {into!r}.")
+            if {target, *gone} & known.retired:
+                raise ValueError("Argument 'names': a retired class cannot be merged: restore it.")
+            entries = []
+            for label, owner in enumerate(known.owner.tolist()):
+                if label in gone or (owner in gone and label != owner):
+                    entry = known.entry(label)
+                    entries.append((entry, replace(entry, state="gone", owner=target)))
+            items = self._renamed({known.names[label] for label in gone}, into)
+            detail = f"{', '.join(map(repr, names))} into {into!r}"
+            self._make("merge", detail, Step(tuple(entries), items))
+        return self.history(1)[0]
+
+    def rename(self, name: str, new: str) -> Change:
+        """Give a class another name, and its items.
+
+        Raises:
+            ValueError: no such class, or the new name is taken.
+        """
+        new = check_text(new, "new")
+        with self._changing():
+            known = self._known()
+            label = known.label(name)
+            if known.find(new) is not None:
+                raise ValueError(f"Argument 'new' must be free; {new!r} is a class.")
+            entry = known.entry(label)
+            step = Step(((entry, replace(entry, name=new)),), self._renamed({name}, new))
+            self._make("rename", f"{name!r} to {new!r}", step)
+        return self.history(1)[0]
+
+    def retire(self, name: str) -> Change:
+        """A class is not recognized any more; its items keep their labels.
+
+        Those that the gallery has labeled itself are assigned again.
+        """
+        return self._set_retired(name, True)
+
+    def restore(self, name: str) -> Change:
+        """A retired class is recognized again."""
+        return self._set_retired(name, False)
+
+    def undo(self) -> Change:
+        """Take the last change back that was not taken back yet; again, the one before.
+
+        Images that an enrollment brought stay in the gallery, without a label.
+
+        Returns:
+            The change that was taken back.
+
+        Raises:
+            ValueError: there is none.
+        """
+        with self._changing():
+            found = self._journal.last()
+            if found is None:
+                raise ValueError(f"{self._journal.path} holds no change to undo.")
+            change, step = found
+            detail = f"{change.number}: {change.action} {change.detail}"
+            self._write("undo", detail, step.reverse(), undoes=change.number)
+        return change
+
+    # ---------------------------------------------------------------- inside
+
+    def _set_retired(self, name: str, retired: bool) -> Change:
+        with self._changing():
+            known = self._known()
+            label = known.label(name)
+            if (label in known.retired) == retired:
+                raise ValueError(
+                    f"Class {name!r} is {'retired already' if retired else 'not retired'}."
+                )
+            if label in known.retired_by_run:
+                raise ValueError(
+                    f"Class {name!r} is retired in the run: `rootspace classes {self.run.folder} "
+                    "restore CLASS`."
+                )
+            entry = known.entry(label)
+            step = Step(((entry, replace(entry, state="retired" if retired else "active")),))
+            self._make("retire" if retired else "restore", repr(name), step)
+        return self.history(1)[0]
+
+    def _label(self, ids: list[int], name: str | None, action: str) -> tuple[int, Step]:
+        """Label items, and enroll a class where the name is new."""
+        known, vectors = self._known(), {}
+        entries: tuple[tuple[Entry | None, Entry], ...] = ()
+        if name is not None:
+            label = known.find(name)
+            if label is None:
+                label = len(known.names)
+                mean = self.gallery.store.vectors(ids).astype(np.float64).mean(axis=0)
+                vectors[label] = known.free_vector(mean)
+                entries = ((None, Entry(label, name, "active", label)),)
+            elif label in known.retired:
+                raise ValueError(f"Class {name!r} is retired: restore it first.")
+        labels = self._labels()
+        automatic = self._automatic(labels)
+        changed = tuple(
+            Relabeled(id, labels[id], name, id in automatic)
+            for id in ids
+            if labels[id] != name or id in automatic
+        )
+        detail = (
+            f"{len(ids)} items as {name!r}" if name is not None else f"{len(ids)} items of none"
+        )
+        return self._make(action, detail, Step(entries, changed), vectors)
+
+    def _make(
+        self,
+        action: str,
+        detail: str,
+        step: Step,
+        vectors: dict[int, np.ndarray] | None = None,
+    ) -> tuple[int, Step]:
+        """Make a change, with what becomes of the items that have no label of a user."""
+        known, labels = self._known().after(step, vectors or {}), self._labels()
+        automatic, more = self._automatic(labels), {item.item: item for item in step.items}
+        decided = {id for id, item in more.items() if not item.automatic}
+        free = [id for id in self._free(labels) if id not in decided]
+        for start in range(0, len(free), CHUNK):
+            ids = free[start : start + CHUNK]
+            nearest, good = known.decide(self.gallery.store.vectors(ids))
+            # Classes of the run explain an item too, but label none.
+            good &= nearest >= known.trained
+            for id, number, fine in zip(ids, nearest.tolist(), good.tolist(), strict=True):
+                after = known.names[number] if fine else None
+                if after != labels[id] or fine != (id in automatic):
+                    more[id] = Relabeled(id, labels[id], after, id in automatic, fine)
+                else:
+                    more.pop(id, None)
+        whole = Step(step.entries, tuple(more.values()))
+        return self._write(action, detail, whole, vectors), whole
+
+    def _write(
+        self,
+        action: str,
+        detail: str,
+        step: Step,
+        vectors: dict[int, np.ndarray] | None = None,
+        undoes: int | None = None,
+    ) -> int:
+        number = self._journal.begin(action, detail, step, vectors, undoes)
+        self._relabel(step)
+        self._journal.finish(number)
+        return number
+
+    def _relabel(self, step: Step) -> None:
+        there = self.gallery.store.items([item.item for item in step.items])
+        items = [item for item in step.items if item.item in there]
+        if items:
+            labels = [item.after for item in items]
+            self.gallery.store.update([item.item for item in items], labels=labels)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Nobody else changes anything inside; what a killed process has begun is finished."""
+        with self.gallery.store.writing():
+            for number, step in self._journal.unfinished():
+                self._relabel(step)
+                self._journal.finish(number)
+            yield
+
+    def _renamed(self, names: set[str], new: str) -> tuple[Relabeled, ...]:
+        labels = self._labels()
+        automatic = self._automatic(labels)
+        return tuple(
+            Relabeled(id, label, new, id in automatic, id in automatic)
+            for id, label in labels.items()
+            if label in names
+        )
+
+    def _labels(self) -> dict[int, str | None]:
+        return self.gallery.store.labels()
+
+    def _automatic(self, labels: dict[int, str | None]) -> set[int]:
+        """Items that have the label that the gallery gave them, and no other one since."""
+        given = self._journal.automatic().items()
+        return {id for id, label in given if labels.get(id) == label}
+
+    def _free(self, labels: dict[int, str | None]) -> list[int]:
+        """Items that have no label of a user, ascending."""
+        automatic = self._automatic(labels)
+        return [id for id, label in labels.items() if label is None or id in automatic]
+
+    def _identity(self, name: str) -> Identity:
+        return next(one for one in self.all() if one.name == name)
+
+    def _known(self) -> _Known:
+        files = (self.run.folder / name for name in (REGISTRY, REJECTOR))
+        key = (self._journal.generation(), *(_changed(file) for file in files))
+        cached = self._cache
+        if cached is None or cached[0] != key:
+            entries, vectors = self._journal.entries()
+            cached = self._cache = key, _known(self.run, entries, vectors, self._usual)
+        return cached[1]
+
+    def _usual(self) -> float:
+        """Median cosine of the run's classes in the gallery to their vectors."""
+        ids, names = [], {name: i for i, name in enumerate(self.run.names)}
+        own = []
+        for id, label in self._labels().items():
+            if label in names:
+                ids.append(id)
+                own.append(names[label])
+            if len(ids) == CHUNK:
+                break
+        if not ids:
+            return PAIR**0.5
+        z = self.gallery.store.vectors(ids)
+        vectors = self.run.model.head.vectors(torch.tensor(own)).detach().float().cpu().numpy()
+        return float(np.median((z * vectors).sum(axis=-1)))
+
+    def _review(self, name: str, ids: list[int], known: _Known) -> dict[int, tuple[Reason, str]]:
+        """Ids of the images that are refused, and why."""
+        z = self.gallery.store.vectors(ids).astype(np.float64)
+        own = known.find(name)
+        found: dict[int, tuple[Reason, str]] = {}
+        left = list(range(len(ids)))
+        # The one that is farthest from the others goes first: it may be why others seem far.
+        while len(left) > 2:
+            rest = z[left].sum(axis=0) - z[left]
+            cosine = (z[left] * rest).sum(axis=-1) / np.linalg.norm(rest, axis=-1).clip(1e-12)
+            worst = int(cosine.argmin())
+            if cosine[worst] >= known.least:
+                break
+            message = f"too far from the other images: cosine {cosine[worst]:.3f} to their mean"
+            found[ids[left.pop(worst)]] = ("outlier", message)
+        label, nearest = known.predict(unit(z), 2)
+        mean = z[left].sum(axis=0)
+        for row in left:
+            others = mean - z[row] if len(left) > 1 else np.zeros_like(mean)
+            norm = float(np.linalg.norm(others))
+            here = float(z[row] @ others) / norm if norm > 0 else -1.0
+            for number, cosine in zip(label[row].tolist(), nearest[row].tolist(), strict=True):
+                if number == own:
+                    here = max(here, cosine)
+                elif cosine > here and cosine >= known.least and number >= 0:
+                    message = f"nearer to another class: cosine {cosine:.3f} to "
+                    found[ids[row]] = ("other class", message + repr(known.names[number]))
+        return found
+
+
+@dataclass(frozen=True)
+class _Known:
+    """The classes at one moment.
+
+    Attributes:
+        run: it.
+        names: by label; those of classes that are gone too.
+        trained: how many are of the run.
+        owner: int64 `[labels]`, of whom each vector speaks.
+        gone: labels of no class.
+        retired: labels that are not recognized.
+        retired_by_run: of these, those that the run's registry says.
+        entries: what the journal says, by label.
+        vectors: float32 `[M, dim]` of the enrolled classes.
+        least: least cosine to the vector of an enrolled class.
+        rejector: of the run, for its classes.
+    """
+
+    run: Run
+    names: list[str]
+    trained: int
+    owner: np.ndarray
+    gone: frozenset[int]
+    retired: frozenset[int]
+    retired_by_run: frozenset[int]
+    entries: dict[int, Entry]
+    vectors: np.ndarray
+    least: float
+    rejector: Rejector | None
+
+    def find(self, name: str) -> int | None:
+        """The label of a name."""
+        pairs = enumerate(self.names)
+        return next((i for i, text in pairs if text == name and i not in self.gone), None)
+
+    def label(self, name: str) -> int:
+        label = self.find(name)
+        if label is None:
+            raise ValueError(f"There is no class {name!r:.80}.")
+        return label
+
+    def entry(self, label: int) -> Entry:
+        """What is said of a class."""
+        return self.entries.get(label, Entry(label, None, "active", label))
+
+    def after(self, step: Step, vectors: dict[int, np.ndarray]) -> _Known:
+        """The classes after a change."""
+        entries = {**self.entries, **{entry.label: entry for _, entry in step.entries}}
+        new = np.array([vectors[label] for label in sorted(vectors)], np.float32)
+        together = np.concatenate([self.vectors, new.reshape(-1, self.vectors.shape[1])])
+        ordered = [entries[label] for label in sorted(entries)]
+        return _known(self.run, ordered, together, lambda: self.least, self.least)
+
+    @torch.no_grad()
+    def predict(self, z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Labels and cosines `[N, k]` of the nearest classes; -1 and -1 where there are fewer."""
+        silent = [i for i in range(len(self.names)) if int(self.owner[i]) in self.retired]
+        # `gone` classes that were merged speak for others, those that were taken back do not.
+        silent += [i for i in self.gone if int(self.owner[i]) == i]
+        mute = np.array(sorted({*silent}), np.int64)
+        merged = int((self.owner != np.arange(len(self.owner))).sum())
+        head = self.run.model.head
+        excluded = torch.from_numpy(mute[mute < self.trained])
+        number = min(k + merged, self.trained - len(excluded))
+        label = np.empty((len(z), 0), np.int64)
+        cosine = np.empty((len(z), 0), np.float32)
+        query = torch.from_numpy(z).to(self.run.device)
+        if number and len(z):
+            parts = [
+                predict_without(head.search, part, number, excluded, self.trained)
+                for part in query.split(CHUNK)
+            ]
+            label = torch.cat([part.label for part in parts]).cpu().numpy()
+            cosine = torch.cat([part.cosine for part in parts]).float().cpu().numpy()
+        speaking = np.setdiff1d(np.arange(self.trained, len(self.names)), mute)
+        own = z @ self.vectors[speaking - self.trained].T
+        label = np.concatenate([label, np.broadcast_to(speaking, own.shape)], axis=1)
+        cosine = np.concatenate([cosine, own], axis=1)
+        order = np.lexsort((label, -cosine), axis=1)
+        label = self.owner[np.take_along_axis(label, order, axis=1)]
+        cosine = np.take_along_axis(cosine, order, axis=1)
+        if merged:  # the best of several vectors that speak for one
+            for row in range(len(z)):
+                first = np.sort(np.unique(label[row], return_index=True)[1])
+                rest = len(label[row]) - len(first)
+                label[row] = np.append(label[row][first], np.full(rest, -1))
+                cosine[row] = np.append(cosine[row][first], np.full(rest, -1.0))
+        short = max(0, k - label.shape[1])
+        label = np.pad(label, ((0, 0), (0, short)), constant_values=-1)[:, :k]
+        return label, np.pad(cosine, ((0, 0), (0, short)), constant_values=-1)[:, :k]
+
+    def matches(self, labels: np.ndarray, cosines: np.ndarray) -> list[Match]:
+        pairs = zip(labels.tolist(), cosines.tolist(), strict=True)
+        return [Match(label, self.names[label], cosine) for label, cosine in pairs if label >= 0]
+
+    def decide(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`[N]` the nearest class, and whether an input is near enough to it."""
+        label, cosine = (part[:, 0] for part in self.predict(z, 1))
+        good = (cosine >= self.least) & (label >= 0)
+        own = np.flatnonzero((label >= 0) & (label < self.trained))
+        if self.rejector is not None and len(own):
+            query = torch.from_numpy(z[own]).to(self.run.device)
+            classes = self.run.classes()
+            width = min(self.rejector.score.width, classes.num_active)
+            scores = classes.scores(self.rejector.score, classes.predict(query, width), query)
+            good[own] = ~self.rejector.is_unknown(scores).cpu().numpy()
+        return label, good
+
+    def free_vector(self, mean: np.ndarray) -> np.ndarray:
+        """float32 `[dim]`, that a class with this mean gets."""
+        class_map = self.run.class_map
+        near = unit(mean[None])
+        if class_map is None or class_map.order != "assigned":
+            return near[0]
+        means = torch.from_numpy(np.concatenate([self.vectors, near]))
+        if class_map.num_classes + len(means) > class_map.capacity:
+            return near[0]
+        # Those that are enrolled already keep their vectors. Nobody sees the names of this map.
+        names = None if class_map.names is None else [""] * len(means)
+        grown = class_map.extend_assigned(means, names)
+        return grown.vectors(torch.tensor([grown.num_classes - 1]))[0].float().cpu().numpy()
+
+
+def _journal_of(store: Store, run: Run) -> Path:
+    if isinstance(store, LanceStore):
+        return store.folder / FILE
+    # A run may have several.
+    mark = hashlib.sha256(store.name.encode()).hexdigest()[:8]
+    return run.folder / f"identities-{mark}.sqlite"
+
+
+def _changed(file: Path) -> int | None:
+    """When a file was changed last, None where there is none."""
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
+def _known(
+    run: Run,
+    entries: Sequence[Entry],
+    vectors: np.ndarray,
+    usual: Callable[[], float],
+    least: float | None = None,
+) -> _Known:
+    trained = len(run.names)
+    by_label = {entry.label: entry for entry in entries}
+    classes = run.classes()
+    names = classes.names(range(trained)) + [""] * len(vectors)
+    owner = np.arange(len(names))
+    by_run = frozenset(classes.retired.tolist())
+    gone, retired = set[int](), set(by_run)
+    for label, entry in by_label.items():
+        if entry.name is not None:
+            names[label] = entry.name
+        owner[label] = entry.owner
+        if entry.state == "gone":
+            gone.add(label)
+        elif entry.state == "retired":
+            retired.add(label)
+    rejector = read_rejector(run.folder) if (run.folder / REJECTOR).is_file() else None
+    if least is None:
+        # Two members of a class deviate from its vector each in a way of its own, so the cosine
+        # between them is about the product of their cosines to it.
+        cosine = usual() if rejector is None else rejector.known_cosine
+        least = max(cosine, 0.0) ** 2
+    return _Known(
+        run,
+        names,
+        trained,
+        owner,
+        frozenset(gone),
+        frozenset(retired),
+        by_run,
+        by_label,
+        vectors,
+        least,
+        rejector,
+    )

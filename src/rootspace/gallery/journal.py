@@ -1,0 +1,280 @@
+"""What a gallery knows of identities: a SQLite file, every change of which can be taken back.
+
+A change is written down whole before it is made: what it makes of identities here, and of labels in
+the gallery's table. One that was cut off between the two is finished by the next who opens it.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+FORMAT = 1
+"""Version of the tables, kept in `PRAGMA user_version`."""
+
+State: TypeAlias = Literal["active", "retired", "gone"]
+
+_TABLES = f"""
+CREATE TABLE entries (
+    label INTEGER PRIMARY KEY, name TEXT, state TEXT NOT NULL, owner INTEGER NOT NULL, vector BLOB
+);
+CREATE TABLE automatic (item INTEGER PRIMARY KEY, label TEXT NOT NULL);
+CREATE TABLE changes (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, action TEXT NOT NULL,
+    detail TEXT NOT NULL, content TEXT NOT NULL, done INTEGER NOT NULL, undone INTEGER NOT NULL
+);
+PRAGMA user_version = {FORMAT};
+"""
+WAIT = 30.0
+"""Seconds to wait for another process."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is said of a class here.
+
+    Attributes:
+        label: its number: of the run's own classes theirs, of enrolled ones those that follow.
+        name: of it; None for a class of the run whose name has not been changed here.
+        state: `retired` classes are not recognized; `gone` ones were taken back or merged.
+        owner: label of the class that its vector speaks for: its own, or that of the class which it
+            was merged into.
+    """
+
+    label: int
+    name: str | None
+    state: State
+    owner: int
+
+
+@dataclass(frozen=True)
+class Relabeled:
+    """A label that a change gives to an item.
+
+    Attributes:
+        item: its id.
+        before: the label before.
+        after: the label from then on.
+        was_automatic: whether the label before was given by the gallery itself.
+        automatic: whether the label after is.
+    """
+
+    item: int
+    before: str | None
+    after: str | None
+    was_automatic: bool = False
+    automatic: bool = False
+
+    def reverse(self) -> Relabeled:
+        return Relabeled(self.item, self.after, self.before, self.automatic, self.was_automatic)
+
+
+@dataclass(frozen=True)
+class Step:
+    """All that a change does.
+
+    Attributes:
+        entries: classes before and after; None before a class that it brings.
+        items: labels.
+    """
+
+    entries: tuple[tuple[Entry | None, Entry], ...] = ()
+    items: tuple[Relabeled, ...] = ()
+
+    def reverse(self) -> Step:
+        """What takes it back; a class that it brought is gone then, and keeps its number."""
+        entries = tuple(
+            (
+                after,
+                Entry(after.label, after.name, "gone", after.label) if before is None else before,
+            )
+            for before, after in self.entries
+        )
+        return Step(entries, tuple(item.reverse() for item in self.items))
+
+    def dumped(self) -> str:
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def loaded(cls, text: str) -> Step:
+        content = json.loads(text)
+        entries = tuple(
+            (None if before is None else Entry(**before), Entry(**after))
+            for before, after in content["entries"]
+        )
+        return cls(entries, tuple(Relabeled(**item) for item in content["items"]))
+
+
+@dataclass(frozen=True)
+class Change:
+    """A step in the history of identities.
+
+    Attributes:
+        number: 1, 2, ... in order.
+        at: time in UTC, ISO 8601 to the second.
+        action: `enroll`, `label`, `merge`, `split`, `rename`, `retire`, `restore` or `undo`.
+        detail: names, to read.
+        items: how many labels it changed.
+        undone: whether it was taken back.
+    """
+
+    number: int
+    at: str
+    action: str
+    detail: str
+    items: int
+    undone: bool
+
+
+class Journal:
+    """The file. A connection is opened for each call, so that any thread may call.
+
+    Args:
+        path: of the file, which is made where there is none.
+        dim: of vectors.
+
+    Raises:
+        ValueError: it is something else, or of a newer version.
+    """
+
+    def __init__(self, path: Path, dim: int) -> None:
+        self.path, self.dim = path, dim
+        with self._open() as database:
+            version = database.execute("PRAGMA user_version").fetchone()[0]
+            tables = database.execute("SELECT name FROM sqlite_master").fetchall()
+            if version > FORMAT or (tables and not version):
+                raise ValueError(
+                    f"{path} is no journal of identities that this version of rootspace reads."
+                )
+            if not version:
+                database.executescript(f"BEGIN IMMEDIATE;{_TABLES}COMMIT;")
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(
+                sqlite3.connect(self.path, timeout=WAIT, isolation_level=None)
+            ) as database:
+                database.execute("PRAGMA synchronous = FULL")
+                yield database
+        except sqlite3.OperationalError as error:
+            raise OSError(f"{self.path} cannot be used: {error}.") from error
+        except sqlite3.DatabaseError as error:
+            raise ValueError(f"{self.path} is damaged: {error}.") from error
+
+    def generation(self) -> int:
+        """Number of the last change."""
+        with self._open() as database:
+            return database.execute("SELECT coalesce(max(number), 0) FROM changes").fetchone()[0]
+
+    def entries(self) -> tuple[list[Entry], np.ndarray]:
+        """What is said of classes by label, and float32 `[M, dim]` vectors of the enrolled ones."""
+        with self._open() as database:
+            rows = database.execute(
+                "SELECT label, name, state, owner, vector FROM entries ORDER BY label"
+            ).fetchall()
+        vectors = [np.frombuffer(blob, np.float32) for *_, blob in rows if blob is not None]
+        entries = [Entry(label, name, state, owner) for label, name, state, owner, _ in rows]
+        return entries, np.array(vectors, np.float32).reshape(-1, self.dim)
+
+    def automatic(self) -> dict[int, str]:
+        """Ids of the items that the gallery has labeled itself, and these labels."""
+        with self._open() as database:
+            return dict(database.execute("SELECT item, label FROM automatic").fetchall())
+
+    def begin(
+        self,
+        action: str,
+        detail: str,
+        step: Step,
+        vectors: dict[int, np.ndarray] | None = None,
+        undoes: int | None = None,
+    ) -> int:
+        """Write a change down, and make it here; `finish` it when the labels are written too.
+
+        Args:
+            action: what it is.
+            detail: names, to read.
+            step: what it does.
+            vectors: label -> float32 `[dim]`, of classes that it brings.
+            undoes: number of the change that it takes back.
+
+        Returns:
+            Its number.
+        """
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        with self._open() as database:
+            database.execute("BEGIN IMMEDIATE")
+            for label, vector in (vectors or {}).items():
+                database.execute(
+                    "INSERT INTO entries VALUES (?, NULL, 'gone', ?, ?)",
+                    (label, label, np.asarray(vector, np.float32).tobytes()),
+                )
+            for _, entry in step.entries:
+                values = (entry.label, entry.name, entry.state, entry.owner)
+                database.execute(
+                    "INSERT INTO entries VALUES (?, ?, ?, ?, NULL) ON CONFLICT (label) DO UPDATE "
+                    "SET name = excluded.name, state = excluded.state, owner = excluded.owner",
+                    values,
+                )
+            for item in step.items:
+                database.execute("DELETE FROM automatic WHERE item = ?", (item.item,))
+                if item.automatic:
+                    values = (item.item, item.after)
+                    database.execute("INSERT INTO automatic VALUES (?, ?)", values)
+            number = database.execute(
+                "INSERT INTO changes (at, action, detail, content, done, undone) "
+                "VALUES (?, ?, ?, ?, 0, 0) RETURNING number",
+                (at, action, detail, step.dumped()),
+            ).fetchone()[0]
+            if undoes is not None:
+                database.execute("UPDATE changes SET undone = 1 WHERE number = ?", (undoes,))
+            database.execute("COMMIT")
+        return number
+
+    def finish(self, number: int) -> None:
+        """A change is made."""
+        with self._open() as database:
+            database.execute("UPDATE changes SET done = 1 WHERE number = ?", (number,))
+
+    def unfinished(self) -> list[tuple[int, Step]]:
+        """Changes that were cut off."""
+        with self._open() as database:
+            rows = database.execute(
+                "SELECT number, content FROM changes WHERE done = 0 ORDER BY number"
+            ).fetchall()
+        return [(number, Step.loaded(text)) for number, text in rows]
+
+    def last(self) -> tuple[Change, Step] | None:
+        """The last change that was not taken back."""
+        with self._open() as database:
+            row = database.execute(
+                "SELECT number, at, action, detail, content FROM changes "
+                "WHERE undone = 0 AND action != 'undo' ORDER BY number DESC LIMIT 1"
+            ).fetchone()
+        if row is None:
+            return None
+        number, at, action, detail, content = row
+        step = Step.loaded(content)
+        return Change(number, at, action, detail, len(step.items), False), step
+
+    def history(self, limit: int | None = None) -> Sequence[Change]:
+        """Changes, the last first."""
+        with self._open() as database:
+            rows = database.execute(
+                "SELECT number, at, action, detail, json_array_length(content, '$.items'), undone "
+                "FROM changes ORDER BY number DESC LIMIT ?",
+                (-1 if limit is None else limit,),
+            ).fetchall()
+        return [
+            Change(number, at, action, detail, items, bool(undone))
+            for number, at, action, detail, items, undone in rows
+        ]

@@ -1,0 +1,401 @@
+"""Classes that are enrolled, merged, split and renamed; every change can be taken back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import rootspace as rs
+from image_folders import write_images
+from rootspace.cli import main
+from rootspace.continual.live import create_registry
+from rootspace.gallery import Gallery, Identities, identities
+from rootspace.gallery.lance import unit
+from rootspace.run import Run
+
+
+def cluster(center: np.ndarray, number: int, seed: int, spread: float = 0.1) -> np.ndarray:
+    noise = np.random.default_rng(seed).standard_normal((number, len(center)))
+    return unit(center + spread * noise / np.sqrt(len(center)) * 4).astype(np.float32)
+
+
+def directions(run: Run, number: int) -> np.ndarray:
+    """Unit vectors far from the prototypes of the run and from each other."""
+    own = run.model.head.vectors(torch.arange(len(run.names))).detach().numpy()
+    generator, found = np.random.default_rng(0), list(own)
+    while len(found) < len(own) + number:
+        one = unit(generator.standard_normal((1, own.shape[1])))[0]
+        if np.max(np.array(found) @ one) < 0.35:
+            found.append(one)
+    return np.array(found[len(own) :])
+
+
+@pytest.fixture
+def far(run: Run) -> np.ndarray:
+    return directions(run, 3)
+
+
+@pytest.fixture
+def grown(gallery: Gallery, far: np.ndarray) -> Identities:
+    """Unlabeled items: ids 0 to 9 in one direction, 10 to 15 in another, 16 alone."""
+    gallery.add(np.concatenate([cluster(far[0], 10, 1), cluster(far[1], 6, 2), far[2:]]))
+    return Identities(gallery)
+
+
+def labels(one: Identities) -> dict[int, str | None]:
+    return one.gallery.store.labels()
+
+
+def state(one: Identities) -> tuple[Any, ...]:
+    return labels(one), one.all(), one.predict(np.eye(16, dtype=np.float32), 7)
+
+
+def again(one: Identities) -> Identities:
+    """As a process has it that starts now."""
+    return Identities(Gallery.open(one.gallery.store.name, one.run))
+
+
+def test_the_classes_of_the_run_are_there(gallery: Gallery, run: Run):
+    one = Identities(gallery)
+    assert [i.name for i in one.all()] == run.names
+    assert not any(i.enrolled or i.retired or i.images for i in one.all())
+    z = np.random.default_rng(0).standard_normal((20, 16)).astype(np.float32)
+    expected = run.classes().predict(torch.from_numpy(unit(z)), 5)
+    found = one.predict(z, 9)
+    assert [[m.label for m in row] for row in found] == expected.label.tolist()
+    np.testing.assert_allclose(
+        [[m.cosine for m in row] for row in found], expected.cosine.numpy(), atol=1e-6
+    )
+    assert one.find(["a", "x", None]).tolist() == [run.names.index("a"), -1, -1]
+    own = np.arange(5)
+    np.testing.assert_array_equal(one.vectors(own), run.model.head.vectors(torch.arange(5)))
+
+
+def test_the_other_unknowns_follow_a_label(grown: Identities, run: Run, far: np.ndarray):
+    before = state(grown)
+    change = grown.label([3, 5], "new")
+    assert labels(grown) == {id: "new" if id < 10 else None for id in range(17)}
+    assert change.items == 10
+    (new,) = [i for i in grown.all() if i.enrolled]
+    assert (new.label, new.name, new.images, new.automatic) == (5, "new", 10, 8)
+    # Recognized at once; its vector is a free one of the system, and no class has moved.
+    assert grown.predict(far[:1])[0][0].name == "new"
+    class_map = run.class_map
+    assert class_map is not None
+    vector = torch.from_numpy(grown.vectors(np.array([5])))
+    torch.testing.assert_close(class_map.system.quantize(vector), vector)
+    assert not (vector == class_map.vectors(torch.arange(5))).all(-1).any()
+    # A second class takes nothing of a user's label; a label that was wrong is put right.
+    grown.label([10], "other")
+    grown.label([4], "other")
+    assert labels(grown) == {
+        id: "other" if id == 4 or 10 <= id < 16 else "new" if id < 10 else None for id in range(17)
+    }
+    found = again(grown)
+    assert state(found) == state(grown)
+    for _ in range(3):
+        found.undo()
+    assert state(found) == before == state(grown)
+    with pytest.raises(ValueError, match="holds no change to undo"):
+        found.undo()
+
+
+def test_a_label_of_a_user_stays(grown: Identities):
+    grown.label([3], "new")
+    grown.gallery.update([4], label="mine")  # past the identities
+    grown.label([5], None)
+    grown.label([10], "other")
+    found = labels(grown)
+    assert found[4] == "mine" and found[3] == "new" and found[6] == "new"
+    # An item of none is unknown again, and may be assigned like others.
+    assert found[5] == "new"
+
+
+def test_unknowns_in_groups(grown: Identities, run: Run):
+    vectors = run.model.head.vectors(torch.arange(5)).numpy()
+    grown.gallery.add(vectors)  # these are known
+    groups = grown.unknowns()
+    assert [sorted(group.ids) for group in groups] == [[*range(10)], [*range(10, 16)]]
+    assert all(0.8 < group.cohesion <= 1 and group.nearest.cosine < 0.6 for group in groups)
+    assert [len(group.ids) for group in grown.unknowns(min_size=1)] == [10, 6, 1]
+    assert grown.is_known(vectors).all() and not grown.is_known(grown.gallery.embeddings([16]))[0]
+    grown.label(groups[0].ids, "new")
+    assert [sorted(group.ids) for group in grown.unknowns()] == [[*range(10, 16)]]
+    assert grown.unknowns(min_cosine=0.9999, min_size=2) == []
+
+
+def test_merged_classes_are_recognized_as_one(grown: Identities, far: np.ndarray):
+    grown.label([0], "x")
+    grown.label([10], "y")
+    before = state(grown)
+    grown.merge(["y"], "x")
+    assert {*labels(grown).values()} == {"x", None}
+    assert [i.name for i in grown.all()][5:] == ["x"] and grown.all()[5].images == 16
+    for one in (grown, again(grown)):
+        assert [row[0].name for row in one.predict(far[:2])] == ["x", "x"]
+        names = [m.name for m in one.predict(far[:1], 9)[0]]
+        assert len(names) == len({*names}) == 6
+    grown.label([16], "z")
+    grown.merge(["x"], "z")  # and what was merged into it
+    assert [row[0].name for row in grown.predict(far)] == ["z", "z", "z"]
+    assert {*labels(grown).values()} == {"z"}
+    for _ in range(3):
+        grown.undo()
+    assert state(again(grown)) == before
+
+
+def test_split_rename_retire(grown: Identities, run: Run, far: np.ndarray):
+    grown.label([0, 10], "x")
+    # The mean of both directions is near to either.
+    assert grown.all()[5].images >= 2
+    grown.split("x", [10], "y")
+    assert labels(grown)[10] == "y" and grown.predict(far[1:2])[0][0].name == "y"
+    assert all(label == "y" for id, label in labels(grown).items() if 10 <= id < 16)
+    before = state(grown)
+    grown.rename("y", "why")
+    assert labels(grown)[12] == "why" and grown.predict(far[1:2])[0][0].name == "why"
+    name = run.names[2]
+    grown.rename(name, "two")  # a class of the run, here only
+    assert [i.name for i in grown.all()][2] == "two" and run.names[2] == name
+    grown.retire("why")
+    assert grown.predict(far[1:2])[0][0].name != "why" and grown.all()[6].retired
+    assert labels(grown)[10] == "why" != labels(grown)[12]
+    grown.retire("two")
+    assert "two" not in [m.name for m in grown.predict(far[:1], 9)[0]]
+    with pytest.raises(ValueError, match="is retired: restore it"):
+        grown.label([12], "why")
+    with pytest.raises(ValueError, match="retired class cannot be merged"):
+        grown.merge(["two"], "x")
+    grown.restore("why")
+    assert labels(grown)[12] == "why"
+    for _ in range(5):
+        grown.undo()
+    assert state(again(grown)) == before
+
+
+def test_random_changes_can_all_be_taken_back(grown: Identities, run: Run):
+    generator = np.random.default_rng(0)
+    states = [state(grown)]
+    while len(states) < 14:
+        one = again(grown) if len(states) % 5 == 0 else grown
+        names = [i.name for i in one.all()]
+        some = generator.choice(17, 3, replace=False).tolist()
+        a, b = generator.choice(names, 2, replace=False).tolist()
+        free = f"n{len(states)}"
+        try:
+            match int(generator.integers(7)):
+                case 0:
+                    one.label(some, free)
+                case 1:
+                    one.label(some, a)
+                case 2:
+                    one.label(some, None)
+                case 3:
+                    one.merge([a], b)
+                case 4:
+                    one.rename(a, free)
+                case 5:
+                    one.retire(a)
+                case _:
+                    own = [id for id, label in labels(one).items() if label == a]
+                    one.split(a, own[:1], free)
+        except ValueError:
+            continue
+        states.append(state(one))
+    for expected in reversed(states[:-1]):
+        grown.undo()
+        assert state(again(grown)) == expected
+    history = grown.history()
+    assert len(history) == 26 and sum(change.undone for change in history) == 13
+    assert [c.number for c in grown.history(2)] == [26, 25]
+
+
+def test_a_change_that_was_cut_off_is_finished(grown: Identities, monkeypatch: pytest.MonkeyPatch):
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Identities, "_relabel", killed)
+    with pytest.raises(KeyboardInterrupt):
+        grown.label([3], "new")
+    assert {*labels(grown).values()} == {None}
+    monkeypatch.undo()
+    found = again(grown)
+    assert sum(label == "new" for label in labels(found).values()) == 10
+    found.undo()
+    assert {*labels(found).values()} == {None} and [i.name for i in found.all()] == found.run.names
+
+
+def test_items_that_are_gone(grown: Identities):
+    grown.label([3], "new")
+    grown.gallery.delete([3, 4, 16])
+    grown.rename("new", "newer")
+    assert grown.all()[5].images == 8
+    grown.undo()
+    grown.undo()
+    assert {*labels(grown).values()} == {None} and len(labels(grown)) == 14
+
+
+def test_enroll_says_why_images_are_refused(
+    gallery: Gallery, run: Run, far: np.ndarray, images: Path, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    """Pictures whose embeddings are known: 4 alike, one far from them, one of another class."""
+    files = sorted(images.rglob("*.png"))[:6]
+    own = run.model.head.vectors(torch.tensor([1])).numpy()
+    z = np.concatenate([cluster(far[0], 4, 1), far[1:2], unit(0.8 * far[0] + own)])
+    embed = Run.embed_batch
+    order = iter(z)
+
+    def known(self: Run, batch: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(np.array([next(order) for _ in range(len(embed(self, batch)))]))
+
+    monkeypatch.setattr(Run, "embed_batch", known)
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"x")
+    one = Identities(gallery)
+    found = one.enroll("new", [*files, broken, files[0]])
+    assert found.ids == (0, 1, 2, 3) and found.identity.images == 4
+    assert [(r.index, r.reason) for r in found.rejected] == [
+        *((4, "outlier"), (5, "other class"), (6, "unreadable"), (7, "duplicate"))
+    ]
+    assert "too far from the other images" in found.rejected[0].message
+    assert f"to {run.names[1]!r}" in found.rejected[1].message
+    assert len(gallery) == 4  # refused images are not kept
+    # More images of it; one that is there already is refused.
+    more = sorted(images.rglob("*.png"))[6:8]
+    order = iter(cluster(far[0], 2, 5))
+    found = one.enroll("new", [*more, files[0]])
+    assert len(found.ids) == 2 and [r.reason for r in found.rejected] == ["duplicate"]
+    assert found.identity.images == 6
+    order = iter(own)
+    last = sorted(images.rglob("*.png"))[8:9]
+    with pytest.raises(ValueError, match="must hold an image that can be taken for 'newer'"):
+        one.enroll("newer", last)
+    order = iter(own)
+    assert len(one.enroll("newer", last, review=False).ids) == 1
+    # What a change back leaves: images without a label.
+    one.undo()
+    assert len(gallery) == 7 and [i.name for i in one.all()][5:] == ["new"]
+    order = iter(())
+    assert one.enroll("newest", last, review=False).ids == (gallery.ids()[-1],)
+
+
+def test_why(grown: Identities, run: Run, far: np.ndarray):
+    grown.label([*range(10)], "x")
+    grown.label([*range(10, 16)], "y")
+    x, y = grown.vectors(np.array([5, 6]))
+    clear, between, strange = grown.why(np.stack([far[0], x + y, far[2]]), 3)
+    assert clear.known and not clear.ambiguous and clear.matches[0].name == "x"
+    assert clear.margin == pytest.approx(clear.matches[0].cosine - clear.matches[1].cosine)
+    assert [hit.label for hit in clear.neighbors] == ["x"] * 3
+    assert between.ambiguous and {m.name for m in between.matches[:2]} == {"x", "y"}
+    assert not strange.known
+
+
+def test_what_the_registry_of_the_run_says_holds(folder_run: Path, tmp_path: Path):
+    run = rs.load(folder_run)
+    one = Identities(Gallery.create(folder_run / "gallery", run))
+    name = run.names[0]
+    z = run.model.head.vectors(torch.tensor([0])).numpy()
+    assert one.predict(z)[0][0].name == name
+    with create_registry(folder_run, run.class_map, run.names) as registry:
+        registry.rename(0, "renamed")
+        registry.retire(1)
+    assert one.predict(z)[0][0].name == "renamed"
+    assert [i.retired for i in one.all()] == [False, True, False, False, False]
+    with pytest.raises(ValueError, match="is retired in the run"):
+        one.restore(run.names[1])
+
+
+def test_a_learned_head_grows_by_means(trained: Path, tmp_path: Path):
+    options = ["--data=ImageFolder", f"--data.root={trained.parent / 'images'}"]
+    options += ["--data.image_size=16", "--model.width=4", "--loader.batch_size=12"]
+    options += ["--train.epochs=2", "--head=NormalizedHead", "--head.dim=16"]
+    folder = tmp_path / "learned"
+    assert main(["train", *options, f"--run.dir={folder}"]) == 0
+    run = rs.load(folder)
+    gallery = Gallery.create(folder / "gallery", run)
+    far = directions(run, 1)
+    gallery.add(cluster(far[0], 5, 0))
+    one = Identities(gallery)
+    one.label([0], "new")
+    np.testing.assert_allclose(one.vectors(np.array([5])), gallery.embeddings([0]), atol=1e-6)
+    assert {*labels(one).values()} == {"new"}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda i: i.label([99], "x"), "has no item 99"),
+        (lambda i: i.label([], "x"), "'ids' must hold an id"),
+        (lambda i: i.label([0], ""), "'name' must be a text"),
+        (lambda i: i.merge(["q"], "a"), "There is no class 'q'"),
+        (lambda i: i.merge(["a"], "a"), "classes other than 'a'"),
+        (lambda i: i.rename("q", "x"), "There is no class 'q'"),
+        (lambda i: i.rename("a", "f"), "'new' must be free"),
+        (lambda i: i.split("a", [0], "x"), "items of 'a', not 0"),
+        (lambda i: i.split("a", [0], "f"), "'new' must be free"),
+        (lambda i: i.restore("a"), "is not retired"),
+        (lambda i: i.retire("q"), "There is no class"),
+        (lambda i: i.predict(np.ones((1, 16), np.float32), 0), "'k' must be"),
+        (lambda i: i.unknowns(min_size=0), "'min_size'"),
+        (lambda i: i.unknowns(min_cosine=2), "'min_cosine'"),
+    ],
+)
+def test_what_cannot_be(grown: Identities, call, message: str):
+    before = state(grown)
+    with pytest.raises(ValueError, match=message):
+        call(grown)
+    assert state(grown) == before and grown.history() == []
+
+
+def test_a_journal_that_is_none(gallery: Gallery, tmp_path: Path):
+    path = Path(gallery.store.name) / identities.FILE
+    path.write_text("something else, which is long enough to be no database")
+    with pytest.raises(ValueError, match="is damaged"):
+        Identities(gallery)
+    with pytest.raises(ValueError, match="must be opened with its run"):
+        Identities(Gallery(gallery.store))
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
+    capsys.readouterr()
+    assert main(["identities", *map(str, arguments), "--format=json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_commands(
+    capsys: pytest.CaptureFixture[str], folder_run: Path, images: Path, tmp_path: Path
+):
+    assert main(["index", str(folder_run), str(images)]) == 0
+    new = write_images(tmp_path / "new", ["g"], 4, 9)
+    found = call(capsys, folder_run, "enroll", "g", new, "--no_review")
+    assert found["identity"]["name"] == "g" and len(found["ids"]) == 4
+    assert call(capsys, folder_run, "list")[-1]["images"] >= 4
+    (why,) = call(capsys, folder_run, "why", new / "g/0.png", "--top=2")
+    assert len(why["matches"]) == len(why["neighbors"]) == 2
+    assert call(capsys, folder_run, "split", "g", "h", found["ids"][0])["action"] == "split"
+    assert call(capsys, folder_run, "merge", "h", "--into=g")["action"] == "merge"
+    assert call(capsys, folder_run, "rename", "g", "gg")["action"] == "rename"
+    assert call(capsys, folder_run, "retire", "gg")["action"] == "retire"
+    assert call(capsys, folder_run, "restore", "gg")["action"] == "restore"
+    assert call(capsys, folder_run, "unlabel", found["ids"][0])["action"] == "label"
+    assert call(capsys, folder_run, "label", "gg", found["ids"][0])["action"] == "label"
+    assert isinstance(call(capsys, folder_run, "unknowns", "--min_size=1"), list)
+    numbers = [change["number"] for change in call(capsys, folder_run, "history")]
+    assert numbers == [8, 7, 6, 5, 4, 3, 2, 1]
+    for number in numbers:
+        assert call(capsys, folder_run, "undo")["number"] == number
+    assert all(not one["enrolled"] for one in call(capsys, folder_run, "list"))
+    for arguments in (["undo"], ["why", tmp_path / "no.png"], ["rename", "q", "r"]):
+        assert main(["identities", *map(str, [folder_run, *arguments])]) == 2
+        assert "error: " in capsys.readouterr().err
+    for action in ("list", "history", "unknowns", "why"):
+        more = [str(new)] if action == "why" else []
+        assert main(["identities", str(folder_run), action, *more]) == 0
+        assert capsys.readouterr().out.strip()
