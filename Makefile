@@ -4,11 +4,18 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
-.PHONY: demo test lint format benchmark reproduction clean
+SERVED = runs/demo
+
+.PHONY: demo serve test lint format benchmark reproduction clean
 
 demo: $(INSTALLED)
 	rm -rf runs/demo
 	$(BIN)/rootspace train --config recipes/characters.yaml --run.dir runs/demo
+	@echo 'Try it in the browser: make serve'
+
+# The page of a run: `make serve SERVED=runs/photos` for another.
+serve: $(INSTALLED)
+	$(BIN)/rootspace serve $(SERVED) --open
 
 test: lint
 	$(BIN)/python -m pytest -q

@@ -11,7 +11,10 @@ import argparse
 import re
 import shlex
 import shutil
+import socket
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -19,11 +22,12 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+import uvicorn
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 import rootspace as rs
-from rootspace.cli import _arguments, main
+from rootspace.cli import _arguments, _parser, main
 from rootspace.cli import check as check_command
 from rootspace.cli import compare as compare_command
 from rootspace.cli import distill as distill_command
@@ -32,6 +36,9 @@ from rootspace.cli import train as train_command
 from rootspace.cli._main import COMMANDS
 from rootspace.config import Config, RunConfig
 from rootspace.runs.folder import write_config
+from rootspace.serve.app import create_app
+from rootspace.serve.run_model import RunModel
+from rootspace.serve.service import Limits, Service
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -135,11 +142,25 @@ def export() -> dict[str, Any]:
     return {"model": run.model.embedder, "head": run.model.head, "example": example}
 
 
+def serving() -> dict[str, Any]:
+    content = next(Path("runs/demo/samples").iterdir()).read_bytes()
+    Path("a.jpg").write_bytes(content)
+    listening = socket.create_server(("127.0.0.1", 0))
+    app = create_app(Service(RunModel(Path("runs/demo")), Limits()))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    threading.Thread(target=server.run, args=([listening],), daemon=True).start()
+    while not server.started:
+        time.sleep(0.01)
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    return {"url": url, "image_bytes": content}
+
+
 STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "README": readme,
     "heads": heads,
     "continual": continual,
     "export": export,
+    "serving": serving,
 }
 
 
@@ -214,9 +235,9 @@ def only_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def settings(folder: Path, *_: Any, **__: Any) -> Config:
         return Config(run=RunConfig(dir=str(folder)))
 
-    monkeypatch.setattr(_arguments.Parser, "parse_args", parse_args, raising=False)
+    monkeypatch.setattr(_parser.Parser, "parse_args", parse_args, raising=False)
     mixed = "parse_intermixed_args"
-    monkeypatch.setattr(_arguments.Parser, mixed, parse_intermixed_args, raising=False)
+    monkeypatch.setattr(_parser.Parser, mixed, parse_intermixed_args, raising=False)
     monkeypatch.setattr(_arguments, "device", torch.device)
     monkeypatch.setattr(check_command, "make_data", stop)
     monkeypatch.setattr(train_command, "train", stop)

@@ -11,10 +11,11 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "rootspace"
 
-SHARED = {"_extras", "_files", "_terminal"}
+SHARED = {"_errors", "_extras", "_files", "_terminal"}
 ROOMS: dict[str, set[str]] = {
     "config": set(),
     "metrics": set(),
+    "images": set(),
     "systems": set(),
     "models": set(),
     "vector_file": {"systems"},
@@ -28,8 +29,8 @@ ROOMS: dict[str, set[str]] = {
     "continual": {"metrics", "systems", "classes", "runs"},
     "heads": {"systems", "classes", "losses", "planning"},
     "sampling": {"classes", "heads"},
-    "export": {"systems", "classes", "heads"},
-    "data": {"config", "runs", "heads", "sampling"},
+    "export": {"images", "systems", "classes", "heads"},
+    "data": {"config", "images", "runs", "heads", "sampling"},
     "choosing": {"classes", "heads", "sampling"},
     "callbacks": {"classes", "runs", "heads", "sampling", "choosing"},
     "building": {
@@ -78,7 +79,8 @@ ROOMS: dict[str, set[str]] = {
         "run",
         "train",
     },
-    "gallery": {"systems", "classes", "runs", "continual", "heads", "data", "run"},
+    "gallery": {"images", "systems", "classes", "runs", "continual", "heads", "data", "run"},
+    "serve": {"images", "runs", "continual", "run", "gallery"},
     "cli": {
         "config",
         "metrics",
@@ -94,6 +96,7 @@ ROOMS: dict[str, set[str]] = {
         "data",
         "model_file",
         "run",
+        "serve",
         "train",
         "extend",
         "distill",

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from rootspace.data import DataError
-from rootspace.data.preprocessing import crop_to_square, pad_to_square, read_image
+from rootspace.data.preprocessing import to_tensor
+from rootspace.images import crop_to_square, pad_to_square, read_image
 
 RED = (255, 0, 0)
 
@@ -73,23 +74,23 @@ def test_a_photograph_is_turned_as_its_tag_says(tmp_path: Path) -> None:
 def test_crop_keeps_the_center() -> None:
     image = Image.new("RGB", (40, 20), (255, 255, 255))
     image.paste(RED, (10, 0, 30, 20))
-    tensor = crop_to_square(image, 10)
+    tensor = to_tensor(crop_to_square(image, 10))
     assert tensor.shape == (3, 10, 10) and tensor.dtype == torch.uint8
     inner = tensor[:, :, 1:-1]  # smoothing reaches one pixel in from the edge
     assert torch.equal(inner, torch.tensor(RED, dtype=torch.uint8)[:, None, None].expand_as(inner))
 
 
 def test_pad_keeps_everything() -> None:
-    tensor = pad_to_square(Image.new("L", (10, 40), 7), 20, fill=200)
+    tensor = to_tensor(pad_to_square(Image.new("L", (10, 40), 7), 20, fill=200))
     assert tensor.shape == (1, 20, 20) and tensor.is_contiguous()
     assert (tensor[..., 8:12] == 7).any() and (tensor == 7).sum() == 5 * 20
-    assert pad_to_square(Image.new("RGB", (2, 1)), 4, fill=255).shape == (3, 4, 4)
+    assert pad_to_square(Image.new("RGB", (2, 1)), 4, fill=255).size == (4, 4)
 
 
 def test_a_square_of_the_right_size_is_left_as_it_is() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16), dtype=np.uint8)
     for convert in (crop_to_square, lambda image, size: pad_to_square(image, size, 0)):
-        assert np.array_equal(convert(Image.fromarray(pixels), 16)[0].numpy(), pixels)
+        assert np.array_equal(np.asarray(convert(Image.fromarray(pixels), 16)), pixels)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

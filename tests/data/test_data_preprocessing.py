@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from rootspace.data import DataError, ImagePreprocessing
-from rootspace.data.preprocessing import crop_to_square, pad_to_square, surrounded
+from rootspace.data.preprocessing import surrounded, to_tensor
+from rootspace.images import crop_to_square, pad_to_square
 
 RGB = ((0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
 CROP = ImagePreprocessing(3, 16, *RGB)
@@ -79,11 +80,11 @@ def test_every_kind_of_image_gives_the_same_pixels(
 def test_the_pixels_are_those_of_the_cut() -> None:
     image = Image.fromarray(picture())
     gray = image.convert("L")
-    assert torch.equal(CROP(image), crop_to_square(image, 16))
-    assert torch.equal(PAD(image), pad_to_square(gray, 16, 200))
-    assert torch.equal(INNER(image), surrounded(crop_to_square(gray, 28), 32))
+    assert torch.equal(CROP(image), to_tensor(crop_to_square(image, 16)))
+    assert torch.equal(PAD(image), to_tensor(pad_to_square(gray, 16, 200)))
+    assert torch.equal(INNER(image), surrounded(to_tensor(crop_to_square(gray, 28)), 32))
     inside = INNER(image)
-    assert torch.equal(inside[:, 2:30, 2:30], crop_to_square(gray, 28))
+    assert torch.equal(inside[:, 2:30, 2:30], to_tensor(crop_to_square(gray, 28)))
     inside[:, 2:30, 2:30] = 0
     assert not inside.any()
 

@@ -6,27 +6,12 @@ import argparse
 import os
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NoReturn
 
 import torch
 
 from rootspace.data import folders
 
-
-class Parser(argparse.ArgumentParser):
-    """Shows its description as it is written, and raises ValueError instead of leaving."""
-
-    def __init__(self, **settings: Any) -> None:
-        raw = argparse.RawDescriptionHelpFormatter
-        super().__init__(**{"formatter_class": raw, **settings})
-
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f"{message}; see `{self.prog} --help`")
-
-
-def path(text: str) -> Path:
-    """A path as it was given; a shell does not expand the ~ of `--out=~/x`."""
-    return Path(text).expanduser()
+from ._parser import path
 
 
 def add_run(parser: argparse.ArgumentParser, *, network: bool = True) -> None:
@@ -106,16 +91,16 @@ def image_files(paths: list[Path]) -> list[Path]:
         ValueError: a path does not exist, or a folder holds no image.
     """
     files: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            found = sorted(Path(file) for file in folders.image_files(path))
+    for given in paths:
+        if given.is_dir():
+            found = sorted(Path(file) for file in folders.image_files(given))
             if not found:
                 raise ValueError(
-                    f"{path} holds no image file ({', '.join(folders.IMAGE_SUFFIXES)})"
+                    f"{given} holds no image file ({', '.join(folders.IMAGE_SUFFIXES)})"
                 )
             files += found
-        elif path.exists():
-            files.append(path)
+        elif given.exists():
+            files.append(given)
         else:
-            raise ValueError(f"{path} does not exist; expected an image file or a folder of them")
+            raise ValueError(f"{given} does not exist; expected an image file or a folder of them")
     return files

@@ -32,6 +32,7 @@ COMMANDS = {
     "inspect": "duplicates, leaks, likely wrong labels and hard images",
     "embed": "embeddings of image files",
     "export": "a trained run as an ONNX file, from image to class",
+    "serve": "a trained run behind HTTP, with a page to try it",
     "report": "write the report of a run again, beside other runs",
 }
 

@@ -29,9 +29,10 @@ from rootspace.metrics import auroc, fpr_at_tpr
 from rootspace.run import Run, load
 from rootspace.runs.folder import check_finished, record
 
-from ._arguments import Parser, add_run, check_out, check_top, image_files, path, rate
+from ._arguments import add_run, check_out, check_top, image_files, rate
 from ._embedding import Unread, embed_files, image_shape
 from ._output import add_format, answer
+from ._parser import Parser, path
 from ._test_sets import TestSet, look_at, sets_of_data, sets_of_folders
 
 DEFAULT_RATE = 0.05

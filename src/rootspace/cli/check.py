@@ -16,9 +16,9 @@ from rootspace.config import Config
 from rootspace.data import make_data
 from rootspace.data.checking import DataCheck, Duplicates, check_content
 
-from ._arguments import Parser
 from ._config import check_whole_data, config_parser, names_data, parse
 from ._output import add_format, answer
+from ._parser import Parser
 
 PROG = "rootspace check"
 

@@ -29,9 +29,10 @@ from rootspace.model_file import read_head
 from rootspace.run import read_config
 from rootspace.runs.folder import MODEL, check_finished, checked
 
-from ._arguments import Parser, add_run, check_out, path
+from ._arguments import add_run, check_out
 from ._names import read_names
 from ._output import add_format, answer, as_json, csv_text
+from ._parser import Parser, path
 
 
 def run(arguments: list[str]) -> int:

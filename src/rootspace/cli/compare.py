@@ -12,8 +12,8 @@ from rootspace._terminal import table
 from rootspace.config import Config
 from rootspace.train.comparison import COMPARISON, REPORT, PlannedRun, cells, compare
 
-from ._arguments import Parser, path
 from ._config import Sections, config_parser, named_in_full, parse, read_sections
+from ._parser import Parser, path
 
 PROG = "rootspace compare"
 

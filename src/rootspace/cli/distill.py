@@ -19,8 +19,8 @@ from rootspace.run import read_config
 from rootspace.runs.folder import CONFIG
 from rootspace.train.callbacks import StoppedByUser
 
-from ._arguments import Parser, path
 from ._config import check_whole_data, config_parser, parse
+from ._parser import Parser, path
 from .extend import refuse
 from .train import resumption
 

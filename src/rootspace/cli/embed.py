@@ -17,9 +17,10 @@ from rootspace._files import replacing
 from rootspace._terminal import one_line
 from rootspace.run import load
 
-from ._arguments import Parser, add_images, add_run, check_out, image_files, path
+from ._arguments import add_images, add_run, check_out, image_files
 from ._embedding import Unread, file_batches, image_shape
 from ._output import add_format, answer
+from ._parser import Parser, path
 
 Write = Callable[[list[Path], np.ndarray, list[str], np.ndarray], None]
 """Paths of some images, float32 embeddings `[B, dim]`, classes, cosines `[B]`."""

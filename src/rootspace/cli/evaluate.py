@@ -26,9 +26,10 @@ from rootspace._terminal import table
 from rootspace.data import make_data
 from rootspace.run import Run, load
 
-from ._arguments import Parser, add_run, check_out, check_top, path
+from ._arguments import add_run, check_out, check_top
 from ._embedding import Unread
 from ._output import add_format, answer, csv_text
+from ._parser import Parser, path
 from ._test_sets import (
     TestSet,
     data_config,

@@ -9,8 +9,9 @@ from rootspace.export import export_onnx
 from rootspace.run import Run, load
 from rootspace.runs.folder import SAMPLES
 
-from ._arguments import Parser, add_run, check_out, path
+from ._arguments import add_run, check_out
 from ._output import add_format, answer
+from ._parser import Parser, path
 
 OPSETS = range(18, 24)
 """That PyTorch can write and onnxruntime can read."""
@@ -53,6 +54,7 @@ def run(arguments: list[str]) -> int:
         decode=options.decode,
         opset=options.opset,
         names=trained.names,
+        preprocessing=shape,
     )
     answer(
         options,

@@ -14,8 +14,8 @@ from rootspace.extend.extension import base_config, extend
 from rootspace.run import load
 from rootspace.train.callbacks import StoppedByUser
 
-from ._arguments import Parser, path
 from ._config import check_whole_data, config_parser, names_data, parse
+from ._parser import Parser, path
 from .train import resumption
 
 PROG = "rootspace extend"

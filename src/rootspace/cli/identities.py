@@ -19,10 +19,11 @@ from rootspace._terminal import one_line, say, table
 from rootspace.gallery import Change, Gallery, Identities, Rejected
 from rootspace.run import load
 
-from ._arguments import Parser, cosine, device, image_files, path
+from ._arguments import cosine, device, image_files
 from ._embedding import Unread
 from ._gallery import add_gallery, places
 from ._output import add_format, answer
+from ._parser import Parser, path
 
 
 def run(arguments: list[str]) -> int:

@@ -31,10 +31,11 @@ from rootspace.gallery.locations import holds_gallery
 from rootspace.run import Run, load
 from rootspace.train.evaluation import check_shape
 
-from ._arguments import Parser, add_run, check_out, image_files, path
+from ._arguments import add_run, check_out, image_files
 from ._embedding import Unread, image_shape
 from ._gallery import location
 from ._output import add_format, answer
+from ._parser import Parser, path
 from ._test_sets import data_config, place_of, readable_batches, split_settings
 
 PROG = "rootspace index"

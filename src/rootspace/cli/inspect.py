@@ -38,10 +38,11 @@ from rootspace.gallery.locations import holds_gallery, run_of
 from rootspace.run import load
 from rootspace.train.evaluation import own_labels
 
-from ._arguments import Parser, cosine, device
+from ._arguments import cosine, device
 from ._embedding import Unread, image_shape
 from ._gallery import add_gallery
 from ._output import add_format, answer
+from ._parser import Parser
 from ._test_sets import data_config, place_of, readable_batches, split_settings
 
 PROG = "rootspace inspect"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from rootspace.planning import Plan, plan
 
-from ._arguments import Parser
 from ._output import add_format, answer
+from ._parser import Parser
 
 NOTES = """
 scale: at which an embedding on its vector gets probability 0.9, where it is known. bytes/class:

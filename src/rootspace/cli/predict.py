@@ -18,9 +18,10 @@ from rootspace.continual import Rejector
 from rootspace.continual.live import read_rejector
 from rootspace.run import Run, load
 
-from ._arguments import Parser, add_images, add_run, check_top, cosine, image_files, path
+from ._arguments import add_images, add_run, check_top, cosine, image_files
 from ._embedding import Unread, file_batches
 from ._output import add_format, as_json, csv_text
+from ._parser import Parser, path
 
 UNKNOWN = "unknown"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from rootspace.report import write_report
 from rootspace.runs.folder import check_finished
 
-from ._arguments import Parser, add_run, check_out, path
+from ._arguments import add_run, check_out
 from ._output import add_format, answer
+from ._parser import Parser, path
 
 
 def run(arguments: list[str]) -> int:

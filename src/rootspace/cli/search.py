@@ -17,10 +17,11 @@ from rootspace._terminal import one_line
 from rootspace.gallery import Gallery, Hit, conditions
 from rootspace.run import load
 
-from ._arguments import Parser, add_images, cosine, device, image_files, path
+from ._arguments import add_images, cosine, device, image_files
 from ._embedding import Unread, file_batches, image_shape
 from ._gallery import add_gallery, places
 from ._output import add_format, as_json, csv_text
+from ._parser import Parser, path
 
 
 @dataclass(frozen=True)

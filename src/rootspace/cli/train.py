@@ -11,8 +11,8 @@ from rootspace.run import read_config
 from rootspace.train.callbacks import StoppedByUser
 from rootspace.train.training import check_resumed_here, train
 
-from ._arguments import path
 from ._config import check_resumed, config_parser, parse
+from ._parser import path
 
 PROG = "rootspace train"
 

@@ -14,9 +14,10 @@ from rootspace.continual import Proposal, group_by_cosine, group_by_vector, prop
 from rootspace.continual.live import read_rejector
 from rootspace.run import load
 
-from ._arguments import Parser, add_images, add_run, check_out, cosine, image_files, path
+from ._arguments import add_images, add_run, check_out, cosine, image_files
 from ._embedding import Unread, embed_files
 from ._output import add_format, answer
+from ._parser import Parser, path
 
 FORMAT = 1
 """Version of the proposal."""

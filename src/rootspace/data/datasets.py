@@ -149,7 +149,7 @@ class EncodedImages(LabeledDataset):
 
     def batch(self, indices: Sequence[int]) -> Batch:
         square = self.preprocessing.square
-        images = torch.stack([square(self.decode(index)) for index in indices])
+        images = torch.stack([to_tensor(square(self.decode(index))) for index in indices])
         return images, self.labels[torch.as_tensor(indices)]
 
     def original(self, index: int) -> Tensor:

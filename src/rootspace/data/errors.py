@@ -1,4 +1,4 @@
-"""The one exception of this room, and the checks that several data sets share."""
+"""Checks that several data sets share."""
 
 from __future__ import annotations
 
@@ -8,19 +8,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from rootspace._errors import DataError
+
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 """What ends a line or commands a terminal."""
 
 
 LARGEST_IMAGE = 8192
 """Side of what a network gets, in pixels: 200 MB an image of three channels."""
-
-
-class DataError(ValueError):
-    """The user's files or settings cannot be used.
-
-    The message is one line: which path or argument, what was expected, what to do.
-    """
 
 
 def check_at_least(argument: str, value: int, minimum: int, why: str = "") -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from rootspace.images import MAX_PIXELS
+
 from .datasets import FileImages, LabeledDataset
 from .errors import DataError, check_at_least, check_image_size
 from .folders import LeftOut, class_folders, is_image, list_images
-from .preprocessing import IMAGENET_GRAY, IMAGENET_RGB, MAX_PIXELS, ImagePreprocessing
+from .preprocessing import IMAGENET_GRAY, IMAGENET_RGB, ImagePreprocessing
 from .source import Content, DataSource
 from .strings import Strings
 

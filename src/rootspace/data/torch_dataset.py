@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, default_collate
 
 from rootspace._terminal import tracked
+from rootspace.images import from_pixels
 
 from .datasets import LabeledDataset, View
 from .errors import DataError, check_image_size
@@ -19,7 +20,7 @@ from .preprocessing import (
     IMAGENET_RGB,
     ImagePreprocessing,
     channel_statistics,
-    from_pixels,
+    to_array,
     to_tensor,
 )
 from .source import Content, DataSource
@@ -253,7 +254,7 @@ class ItemImages(Items):
 
     def batch(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         square = self.preprocessing.square
-        images = torch.stack([square(self._decoded(index)) for index in indices])
+        images = torch.stack([to_tensor(square(self._decoded(index))) for index in indices])
         return images, self.labels[torch.as_tensor(indices)]
 
     def original(self, index: int) -> Tensor:
@@ -268,7 +269,9 @@ def as_image(x: Any) -> Image | None:
     """A PIL image of what is one, or of uint8 pixels; None of anything else."""
     if isinstance(x, Tensor | np.ndarray):
         is_pixels = x.dtype in (torch.uint8, np.uint8) and x.ndim in (2, 3)
-        return from_pixels(x) if is_pixels else None
+        if not is_pixels:
+            return None
+        return from_pixels(to_array(x) if isinstance(x, Tensor) else x)
     pillow = sys.modules.get("PIL.Image")  # without it nothing is an image of its
     return x if pillow is not None and isinstance(x, pillow.Image) else None
 

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rootspace.images import MAX_PIXELS
+
 from .cache import default_cache_directory
 from .datasets import EncodedImages, LabeledDataset
 from .errors import DataError, check_image_size
-from .preprocessing import IMAGENET_GRAY, IMAGENET_RGB, MAX_PIXELS, ImagePreprocessing
+from .preprocessing import IMAGENET_GRAY, IMAGENET_RGB, ImagePreprocessing
 from .shard_index import ShardIndex, read_index
 from .source import Content, DataSource
 

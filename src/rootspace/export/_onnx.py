@@ -18,6 +18,7 @@ from rootspace._extras import require
 from rootspace._files import replacing
 from rootspace.classes import ClassMap
 from rootspace.heads import Head
+from rootspace.images import ImageShape
 
 from ._decoder import Decoded, Decoder, InFrame
 from ._translations import translations
@@ -59,12 +60,14 @@ def export_onnx(
     decode: Literal["auto", "formula", "search"] = "auto",
     opset: int | None = None,
     names: Sequence[str] | None = None,
+    preprocessing: ImageShape | None = None,
 ) -> OnnxCheck:
     """Write a network and the decoding of its embeddings as one ONNX file, and check it.
 
     The file maps the input `images` to the outputs `embedding [batch, dim]`, `index [batch, k]`,
     `label [batch, k]` and `cosine [batch, k]`, as `Decoder` describes them, for any batch size.
-    Its metadata hold `rootspace.classes`, `rootspace.decode` and, as JSON, `rootspace.names`.
+    Its metadata hold `rootspace.classes`, `rootspace.decode` and, as JSON, `rootspace.names` and
+    `rootspace.preprocessing`, which `rootspace serve FILE.onnx` needs.
     It appears under its name only after it gave in onnxruntime what torch gives.
 
     Args:
@@ -79,6 +82,7 @@ def export_onnx(
         decode: see `Decoder`.
         opset: of ONNX, at least 18; what PyTorch prefers if None.
         names: of the classes; those of the head or class map if None.
+        preprocessing: how image files become what the model takes, where it takes images.
 
     Returns:
         The largest differences on batches of other sizes than the one it was traced with.
@@ -121,7 +125,7 @@ def export_onnx(
         _check_embeddings(model(example), class_map)
         onnx_program = _convert(decoder, inputs, opset)
     _make_names_unique(onnx_program.model.graph)
-    onnx_program.model.metadata_props.update(_metadata(decoder, names))
+    onnx_program.model.metadata_props.update(_metadata(decoder, names, preprocessing))
     with replacing(path) as temporary:
         onnx_program.save(temporary, external_data=False)
         return check_onnx(temporary, decoder, [inputs[:1], torch.cat([inputs, inputs[:1]])])
@@ -250,10 +254,14 @@ def _make_names_unique(graph: Any) -> None:
                 value.name = f"{value.name}_of_{node.name}"
 
 
-def _metadata(decoder: Decoder, names: Sequence[str] | None) -> dict[str, str]:
+def _metadata(
+    decoder: Decoder, names: Sequence[str] | None, preprocessing: ImageShape | None
+) -> dict[str, str]:
     metadata = {"rootspace.classes": repr(decoder.classes), "rootspace.decode": decoder.decode}
     if names is not None:
         metadata["rootspace.names"] = json.dumps(list(names), ensure_ascii=False)
+    if preprocessing is not None:
+        metadata["rootspace.preprocessing"] = json.dumps(preprocessing.as_dict())
     return metadata
 
 

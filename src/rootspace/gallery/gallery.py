@@ -18,7 +18,8 @@ from torch import Tensor
 from rootspace._extras import require
 from rootspace._files import replacing
 from rootspace.data import DataError, ImagePreprocessing
-from rootspace.data.preprocessing import from_pixels
+from rootspace.data.preprocessing import to_array
+from rootspace.images import from_pixels
 from rootspace.run import BATCH, Run
 
 from .exact import Precision
@@ -497,7 +498,7 @@ class _Ready:
 
 def _thumbnail(pixels: Tensor) -> bytes:
     """A picture of uint8 `[C, H, W]` pixels to show, as WebP."""
-    image, content = from_pixels(pixels), io.BytesIO()
+    image, content = from_pixels(to_array(pixels)), io.BytesIO()
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     image.save(content, "WEBP", quality=80)
     return content.getvalue()

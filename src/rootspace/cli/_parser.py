@@ -1,0 +1,23 @@
+"""The parser of every command. No torch here: `serve` answers without it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any, NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """Shows its description as it is written, and raises ValueError instead of leaving."""
+
+    def __init__(self, **settings: Any) -> None:
+        raw = argparse.RawDescriptionHelpFormatter
+        super().__init__(**{"formatter_class": raw, **settings})
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message}; see `{self.prog} --help`")
+
+
+def path(text: str) -> Path:
+    """A path as it was given; a shell does not expand the ~ of `--out=~/x`."""
+    return Path(text).expanduser()

@@ -1,0 +1,297 @@
+// The page: images in, classes out. What it shows of strangers is text, never markup.
+
+import { Drawing } from "./drawing.js";
+import { Plane } from "./plane.js";
+import { Refused, Server } from "./server.js";
+
+const LISTED = 500; // names of a lasso that are shown
+const SMALL = 96; // pixels; smaller images are shown with their pixels
+
+const $ = (id) => document.getElementById(id);
+const element = (kind, properties = {}, ...inside) => {
+  const made = Object.assign(document.createElement(kind), properties);
+  made.append(...inside);
+  return made;
+};
+const count = (number, one, many = `${one}s`) => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
+
+const server = new Server(askForToken);
+const state = {
+  model: null,
+  tray: [], // {blob, name, url, answer, hits}
+  shown: null, // of the tray, or the drawing
+  plane: null,
+};
+
+// ------------------------------------------------------------------ messages
+
+let hiding;
+function say(text, act = null) {
+  $("message-text").textContent = text;
+  $("message-act").hidden = !act;
+  if (act) [$("message-act").textContent, $("message-act").onclick] = act;
+  $("message").hidden = false;
+  clearTimeout(hiding);
+  hiding = setTimeout(() => ($("message").hidden = true), act ? 15000 : 8000);
+}
+$("message-close").onclick = () => ($("message").hidden = true);
+
+/** Runs what may be refused, and says why. */
+async function attempt(work) {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof Refused)) throw error;
+    say(error.message);
+    return undefined;
+  }
+}
+
+function askForToken(wrong) {
+  const dialog = $("token-dialog");
+  if (wrong) $("token-note").textContent = "The token was not right. Try again.";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.onclose = () => resolve($("token").value);
+  });
+}
+
+// ------------------------------------------------------------------ images
+
+async function take(files) {
+  const images = [...files].filter((file) => file.size);
+  if (!images.length) return;
+  const { max_images: most } = state.model.limits;
+  if (images.length > most) say(`The first ${most} of ${images.length} images are taken.`);
+  const entries = images.slice(0, most).map((blob) => ({ blob, name: blob.name || "image", url: URL.createObjectURL(blob) }));
+  await predict(entries);
+  const good = entries.filter((entry) => entry.answer && !entry.answer.error);
+  if (!good.length) return;
+  state.tray = [...good, ...state.tray].slice(0, most);
+  show(good[0]);
+}
+
+/** Asks for the classes of images, all in one request. */
+async function predict(entries) {
+  await attempt(async () => {
+    const k = Math.min(5, state.model.most);
+    const { results } = await server.post(`/v1/predict?k=${k}`, entries);
+    results.forEach((answer, i) => (entries[i].answer = answer));
+    const bad = results.find((answer) => answer.error);
+    if (bad) say(bad.error.message);
+  });
+}
+
+function show(entry) {
+  state.shown = entry;
+  const image = $("shown");
+  const kept = state.tray.includes(entry);
+  image.hidden = !kept;
+  $("invitation").hidden = kept;
+  if (kept) {
+    image.onload = () => image.classList.toggle("small", Math.max(image.naturalWidth, image.naturalHeight) <= SMALL);
+    image.src = entry.url;
+    image.alt = entry.name;
+  }
+  showTray();
+  showAnswers(entry?.answer);
+}
+
+function showTray() {
+  $("tray").hidden = !state.tray.length;
+  $("tray").replaceChildren(
+    ...state.tray.map((entry) => {
+      const picture = element("img", { src: entry.url, alt: "" });
+      picture.onload = () => picture.classList.toggle("small", picture.naturalWidth <= SMALL);
+      const button = element("button", { className: "picture", title: entry.name, onclick: () => show(entry) }, picture);
+      button.setAttribute("aria-pressed", String(entry === state.shown));
+      button.setAttribute("aria-label", entry.name);
+      const remove = element("button", { className: "remove", textContent: "×", onclick: () => drop(entry) });
+      remove.setAttribute("aria-label", `Remove ${entry.name}`);
+      return element("li", {}, button, remove);
+    }),
+  );
+}
+
+function drop(entry) {
+  state.tray = state.tray.filter((other) => other !== entry);
+  URL.revokeObjectURL(entry.url);
+  if (state.shown === entry) show(state.tray[0] ?? null);
+  else showTray();
+}
+
+function showAnswers(answer) {
+  const verdict = $("verdict");
+  const answers = answer?.answers ?? [];
+  verdict.hidden = answers.length > 0 && !answer.unknown;
+  verdict.classList.toggle("unknown", Boolean(answer?.unknown));
+  verdict.textContent = answer?.unknown ? "Unknown: none of the classes is near enough." : "Give an image to see its classes.";
+  $("answers").replaceChildren(
+    ...answers.map((found) => {
+      const bar = element("span");
+      bar.style.width = `${Math.max(0, found.cosine) * 100}%`;
+      const name = element("span", { className: "name", title: found.name }, element("bdi", { textContent: found.name }));
+      const row = element("li", {}, name, element("span", { className: "track" }, bar));
+      row.append(element("output", { textContent: found.cosine.toFixed(3), title: "cosine" }));
+      return row;
+    }),
+  );
+  showPlace(answer);
+}
+
+// ------------------------------------------------------------------ the plane
+
+async function openPlane() {
+  const info = state.model.has_map ? await attempt(() => server.get("/v1/map")) : undefined;
+  if (!info) return closePlane("This model does not hold its prototypes: there is no picture of them.");
+  const plane = new Plane($("plane"), { names: (indices) => namesOf(indices, info.step), chosen: showPicked });
+  if (!plane.works) return closePlane("This browser has no WebGL: there is no picture of the prototypes.");
+  const places = await attempt(() => server.floats("/v1/map/points"));
+  if (!places) return closePlane("");
+  plane.set(places);
+  state.plane = plane;
+  state.step = info.step;
+  const share = info.share.map((part) => `${(100 * part).toFixed(1)} %`);
+  const some = info.step > 1 ? `every ${info.step}th of ${count(state.model.num_classes, "prototype")}` : count(info.num_points, "prototype");
+  $("plane-note").textContent = `${some} along their two main directions, which hold ${share.join(" and ")} of their variance: near here need not be near in ${state.model.dim} dimensions. Zoom in for names.`;
+}
+
+function closePlane(why) {
+  $("plane").hidden = document.querySelector(".tools").hidden = true;
+  $("plane-note").textContent = why;
+}
+
+async function namesOf(indices, step) {
+  const names = [];
+  for (let start = 0; start < indices.length; start += 500) {
+    const query = indices.slice(start, start + 500).map((i) => `label=${i * step}`);
+    const { classes } = await server.get(`/v1/classes?limit=1&${query.join("&")}`);
+    names.push(...classes.map((one) => one.name));
+  }
+  return names;
+}
+
+function showPlace(answer) {
+  if (!state.plane) return;
+  if (!answer?.position) return state.plane.show(null);
+  const labels = answer.answers.map((found) => found.label);
+  const near = labels.filter((label) => label >= 0 && label % state.step === 0).map((label) => label / state.step);
+  state.plane.show({ place: answer.position, near, others: [] });
+}
+
+async function showPicked(indices) {
+  $("picked-part").hidden = !indices.length;
+  if (!indices.length) return;
+  $("picked-title").textContent = `${count(indices.length, "prototype")} selected`;
+  const names = await attempt(() => namesOf(indices.slice(0, LISTED), state.step));
+  if (!names || state.plane.chosen !== indices) return;
+  const rest = indices.length - names.length;
+  $("picked").replaceChildren(...names.map((name) => element("li", { title: name }, element("bdi", { textContent: name }))));
+  if (rest > 0) $("picked").append(element("li", { textContent: `and ${rest.toLocaleString("en")} more` }));
+  $("copy").onclick = () =>
+    attempt(async () => {
+      try {
+        await navigator.clipboard.writeText((await namesOf(indices, state.step)).join("\n"));
+      } catch (error) {
+        throw error instanceof Refused ? error : new Refused("The browser does not allow copying here.");
+      }
+      say(`${count(indices.length, "name")} copied.`);
+    });
+}
+
+$("lasso").onclick = () => {
+  const on = $("lasso").getAttribute("aria-pressed") !== "true";
+  $("lasso").setAttribute("aria-pressed", String(on));
+  $("plane").classList.toggle("lassoing", on);
+  if (state.plane) state.plane.lassoing = on;
+};
+$("zoom-in").onclick = () => state.plane?.zoomBy(1.6);
+$("zoom-out").onclick = () => state.plane?.zoomBy(1 / 1.6);
+$("home").onclick = () => state.plane?.home();
+$("unpick").onclick = () => state.plane?.choose([]);
+
+// ------------------------------------------------------------------ ways to give an image
+
+$("choose").onclick = () => $("chooser").click();
+$("photograph").onclick = () => $("camera").click();
+for (const id of ["chooser", "camera"])
+  $(id).onchange = async (event) => {
+    await take(event.target.files);
+    event.target.value = "";
+  };
+
+addEventListener("paste", (event) => {
+  if (!event.clipboardData.files.length) return;
+  event.preventDefault();
+  openTab("files");
+  take(event.clipboardData.files);
+});
+for (const kind of ["dragover", "dragleave", "drop"])
+  addEventListener(kind, (event) => {
+    if (kind !== "dragleave") event.preventDefault();
+    $("stage").classList.toggle("over", kind === "dragover");
+    if (kind !== "drop") return;
+    openTab("files");
+    take(event.dataTransfer.files);
+  });
+
+function openTab(id) {
+  for (const tab of document.querySelectorAll('[role="tab"]')) {
+    const on = tab.getAttribute("aria-controls") === id;
+    tab.setAttribute("aria-selected", String(on));
+    tab.tabIndex = on ? 0 : -1;
+    $(tab.getAttribute("aria-controls")).hidden = !on;
+  }
+}
+document.querySelector('[role="tablist"]').addEventListener("keydown", (event) => {
+  if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
+  const other = document.querySelector('[role="tab"][aria-selected="false"]');
+  openTab(other.getAttribute("aria-controls"));
+  other.focus();
+});
+for (const tab of document.querySelectorAll('[role="tab"]')) tab.onclick = () => openTab(tab.getAttribute("aria-controls"));
+
+function openDrawing() {
+  let waiting;
+  const drawing = new Drawing($("canvas"), {
+    dark: state.model.brightness < 0.5,
+    changed: () => {
+      for (const id of ["keep", "stroke-back", "wipe"]) $(id).disabled = drawing.empty;
+      clearTimeout(waiting);
+      if (drawing.empty) show(null);
+      else waiting = setTimeout(read, 120);
+    },
+  });
+  const picture = async () => {
+    const blob = await drawing.picture();
+    return { blob, name: "drawing.png", url: URL.createObjectURL(blob) };
+  };
+  const read = async () => {
+    const entry = await picture();
+    URL.revokeObjectURL(entry.url);
+    await predict([entry]);
+    if (entry.answer && !drawing.empty) show(entry);
+  };
+  $("stroke-back").onclick = () => drawing.undo();
+  $("wipe").onclick = () => drawing.clear();
+  $("keep").onclick = async () => {
+    const entry = await picture();
+    await predict([entry]);
+    if (!entry.answer) return;
+    state.tray = [entry, ...state.tray].slice(0, state.model.limits.max_images);
+    drawing.clear();
+    show(entry);
+  };
+}
+
+// ------------------------------------------------------------------ the beginning
+
+await attempt(async () => {
+  const model = (state.model = await server.get("/v1/model"));
+  document.title = `${model.name} · rootspace`;
+  $("title").textContent = model.name;
+  $("facts").textContent = `${count(model.num_classes, "class", "classes")}, ${count(model.dim, "dimension")}`;
+  openDrawing();
+  await openPlane();
+  document.body.dataset.ready = "true";
+});

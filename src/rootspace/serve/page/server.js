@@ -1,0 +1,56 @@
+// What the page asks of its server.
+
+const STORED = "rootspace-token";
+
+export class Refused extends Error {}
+
+/** Calls `ask` for a token where the server wants one; the browser's tab remembers it. */
+export class Server {
+  constructor(ask) {
+    this.ask = ask;
+    this.asking = null;
+  }
+
+  async get(path) {
+    return (await this.fetch(path)).json();
+  }
+
+  async floats(path) {
+    return new Float32Array(await (await this.fetch(path)).arrayBuffer());
+  }
+
+  /** An address for <img>, which cannot send the token itself. */
+  async picture(path) {
+    return URL.createObjectURL(await (await this.fetch(path)).blob());
+  }
+
+  /** A form of images and fields. */
+  async post(path, images = [], fields = {}) {
+    const form = new FormData();
+    for (const { blob, name } of images) form.append("images", blob, name);
+    for (const [key, value] of Object.entries(fields)) form.append(key, value);
+    const body = images.length || Object.keys(fields).length ? form : undefined;
+    return (await this.fetch(path, { method: "POST", body })).json();
+  }
+
+  async fetch(path, options = {}) {
+    const token = sessionStorage.getItem(STORED);
+    const headers = token ? { authorization: `Bearer ${token}` } : {};
+    let response;
+    try {
+      response = await fetch(path, { ...options, headers });
+    } catch {
+      throw new Refused("The server does not answer. Is it running?");
+    }
+    if (response.status === 401) {
+      this.asking ??= this.ask(token !== null).finally(() => (this.asking = null));
+      sessionStorage.setItem(STORED, await this.asking);
+      return this.fetch(path, options);
+    }
+    if (!response.ok) {
+      const told = await response.json().catch(() => null);
+      throw new Refused(told?.error?.message ?? `The server answers ${response.status}.`);
+    }
+    return response;
+  }
+}

@@ -1,0 +1,193 @@
+"""From uploaded files to answers: reading, batching, and the classes of the model."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rootspace._errors import DataError
+from rootspace.images import to_pixels
+
+from .batching import MicroBatcher
+from .errors import SHOWN, RefusedError
+from .metrics import Metrics
+from .model import Answers, Floats, ServedModel
+from .projection import Projection, fit, place_classes
+
+MAP_POINTS = 1_000_000
+"""Points of the map, 8 bytes each; of more classes evenly spread ones are shown."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of what clients may ask for.
+
+    Attributes:
+        max_bytes: of the body of a request.
+        max_images: in a request.
+        max_pixels: of an image before it is scaled.
+        max_batch: images that go through the network together.
+        max_wait: seconds that a batch waits for images that are being read.
+        max_queue: images that are being read or wait.
+        seconds: to send a request, and to answer it.
+    """
+
+    max_bytes: int = 32 * 2**20
+    max_images: int = 32
+    max_pixels: int = 50_000_000
+    max_batch: int = 32
+    max_wait: float = 0.005
+    max_queue: int = 512
+    seconds: float = 60.0
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that a client has sent."""
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Of one image, see `Answers`."""
+
+    embedding: Floats
+    labels: list[int]
+    cosines: list[float]
+    unknown: bool | None
+
+
+@dataclass(frozen=True)
+class _Question:
+    pixels: NDArray[np.uint8]
+    k: int
+
+
+class Service:
+    """A model that answers for uploaded files.
+
+    Args:
+        model: that is served.
+        limits: of requests.
+    """
+
+    def __init__(self, model: ServedModel, limits: Limits) -> None:
+        self.model = model
+        self.limits = limits
+        own = model.shape.max_pixels
+        self.shape = replace(model.shape, max_pixels=min(own, limits.max_pixels))
+        self.metrics = Metrics(lambda: self.batcher.waiting)
+        self.batcher = MicroBatcher(
+            self._answer_batch,
+            max_batch=limits.max_batch,
+            max_wait=limits.max_wait,
+            max_queue=limits.max_queue,
+            observe=self.metrics.batch,
+        )
+        # Pillow decodes without the interpreter's lock; as many at once bound the memory.
+        self._readers = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="images")
+        self._map_lock = Lock()
+
+    async def close(self) -> None:
+        """Finish what waits, and end all threads."""
+        await self.batcher.close()
+        self._readers.shutdown()
+
+    async def answers(self, uploads: Sequence[Upload], k: int) -> list[Answer | DataError]:
+        """What the model says of each file, or why it cannot be read.
+
+        Args:
+            uploads: the files.
+            k: number of classes.
+
+        Raises:
+            OverloadedError: the queue is full.
+            RefusedError: the only file cannot be read, or none of several can.
+        """
+        with self.batcher.coming(len(uploads)):
+            read = await asyncio.gather(*(self._read(upload) for upload in uploads))
+        found: list[Answer | DataError] = await asyncio.gather(
+            *(self._ask(pixels, k) for pixels in read)
+        )
+        refused = [answer for answer in found if isinstance(answer, DataError)]
+        self.metrics.images(len(found) - len(refused), len(refused))
+        if len(refused) == len(found):
+            others = f" None of the other {len(found) - 1} can be either." * (len(found) > 1)
+            raise RefusedError(422, f"{refused[0]}{others}", "image_unreadable")
+        return found
+
+    async def _read(self, upload: Upload) -> NDArray[np.uint8] | DataError:
+        return await asyncio.get_running_loop().run_in_executor(
+            self._readers, self._read_now, upload
+        )
+
+    def _read_now(self, upload: Upload) -> NDArray[np.uint8] | DataError:
+        name = upload.name if len(upload.name) <= SHOWN else f"{upload.name[:SHOWN]}..."
+        try:
+            image = self.shape.decode(io.BytesIO(upload.content), name)
+            return to_pixels(self.shape.square(image))
+        except DataError as error:
+            return error
+        except MemoryError:
+            return DataError(f"Image file '{name}' needs more memory than there is.")
+
+    async def _ask(self, pixels: NDArray[np.uint8] | DataError, k: int) -> Answer | DataError:
+        if isinstance(pixels, DataError):
+            return pixels
+        try:
+            return await self.batcher.submit(_Question(pixels, k))
+        except ValueError as error:
+            return DataError(str(error))
+
+    def _answer_batch(self, questions: Sequence[_Question]) -> list[Answer]:
+        widest = max(question.k for question in questions)
+        found = self.model.answer(np.stack([q.pixels for q in questions]), widest)
+        return [_row(found, i, question.k) for i, question in enumerate(questions)]
+
+    # ---------------------------------------------------------------- the plane
+
+    @cached_property
+    def projection(self) -> Projection | None:
+        """Of the class vectors, found when it is first asked for; None where they are not known."""
+        with self._map_lock:
+            if self.model.vectors(np.zeros(1, np.int64)) is None:
+                return None
+            return fit(self._vectors, self.model.num_classes)
+
+    @cached_property
+    def map_points(self) -> tuple[Floats, int] | None:
+        """`[N, 2]` class vectors in the plane, and the step between their labels."""
+        if self.projection is None:
+            return None
+        return place_classes(self.projection, self._vectors, self.model.num_classes, MAP_POINTS)
+
+    def _vectors(self, labels: NDArray[np.int64]) -> Floats:
+        vectors = self.model.vectors(labels)
+        assert vectors is not None
+        return vectors
+
+    def position(self, z: Floats) -> list[float] | None:
+        """Where an embedding `[dim]` is in the plane."""
+        if self.projection is None:
+            return None
+        return self.projection.place(z[None])[0].tolist()
+
+
+def _row(found: Answers, row: int, k: int) -> Answer:
+    return Answer(
+        found.embedding[row],
+        found.label[row, :k].tolist(),
+        found.cosine[row, :k].tolist(),
+        None if found.unknown is None else bool(found.unknown[row]),
+    )

@@ -1,0 +1,229 @@
+"""Items, search, and classes that are enrolled: over HTTP as in Python, and after a restart."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from serving import FACES, LIMITS, glyph, refusal, upload
+from starlette.testclient import TestClient
+
+from rootspace.gallery import Gallery
+from rootspace.run import load
+from rootspace.serve.app import create_app
+from rootspace.serve.run_model import RunModel
+from rootspace.serve.service import Service
+
+Letters = list[tuple[str, bytes]]
+NEW = [glyph("Z", face) for face in FACES]
+
+
+def opened(run: Path) -> TestClient:
+    return TestClient(create_app(Service(RunModel(run), LIMITS)), raise_server_exceptions=False)
+
+
+@pytest.fixture
+def own(run: Path, tmp_path: Path) -> Path:
+    """A run to change."""
+    return Path(shutil.copytree(run, tmp_path / "run"))
+
+
+@pytest.fixture
+def client(own: Path) -> Iterator[TestClient]:
+    with opened(own) as client:
+        yield client
+
+
+def names(client: TestClient, content: bytes, k: int = 1) -> list[str]:
+    """The classes of an image."""
+    (found,) = client.post(f"/v1/predict?k={k}", files=upload(content)).json()["results"]
+    return [answer["name"] for answer in found["answers"]]
+
+
+def test_items(client: TestClient, letters: Letters, own: Path):
+    contents = [content for _, content in letters[:4]]
+    assert client.get("/v1/gallery").json() == {"num_items": 0}
+    assert not (own / "gallery").exists()
+    refusal(client.get("/v1/gallery/items/0"), 404)
+    found = client.post(
+        "/v1/gallery/items",
+        files=upload(contents[0], b"no image", contents[1], contents[0], name="../x/a.png"),
+        data={"label": "<b>", "payload": '{"year": 2020, "ok": true}'},
+    ).json()
+    assert found["ids"] == [0, None, 1, 0]
+    assert [(one["index"], one["reason"]) for one in found["rejected"]] == [
+        (1, "unreadable"),
+        (3, "duplicate"),
+    ]
+    item = client.get("/v1/gallery/items/1").json()
+    payload = {"year": 2020, "ok": True}
+    assert item == {"id": 1, "path": "a.png", "label": "<b>", "payload": payload}
+    again = client.post("/v1/gallery/items", files=upload(*contents)).json()
+    assert again["ids"] == [0, 1, 2, 3]
+    assert client.get("/v1/gallery").json() == {"num_items": 4}
+
+    page = client.get("/v1/gallery/items?limit=3").json()
+    assert [one["id"] for one in page["items"]] == [0, 1, 2] and page["next"] == 2
+    page = client.get("/v1/gallery/items?limit=3&after=2").json()
+    assert [one["id"] for one in page["items"]] == [3] and page["next"] is None
+    chosen = client.get("/v1/gallery/items", params={"where": "year > 2019"}).json()["items"]
+    assert [one["id"] for one in chosen] == [0, 1]
+    refusal(client.get("/v1/gallery/items", params={"where": "'; drop"}), 422)
+
+    picture = client.get("/v1/gallery/items/0/thumbnail")
+    assert picture.headers["content-type"] == "image/webp" and picture.content[:4] == b"RIFF"
+    changed = client.patch("/v1/gallery/items/0", json={"label": None}).json()
+    assert changed == {**item, "id": 0, "label": None}
+    changed = client.patch("/v1/gallery/items/0", json={"payload": {"a": "b"}}).json()
+    assert changed == {**item, "id": 0, "label": None, "payload": {"a": "b"}}
+    assert client.patch("/v1/gallery/items/0", json={}).json() == changed
+    assert client.delete("/v1/gallery/items/0").status_code == 204
+    for response in (
+        client.get("/v1/gallery/items/0"),
+        client.delete("/v1/gallery/items/0"),
+        client.patch("/v1/gallery/items/0", json={"label": "x"}),
+        client.get("/v1/gallery/items/0/thumbnail"),
+    ):
+        refusal(response, 404)
+    with opened(own) as other:
+        assert other.get("/v1/gallery").json() == {"num_items": 3}
+
+
+def test_search_is_that_of_the_gallery(client: TestClient, letters: Letters, own: Path):
+    contents = [content for _, content in letters]
+    client.post("/v1/gallery/items", files=upload(*contents[:8]), data={"label": "a"})
+    client.post("/v1/gallery/items", files=upload(*contents[8:12]), data={"label": "b"})
+    run = load(own)
+    gallery = Gallery.open(own / "gallery", run)
+    for where in ("label = 'b'", None):
+        wanted = gallery.search(contents[:3], 5, where=where)
+        options = {} if where is None else {"where": where}
+        found = client.post(
+            "/v1/search", params={"k": 5, **options}, files=upload(*contents[:2], b"", contents[2])
+        ).json()["results"]
+        assert found[2]["hits"] == [] and found[2]["error"]["code"] == "image_unreadable"
+        del found[2]
+        body = {"embeddings": run.embed(contents[:3]).tolist(), "k": 5, **options}
+        by_vector = client.post("/v1/search/embeddings", json=body).json()["results"]
+        for hits, one, other in zip(wanted, found, by_vector, strict=True):
+            for answer in (one, other):
+                assert [hit["id"] for hit in answer["hits"]] == [hit.id for hit in hits]
+                cosines = [hit["cosine"] for hit in answer["hits"]]
+                np.testing.assert_allclose(cosines, [hit.cosine for hit in hits], atol=1e-5)
+
+
+def test_a_class_is_recognized_at_once_undone_and_there_after_a_restart(
+    client: TestClient, own: Path, letters: Letters
+):
+    before = {content: names(client, content) for _, content in letters}
+    assert names(client, NEW[3]) != ["Zed"]
+    done = client.post("/v1/enrolled", files=upload(*NEW[:3], b"x"), data={"name": "Zed"}).json()
+    assert (done["name"], done["label"], done["ids"]) == ("Zed", 16, [0, 1, 2])
+    assert [(one["index"], one["reason"]) for one in done["rejected"]] == [(3, "unreadable")]
+    assert names(client, NEW[3]) == ["Zed"]
+    # The others are what they were.
+    assert {content: names(client, content) for _, content in letters} == before
+    (enrolled,) = client.get("/v1/enrolled").json()["classes"]
+    assert (enrolled["name"], enrolled["images"], enrolled["sample"]) == ("Zed", 3, 0)
+    assert len(enrolled["position"]) == 2
+    undone = client.post("/v1/undo").json()
+    assert undone["action"] == "enroll" and "'Zed'" in undone["detail"]
+    assert names(client, NEW[3]) != ["Zed"]
+    assert client.get("/v1/enrolled").json() == {"classes": []}
+    assert "no change to undo" in refusal(client.post("/v1/undo"), 409)
+
+    assert client.post("/v1/enrolled", files=upload(*NEW[:3]), data={"name": "Z"}).is_success
+    renamed = client.post("/v1/enrolled/rename", json={"name": "Z", "new": "<i>Zet</i>"}).json()
+    assert renamed["action"] == "rename"
+    with opened(own) as other:
+        assert names(other, NEW[3]) == ["<i>Zet</i>"]
+        assert other.post("/v1/undo").json()["action"] == "rename"
+    # What another process has changed is seen here.
+    assert names(client, NEW[3]) == ["Z"]
+    actions = [one["action"] for one in client.get("/v1/history").json()["changes"]]
+    assert actions[:3] == ["undo", "rename", "enroll"]
+
+
+def test_classes_become_one(client: TestClient):
+    client.post("/v1/enrolled", files=upload(*NEW[:2]), data={"name": "one"})
+    other = [glyph("S", face) for face in FACES[:3]]
+    client.post("/v1/enrolled", files=upload(*other), data={"name": "two"})
+    merged = client.post("/v1/enrolled/merge", json={"names": ["two"], "into": "one"})
+    assert merged.json()["action"] == "merge"
+    assert names(client, other[0]) == names(client, NEW[0]) == ["one"]
+    assert [one["name"] for one in client.get("/v1/enrolled").json()["classes"]] == ["one"]
+
+
+def test_images_of_another_class_need_a_second_word(client: TestClient, letters: Letters):
+    name, content = letters[0]
+    data = {"name": "mine"}
+    message = refusal(client.post("/v1/enrolled", files=upload(content), data=data), 409)
+    assert "nearer to another class: cosine" in message and repr(name) in message
+    done = client.post("/v1/enrolled", files=upload(content), data={**data, "review": "false"})
+    assert done.status_code == 200 and names(client, content) == ["mine"]
+
+
+def hostile() -> list[tuple[str, str, dict[str, Any], int]]:
+    """Method, path, options and status of requests that are refused."""
+    image = NEW[0]
+    vector = [1.0] * 32
+    bodies: list[tuple[Any, int]] = [
+        ({"embeddings": [[float("nan")] * 32]}, 422),
+        ({"embeddings": [[float("inf"), *vector[1:]]]}, 422),
+        ({"embeddings": [[1e39] * 32]}, 422),
+        ({"embeddings": [[0.0] * 32]}, 422),
+        ({"embeddings": [vector[1:]]}, 422),
+        ({"embeddings": []}, 422),
+        ({"embeddings": [vector] * 257}, 422),
+        ({"embeddings": "x"}, 422),
+        ({"embeddings": [vector], "k": 0}, 422),
+        ({"embeddings": [vector], "k": "many"}, 422),
+        ({"embeddings": [vector], "min_cosine": float("nan")}, 422),
+        ({"embeddings": [vector], "min_cosine": 2}, 422),
+        ({"embeddings": [vector], "where": "label ="}, 422),
+        ({"embeddings": [vector], "where": "x" * 10_001}, 422),
+        ({"embeddings": [vector], "extra": 1}, 422),
+        ([], 422),
+        (None, 422),
+    ]
+    post = "/v1/search/embeddings"
+    found: list[tuple[str, str, dict[str, Any], int]] = [
+        ("POST", post, {"content": json.dumps(body).encode()}, status) for body, status in bodies
+    ]
+    found += [("POST", post, {"content": content}, 0) for content in (b"{", b"\xff", b"[" * 9999)]
+    for name in ("", " ", "a" * 201, "a\nb", "\x00", "\u202ex", "\x1b[31m"):
+        files = {"files": upload(image), "data": {"name": name}}
+        status = 409 if name.strip() and len(name) < 200 else 422
+        found.append(("POST", "/v1/enrolled", files, status))
+    for payload in ("x", "[]", '{"a": null}', '{"a": [1]}', '{"a": NaN}', '{"": 1}', '{"a b": 1}'):
+        files = {"files": upload(image), "data": {"payload": payload}}
+        found.append(("POST", "/v1/gallery/items", files, 0))
+    for id in ("-1", "nan", "1e3", "x", "9" * 30, "..", "0/../1", "%00"):
+        found.append(("GET", f"/v1/gallery/items/{id}", {}, 0))
+        found.append(("DELETE", f"/v1/gallery/items/{id}", {}, 0))
+    for body in ({"label": 1}, {"label": "a" * 201}, {"payload": {"a": []}}, {"id": 3}, "x"):
+        found.append(("PATCH", "/v1/gallery/items/0", {"json": body}, 422))
+    for body in ({"name": "Z"}, {"name": "none", "new": "b"}, {"name": "A", "new": "B"}, {}, 3):
+        found.append(("POST", "/v1/enrolled/rename", {"json": body}, 0))
+    for body in ({"names": [], "into": "A"}, {"names": ["A"], "into": "A"}, {"names": ["q"] * 101}):
+        found.append(("POST", "/v1/enrolled/merge", {"json": body}, 0))
+    for query in ("k=nan", "min_cosine=nan", "min_cosine=-inf", "where=a%20b", "k=1001"):
+        found.append(("POST", f"/v1/search?{query}", {"files": upload(image)}, 422))
+    return found
+
+
+def test_hostile_requests_change_nothing(client: TestClient, own: Path):
+    client.post("/v1/gallery/items", files=upload(NEW[0]), data={"label": "kept"})
+    before = client.get("/v1/gallery/items").json()
+    for method, path, options, status in hostile():
+        headers = {"content-type": "application/json"} if "content" in options else {}
+        response = client.request(method, path, headers=headers, **options)
+        refusal(response, *([status] if status else ()))
+        assert str(own) not in response.text, (path, response.text)
+    assert client.get("/v1/gallery/items").json() == before
+    assert client.get("/v1/enrolled").json() == {"classes": []}

@@ -1,0 +1,241 @@
+"""Routes answer as the library does, and refuse who may not ask."""
+
+from __future__ import annotations
+
+import base64
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from serving import CLASSES, LIMITS, refusal, upload
+from starlette.testclient import TestClient
+
+import rootspace
+from rootspace.cli import main
+from rootspace.run import load
+from rootspace.serve.app import PAGE, create_app
+from rootspace.serve.projection import fit
+from rootspace.serve.run_model import RunModel
+from rootspace.serve.service import Service
+
+Letters = list[tuple[str, bytes]]
+BAD = b"no image at all"
+
+
+def test_predictions_are_those_of_the_run(client: TestClient, run: Path, letters: Letters):
+    contents = [content for _, content in letters[:8]]
+    found = client.post("/v1/predict?k=3", files=upload(*contents)).json()["results"]
+    wanted = load(run).predict(contents, k=3)
+    for one, names, cosines in zip(found, wanted.name, wanted.cosine.tolist(), strict=True):
+        assert [answer["name"] for answer in one["answers"]] == names
+        assert [answer["cosine"] for answer in one["answers"]] == pytest.approx(cosines, abs=1e-5)
+        assert one["error"] is None and one["unknown"] is None
+
+
+def test_embeddings_are_those_of_the_run(client: TestClient, run: Path, letters: Letters):
+    contents = [content for _, content in letters[:3]]
+    found = client.post("/v1/embed", files=upload(*contents)).json()
+    wanted = load(run).embed(contents).numpy()
+    assert found["dim"] == 32
+    rows = np.array([one["embedding"] for one in found["results"]], np.float32)
+    np.testing.assert_allclose(rows, wanted, atol=1e-4)
+
+
+def test_a_bad_image_harms_no_other(client: TestClient, letters: Letters):
+    good = letters[0][1]
+    found = client.post("/v1/predict", files=upload(good, BAD, good)).json()["results"]
+    assert found[0] == found[2] and found[0]["error"] is None
+    assert found[1]["answers"] == [] and found[1]["error"]["code"] == "image_unreadable"
+    alone = client.post("/v1/predict", files=upload(good)).json()["results"][0]
+    assert alone["answers"][0]["label"] == found[0]["answers"][0]["label"]
+    message = refusal(client.post("/v1/predict", files=upload(BAD, BAD)), 422)
+    assert "'a.png' cannot be decoded" in message
+
+
+def test_what_is_served(client: TestClient):
+    model = client.get("/v1/model").json()
+    assert (model["name"], model["kind"], model["num_classes"]) == ("letters", "run", 16)
+    assert (model["dim"], model["channels"], model["size"], model["most"]) == (32, 1, 32, 16)
+    assert model["version"] == rootspace.__version__
+    assert model["limits"] == {"max_bytes": 2**20, "max_images": 8, "max_pixels": 1_000_000}
+    assert client.get("/v1/health").json() == {"status": "ok"}
+
+
+def test_names(client: TestClient):
+    page = client.get("/v1/classes?start=14&limit=5").json()
+    assert page["num_classes"] == 16
+    assert page["classes"] == [{"label": 14, "name": "O"}, {"label": 15, "name": "P"}]
+    page = client.get("/v1/classes?label=3&label=0").json()
+    assert [one["name"] for one in page["classes"]] == ["D", "A"]
+    assert client.get("/v1/classes?start=99").json()["classes"] == []
+    assert "There is no class 16" in refusal(client.get("/v1/classes?label=16"), 404)
+
+
+def test_the_plane_is_that_of_the_principal_axes(client: TestClient, run: Path, letters: Letters):
+    info = client.get("/v1/map").json()
+    points = np.frombuffer(client.get("/v1/map/points").content, "<f4").reshape(-1, 2)
+    trained = load(run)
+    vectors = trained.model.head.vectors(np_labels(16)).numpy().astype(np.float64)
+    centered = vectors - vectors.mean(axis=0)
+    _, singular, axes = np.linalg.svd(centered, full_matrices=False)
+    assert info["num_points"] == 16 and info["step"] == 1
+    np.testing.assert_allclose(info["share"], (singular**2 / (singular**2).sum())[:2], rtol=1e-4)
+    for column, axis in zip(points.T, axes, strict=False):
+        wanted = centered @ axis
+        assert np.allclose(column, wanted, atol=1e-4) or np.allclose(column, -wanted, atol=1e-4)
+    # An image is placed by the same projection.
+    (answer,) = client.post("/v1/predict", files=upload(letters[0][1])).json()["results"]
+    z = trained.embed(letters[0][1])
+    projection = fit(lambda labels: trained.model.head.vectors(np_tensor(labels)).numpy(), 16)
+    np.testing.assert_allclose(answer["position"], projection.place(z.numpy())[0], atol=1e-4)
+
+
+def np_labels(count: int):
+    return np_tensor(np.arange(count))
+
+
+def np_tensor(labels: np.ndarray):
+    return torch.from_numpy(labels)
+
+
+def test_renamed_and_retired_classes_are_heeded(run: Path, tmp_path: Path, letters: Letters):
+    own = Path(shutil.copytree(run, tmp_path / "run"))
+    with TestClient(create_app(Service(RunModel(own), LIMITS))) as client:
+        content = letters[0][1]
+        before = client.post("/v1/predict?k=2", files=upload(content)).json()["results"][0]
+        first, second = before["answers"]
+        assert main(["classes", str(own), "rename", second["name"], "<b>second</b>"]) == 0
+        assert main(["classes", str(own), "retire", first["name"]]) == 0
+        after = client.post("/v1/predict?k=1", files=upload(content)).json()["results"][0]
+        assert after["answers"][0] == {**second, "name": "<b>second</b>"}
+        refused = client.post("/v1/predict?k=16", files=upload(content))
+        assert "must be at most 15, not 16" in refusal(refused, 422)
+
+
+def test_unknown_images_are_told(run: Path, tmp_path: Path, letters: Letters):
+    own = Path(shutil.copytree(run, tmp_path / "run"))
+    options = ["--score=cosine", "--false_reject=0.5"]
+    assert main(["calibrate", str(own), *options]) == 0
+    with TestClient(create_app(Service(RunModel(own), LIMITS))) as client:
+        contents = [content for _, content in letters[:8]]
+        found = client.post("/v1/predict", files=upload(*contents)).json()["results"]
+        assert {one["unknown"] for one in found} <= {True, False}
+        assert client.get("/v1/model").json()["has_rejector"]
+
+
+# ---------------------------------------------------------------- who may ask
+
+
+def test_a_token(run: Path, letters: Letters):
+    app = create_app(Service(RunModel(run), LIMITS), token="secret ü")
+    with TestClient(app, base_url="http://localhost") as client:
+        for path in ("/v1/health", "/", "/page/page.css", "/openapi.json"):
+            assert client.get(path).status_code == 200
+        wrong = [None, "", "Bearer", "Bearer no", "Basic secret", "secret", "Bearer secret u"]
+        for given in wrong:
+            headers = {} if given is None else {"Authorization": given}
+            for path in ("/v1/model", "/metrics", "/v1/classes"):
+                response = client.get(path, headers=headers)
+                assert "Authorization" in refusal(response, 401)
+                assert response.headers["www-authenticate"] == "Bearer"
+            response = client.post("/v1/predict", headers=headers, files=upload(letters[0][1]))
+            refusal(response, 401)
+        # A header holds bytes; clients send UTF-8.
+        right = [(b"Authorization", b"Bearer " + "secret ü".encode())]
+        assert client.get("/v1/model", headers=right).status_code == 200
+
+
+def test_pages_of_other_sites_are_refused(client: TestClient, letters: Letters):
+    files = upload(letters[0][1])
+    for origin in ("http://evil.example", "null", "http://localhost:81", "https://localhost.evil"):
+        message = refusal(client.post("/v1/predict", files=files, headers={"Origin": origin}), 403)
+        assert "Origin" in message
+    own = client.post("/v1/predict", files=files, headers={"Origin": "http://localhost"})
+    assert own.status_code == 200
+    assert "access-control-allow-origin" not in own.headers
+
+
+def test_a_name_of_somebody_else_is_refused(client: TestClient):
+    for host in ("evil.example", "localhost.evil.example:8000", ""):
+        assert "Host" in refusal(client.get("/v1/model", headers={"Host": host}), 421)
+    assert client.get("/v1/model", headers={"Host": "LOCALHOST:8000"}).status_code == 200
+
+
+def test_request_ids(client: TestClient):
+    given = "b7-A_1.x"
+    assert (
+        client.get("/v1/health", headers={"x-request-id": given}).headers["x-request-id"] == given
+    )
+    for wrong in ("", "a b", "x" * 65, "<script>"):
+        made = client.get("/v1/health", headers={"x-request-id": wrong}).headers["x-request-id"]
+        assert re.fullmatch("[0-9a-f]{16}", made)
+
+
+def test_a_failure_of_ours_is_told_as_one(run: Path, letters: Letters, monkeypatch, capsys):
+    model = RunModel(run)
+    app = create_app(Service(model, LIMITS))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        monkeypatch.setattr(model, "answer", lambda *_: 1 // 0)
+        message = refusal(client.post("/v1/predict", files=upload(letters[0][1])), 500)
+        assert message == "The server has failed; its log says why."
+        assert "ZeroDivisionError" in capsys.readouterr().err
+        monkeypatch.undo()
+        assert client.post("/v1/predict", files=upload(letters[0][1])).status_code == 200
+
+
+# ---------------------------------------------------------------- metrics and page
+
+
+def test_metrics(client: TestClient, letters: Letters):
+    def values() -> dict[str, float]:
+        text = client.get("/metrics").text
+        lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, value in lines}
+
+    before = values()
+    client.post("/v1/predict", files=upload(letters[0][1], BAD))
+    client.get("/no/such/path")
+    after = values()
+
+    def more(name: str) -> float:
+        return after.get(name, 0) - before.get(name, 0)
+
+    assert more('rootspace_requests_total{route="/v1/predict",status="200"}') == 1
+    assert more('rootspace_requests_total{route="other",status="404"}') == 1
+    assert more('rootspace_request_seconds_count{route="/v1/predict"}') == 1
+    assert more('rootspace_images_total{outcome="read"}') == 1
+    assert more('rootspace_images_total{outcome="refused"}') == 1
+    assert more("rootspace_batch_images_sum") == 1
+    assert after["rootspace_images_waiting"] == 0
+
+
+def test_the_page_needs_nothing_from_elsewhere(client: TestClient):
+    total = 0
+    for name in PAGE:
+        response = client.get("/" if name == "index.html" else f"/page/{name}")
+        assert response.status_code == 200
+        assert response.headers["content-type"] == PAGE[name]
+        assert "default-src 'none'" in response.headers["content-security-policy"]
+        total += len(response.content)
+        allowed = "http://www.w3.org/2000/svg"
+        assert not re.findall(
+            r"(?:https?:)?//[a-z0-9.]+\.[a-z]+", response.text.replace(allowed, "")
+        )
+    assert total < 500_000
+    folder = Path(rootspace.__file__).parent / "serve" / "page"
+    assert {file.name for file in folder.iterdir()} == set(PAGE)
+
+
+def test_a_drawing_of_one_pixel_is_an_image(client: TestClient):
+    pixel = base64.b64decode(
+        "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGP4DwABAQEAsVjhpQAAAABJRU5ErkJggg=="
+    )
+    response = client.post("/v1/predict", files=upload(pixel))
+    assert response.status_code == 200, response.text
+
+
+def test_more_classes_than_the_names_of_the_run(client: TestClient):
+    assert [c["name"] for c in client.get("/v1/classes").json()["classes"]] == CLASSES
