@@ -170,7 +170,8 @@ def _answer(options: argparse.Namespace, samples: Sequence[Sample], found: Inspe
         return f"{one.margin:+.3f}  {named(one.sample)}: {cosines}"
 
     show = options.show
-    lines = [f"{len(samples):,} images in {len({s.set for s in samples})} sets"]
+    sets = len({sample.set for sample in samples})
+    lines = [f"{len(samples):,} images{f' in {sets} sets' if sets > 1 else ''}"]
     lines += _part("the same picture in two sets", [pair(p) for p in found.leaks], show)
     lines += _part("the same picture twice in a set", [pair(p) for p in found.duplicates], show)
     lines += _part("nearer to another class", [doubt(d) for d in found.mistakes], show)

@@ -602,7 +602,7 @@ class Identities:
         cached = self._cache
         if cached is None or cached[0] != key:
             entries, vectors = self._journal.entries()
-            cached = self._cache = key, _known(self.run, entries, vectors, self._usual)
+            cached = self._cache = key, _read_known(self.run, entries, vectors, self._usual)
         return cached[1]
 
     def _usual(self) -> float:
@@ -660,6 +660,8 @@ class _Known:
         names: by label; those of classes that are gone too.
         trained: how many are of the run.
         owner: int64 `[labels]`, of whom each vector speaks.
+        mute: int64, labels whose vectors speak of nobody, ascending.
+        merged: how many vectors speak of another class than their own.
         gone: labels of no class.
         retired: labels that are not recognized.
         retired_by_run: of these, those that the run's registry says.
@@ -673,6 +675,8 @@ class _Known:
     names: list[str]
     trained: int
     owner: np.ndarray
+    mute: np.ndarray
+    merged: int
     gone: frozenset[int]
     retired: frozenset[int]
     retired_by_run: frozenset[int]
@@ -702,18 +706,13 @@ class _Known:
         new = np.array([vectors[label] for label in sorted(vectors)], np.float32)
         together = np.concatenate([self.vectors, new.reshape(-1, self.vectors.shape[1])])
         ordered = [entries[label] for label in sorted(entries)]
-        return _known(self.run, ordered, together, lambda: self.least, self.least)
+        return _read_known(self.run, ordered, together, lambda: self.least, self.least)
 
     @torch.no_grad()
     def predict(self, z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Labels and cosines `[N, k]` of the nearest classes; -1 and -1 where there are fewer."""
-        silent = [i for i in range(len(self.names)) if int(self.owner[i]) in self.retired]
-        # `gone` classes that were merged speak for others, those that were taken back do not.
-        silent += [i for i in self.gone if int(self.owner[i]) == i]
-        mute = np.array(sorted({*silent}), np.int64)
-        merged = int((self.owner != np.arange(len(self.owner))).sum())
-        head = self.run.model.head
-        excluded = torch.from_numpy(mute[mute < self.trained])
+        merged, head = self.merged, self.run.model.head
+        excluded = torch.from_numpy(self.mute[self.mute < self.trained])
         number = min(k + merged, self.trained - len(excluded))
         label = np.empty((len(z), 0), np.int64)
         cosine = np.empty((len(z), 0), np.float32)
@@ -725,7 +724,7 @@ class _Known:
             ]
             label = torch.cat([part.label for part in parts]).cpu().numpy()
             cosine = torch.cat([part.cosine for part in parts]).float().cpu().numpy()
-        speaking = np.setdiff1d(np.arange(self.trained, len(self.names)), mute)
+        speaking = np.setdiff1d(np.arange(self.trained, len(self.names)), self.mute)
         own = z @ self.vectors[speaking - self.trained].T
         label = np.concatenate([label, np.broadcast_to(speaking, own.shape)], axis=1)
         cosine = np.concatenate([cosine, own], axis=1)
@@ -790,7 +789,7 @@ def _changed(file: Path) -> int | None:
         return None
 
 
-def _known(
+def _read_known(
     run: Run,
     entries: Sequence[Entry],
     vectors: np.ndarray,
@@ -812,6 +811,9 @@ def _known(
             gone.add(label)
         elif entry.state == "retired":
             retired.add(label)
+    silent = np.isin(owner, [*retired])
+    # Classes that are gone and merged speak for others, those that were taken back do not.
+    silent[[label for label in gone if owner[label] == label]] = True
     rejector = read_rejector(run.folder) if (run.folder / REJECTOR).is_file() else None
     if least is None:
         # Two members of a class deviate from its vector each in a way of its own, so the cosine
@@ -823,6 +825,8 @@ def _known(
         names,
         trained,
         owner,
+        np.flatnonzero(silent),
+        int((owner != np.arange(len(owner))).sum()),
         frozenset(gone),
         frozenset(retired),
         by_run,

@@ -94,6 +94,7 @@ class LanceStore:
         # One thread writes; another lock guards what is in memory, for moments only.
         self._writing, self._memory = threading.RLock(), threading.RLock()
         self._depth = 0
+        self._seen: list[str] | None = None
         arrow = require("pyarrow", extra="gallery", purpose=_PURPOSE)
         self._arrow: Any = arrow
         self._schema = _schema(arrow, self._pin.dim, about.float16)
@@ -371,7 +372,13 @@ class LanceStore:
     def _refresh(self) -> None:
         """Follow what other processes have changed."""
         with self._memory:
+            # Asking the table goes through LanceDB's threads; a folder tells as well whether there
+            # is a version that was not there. Listed first: what comes then is seen the next time.
+            listed = self._listed()
+            if listed is not None and listed == self._seen:
+                return
             self._table.checkout_latest()
+            self._seen = listed
             if self._table.version == self._state.version:
                 return
 
@@ -393,6 +400,13 @@ class LanceStore:
             last = int(ids["revision"].to_numpy().max(initial=0))
             revision = max(self._state.revision, last)
             self._state = _State(version, revision, self._state.row_ids)
+
+    def _listed(self) -> list[str] | None:
+        """Files of the table's versions, None where they cannot be listed."""
+        try:
+            return sorted(os.listdir(self.folder / f"{TABLE}.lance" / "_versions"))
+        except OSError:
+            return None
 
     def _follow(self, revision: int) -> None:
         """Take in what this process has just written."""
