@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rootspace._terminal import one_line, say, tracked
 from rootspace.continual.live import known_labels
-from rootspace.data import DataError, DataModule, FileImages, LabeledDataset
+from rootspace.data import DataError, DataModule, FileImages, LabeledDataset, View
 from rootspace.data.datasets import Batches, as_is
 from rootspace.data.folders import class_folders, list_images
 from rootspace.run import BATCH, Run
@@ -38,8 +38,10 @@ class TestSet(NamedTuple):
 
     def path(self, row: int) -> str:
         """Where an input comes from, its number where nobody has named it."""
-        name = self.data.name(row)
-        root = f"{self.data.root}/" if isinstance(self.data, FileImages) else ""
+        name, data = self.data.name(row), self.data
+        while isinstance(data, View):
+            data = data.data
+        root = f"{data.root}/" if isinstance(data, FileImages) else ""
         return str(row) if name is None else root + name
 
 
