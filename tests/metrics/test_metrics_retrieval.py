@@ -14,8 +14,15 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from rootspace.metrics import LabeledEmbeddings, match_ranks, retrieval_metrics
+from rootspace.metrics import (
+    LabeledEmbeddings,
+    match_ranks,
+    retrieval_metrics,
+    verification,
+    verify_all,
+)
 from rootspace.metrics import embeddings as module
+from rootspace.testing._memory import LargestTensor
 
 
 def data(count: int, classes: int, seed: int, *, cameras: int = 0) -> LabeledEmbeddings:
@@ -187,6 +194,16 @@ def test_order_scale_and_names_of_classes_do_not_matter(seed: int):
     assert torch.equal(after.average_precision, before.average_precision[shuffled])
 
 
+def test_kinds_of_numbers_do_not_matter():
+    queries, gallery = corners(20, 4, 0, cameras=2), corners(30, 4, 1, cameras=2)
+    assert queries.cameras is not None
+    other = LabeledEmbeddings(
+        queries.embeddings.half(), queries.labels.to(torch.uint8), queries.cameras.short()
+    )
+    assert retrieval_metrics(other, gallery) == retrieval_metrics(queries, gallery)
+    assert verify_all(other, gallery) == verify_all(queries, gallery)
+
+
 def test_equal_embeddings_earn_nothing():
     labels = torch.arange(20) // 2
     found = retrieval_metrics(LabeledEmbeddings(torch.ones(20, 4), labels), top=(1, 18, 19))
@@ -212,12 +229,15 @@ def test_queries_without_a_match_are_counted_apart():
         retrieval_metrics(only)
 
 
-def test_memory_does_not_grow_with_queries(monkeypatch: pytest.MonkeyPatch):
-    """No block of cosines is larger than it may be, but for single rows."""
-    monkeypatch.setattr(module, "BLOCK", 1000)
-    sizes = [(s.stop - s.start) * 300 for s in module.blocks(2000, 300)]
-    assert max(sizes) <= 1000 and sum(sizes) == 2000 * 300
-    assert [s.stop - s.start for s in module.blocks(5, 4000)] == [1] * 5
+@pytest.mark.parametrize("measure", [match_ranks, verify_all])
+def test_there_is_never_a_tensor_of_all_cosines(measure, monkeypatch: pytest.MonkeyPatch):
+    """90,000 cosines, and no tensor is larger than the embeddings but for what is counted in."""
+    monkeypatch.setattr(module, "BLOCK", 2000)
+    monkeypatch.setattr(verification, "STEPS", 500)
+    queries = corners(300, 60, 0, cameras=2)
+    with LargestTensor() as largest:
+        measure(queries)
+    assert largest.elements <= 2100, largest.operation
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from test_metrics_retrieval import corners, data
 from torchmetrics.functional.classification import binary_sensitivity_at_specificity
 
-from rootspace.metrics import LabeledEmbeddings, verify_all, verify_pairs
+from rootspace.metrics import LabeledEmbeddings, verification, verify_all, verify_pairs
 from rootspace.metrics import embeddings as module
 
 SCORES = st.lists(st.integers(0, 20), min_size=1, max_size=60)
@@ -53,13 +53,13 @@ def pairs(
     return cosines[kept & same], cosines[kept & ~same]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=60)
 @given(
     count=st.integers(2, 30),
     seed=st.integers(0, 10_000),
     cameras=st.sampled_from([0, 3]),
     items=st.none() | st.integers(1, 40),
-    block=st.sampled_from([100, 1 << 22]),
+    block=st.sampled_from([1, 50, 1 << 22]),
 )
 def test_all_pairs_are_those_of_the_whole_matrix(count, seed, cameras, items, block):
     """Multiples of 1/2 are not rounded: the figures are the same to the last bit."""
@@ -69,6 +69,7 @@ def test_all_pairs_are_those_of_the_whole_matrix(count, seed, cameras, items, bl
     assume(len(genuine) and len(impostor))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "BLOCK", block)
+        patch.setattr(verification, "STEPS", 8)
         assert verify_all(queries, gallery) == verify_pairs(genuine, impostor)
 
 

@@ -21,7 +21,7 @@ COMMANDS = {
     "extend": "add classes to a trained run, in a new run folder",
     "distill": "train a small network towards the embeddings of a larger one",
     "compare": "train several methods and seeds on the same data and compare them",
-    "evaluate": "accuracy of a trained run on its test sets, or on others",
+    "evaluate": "accuracy of a trained run; retrieval, verification and open-set figures",
     "predict": "classes of image files",
     "classes": "names, aliases, retired classes and image counts of a trained run",
     "calibrate": "from which score on an input is known to a trained run",

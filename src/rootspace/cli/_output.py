@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from rootspace._files import replacing
 from rootspace._terminal import visible
 
 FORMATS = ("text", "json")
+
+WriteRow = Callable[[Sequence[object]], Any]
+"""Of a CSV file."""
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What makes a spreadsheet take a cell for a formula when it comes first."""
@@ -48,3 +57,25 @@ def csv_text(text: str) -> str:
 def from_csv_text(cell: str) -> str:
     """The name that `csv_text` has made a cell of."""
     return cell[1:] if cell[:1] == "'" and cell.lstrip("'").startswith(FORMULA) else cell
+
+
+@contextmanager
+def new_csv(out: Path | None, header: Sequence[str]) -> Iterator[WriteRow | None]:
+    """A CSV file that appears whole: what writes a row; None where no file is wanted."""
+    if out is None:
+        yield None
+        return
+    with (
+        replacing(out) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        yield writer.writerow
+
+
+def print_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table as CSV on standard output."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)

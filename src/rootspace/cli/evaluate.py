@@ -1,35 +1,36 @@
-"""`rootspace evaluate`: accuracy of a trained run on its test sets, or on others.
+"""`rootspace evaluate`: how good a trained run is, by the protocol that a field expects.
 
-  rootspace evaluate RUN                      the test sets of the data that it was trained on
+  rootspace evaluate RUN                      accuracy on the test sets of its data
   rootspace evaluate RUN FOLDER [FOLDER ...]  folders of class folders; each is a test set
   rootspace evaluate RUN --data ImageFolder --data.root photos --data.image_size 64
+  rootspace evaluate RUN --protocol retrieval            Recall@k, R-precision, MAP@R, mAP, mINP
+  rootspace evaluate RUN --protocol verification         TAR at FAR and EER of pairs
+  rootspace evaluate RUN --protocol open_set --unknown PATH   AUROC, FPR95, OSCR, DIR at FAR
 
 --data names the class of other data, --data.NAME its settings: `--data.help ImageFolder` lists
-them. --loader.num_workers and --loader.batch_size say how they are read. Classes are matched by
-name, and for other data by the names and aliases of the run's registry too; retired classes count.
+them. --loader.num_workers and --loader.batch_size say how they are read. For accuracy and open_set
+classes are matched by name, and for other data by the names and aliases of the run's registry too;
+retired classes count. For retrieval and verification classes need not be known to the run: sets
+are those that the data have for it (as CUB200 has), else test sets or folders.
 An input that cannot be read is named on stderr and left out, and the exit code is 2.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-from rootspace._files import replacing
-from rootspace._terminal import table
+from rootspace.config import Config
 from rootspace.data import make_data
 from rootspace.run import Run, load
 
-from ._arguments import add_run, check_out, check_top
+from ._arguments import add_run, check_out, check_top, rate
 from ._embedding import Unread
-from ._output import add_format, answer, csv_text
+from ._output import WriteRow, add_format, csv_text, new_csv
 from ._parser import Parser, path
+from ._protocols import PER_QUERY, Figure, open_set, print_figures, retrieval, verification
 from ._test_sets import (
     TestSet,
     data_config,
@@ -44,7 +45,13 @@ TOP = (1, 5)
 PER_CLASS = ("set", "class", "images", "accuracy", "most_confused_with", "times")
 PREDICTIONS = ("set", "path", "true", "predicted", "cosine", "correct")
 
-WriteRow = Callable[[Sequence[object]], Any]
+PROTOCOLS = {
+    "closed_set": ("top", "ignore_unknown", "per_class", "predictions"),
+    "retrieval": ("top", "gallery", "per_query"),
+    "verification": ("far", "gallery", "pairs"),
+    "open_set": ("far", "ignore_unknown", "unknown"),
+}
+"""And the options that belong to each."""
 
 
 @dataclass
@@ -67,40 +74,71 @@ class Tally:
 def run(arguments: list[str]) -> int:
     own, settings = split_settings(arguments)
     options = _parser().parse_intermixed_args(own)
-    for name in ("per_class", "predictions"):
+    _check(options, settings)
+    trained = load(options.run, options.device)
+    config = data_config(trained, settings, "rootspace evaluate RUN")
+    if options.protocol == "retrieval":
+        retrieval(trained, options, config)
+    elif options.protocol == "verification":
+        verification(trained, options, config)
+    elif options.protocol == "open_set":
+        open_set(trained, options, _sets(trained, options, config), config)
+    else:
+        _closed_set(trained, options, config)
+    return 0
+
+
+def _check(options: argparse.Namespace, settings: list[str]) -> None:
+    """Raise a ValueError for options that do not fit together or cannot be."""
+    for name in dict.fromkeys(name for names in PROTOCOLS.values() for name in names):
+        if getattr(options, name) and name not in PROTOCOLS[options.protocol]:
+            fitting = [p for p, names in PROTOCOLS.items() if name in names]
+            raise ValueError(
+                f"Argument '--{name}' is for --protocol {' or '.join(fitting)}, not "
+                f"{options.protocol}."
+            )
+    for name in ("per_class", "predictions", "per_query"):
         if getattr(options, name) is not None:
             check_out(getattr(options, name), (".csv",), f"--{name}")
     if options.folders and settings:
         raise ValueError(f"Argument '{settings[0]}' is for data by their class: leave out FOLDER.")
     if options.ignore_unknown and not options.folders:
         raise ValueError("Argument '--ignore_unknown' is for class folders: give FOLDER.")
-    trained = load(options.run, options.device)
+    for k in options.top or ():
+        if k < 1:
+            raise ValueError(f"Argument '--top' must be at least 1, not {k}.")
+
+
+def _closed_set(trained: Run, options: argparse.Namespace, config: Config) -> None:
+    """Accuracy on test sets of the run's classes."""
     number = trained.model.head.num_classes
     for k in options.top or ():
         check_top(k, number)
     top = sorted({*(options.top or (k for k in TOP if k <= number))})  # each once
-    sets = _sets(trained, options, settings)
+    sets = _sets(trained, options, config)
     unread, tallies = Unread(), {}
-    with ExitStack() as stack:
-        write = None
-        if options.predictions is not None:
-            write = stack.enter_context(_csv(options.predictions, PREDICTIONS))
+    with new_csv(options.predictions, PREDICTIONS) as write:
         for test in sets:
             tallies[test.name] = _tally(trained, test, top, unread, write)
-    if options.per_class is not None:
-        with _csv(options.per_class, PER_CLASS) as write:
+    with new_csv(options.per_class, PER_CLASS) as write:
+        if write is not None:
             for name, tally in tallies.items():
                 for row in _per_class(trained, tally):
                     write([csv_text(name), *row])
-    _answer(options, tallies, top)
+    print_figures(options, {name: _figures(tally, top) for name, tally in tallies.items()})
     unread.check(sum(len(test.data) for test in sets))
-    return 0
 
 
 def _parser() -> Parser:
     parser = Parser(prog="rootspace evaluate", description=__doc__)
     add_run(parser)
     parser.add_argument("folders", nargs="*", type=path, metavar="FOLDER", help="test sets")
+    parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        default="closed_set",
+        help="what is measured; closed_set, the accuracy, by default",
+    )
     parser.add_argument(
         "--ignore_unknown",
         action="store_true",
@@ -111,7 +149,8 @@ def _parser() -> Parser:
         type=int,
         nargs="+",
         metavar="K",
-        help="right is what has its class among the K nearest; 1 and 5 by default",
+        help="right is what has its class among the K nearest; by default 1 and 5, for retrieval "
+        "what papers report of the data, or 1, 5 and 10",
     )
     parser.add_argument(
         "--per_class", type=path, metavar="FILE.csv", help=f"a row a class: {', '.join(PER_CLASS)}"
@@ -122,16 +161,55 @@ def _parser() -> Parser:
         metavar="FILE.csv",
         help=f"a row an input: {', '.join(PREDICTIONS)}",
     )
-    add_format(parser)
+    parser.add_argument(
+        "--gallery",
+        metavar="SET",
+        help="what is searched: a folder of class folders, a test set of the data by name, or "
+        "train; by default each set itself, without the query",
+    )
+    parser.add_argument(
+        "--per_query",
+        type=path,
+        metavar="FILE.csv",
+        help=f"a row a query of retrieval: {', '.join(PER_QUERY)}",
+    )
+    parser.add_argument(
+        "--far",
+        type=rate,
+        nargs="+",
+        metavar="RATE",
+        help="false accept rates; by default powers of ten that the inputs can measure",
+    )
+    parser.add_argument(
+        "--pairs",
+        type=path,
+        metavar="FILE.csv",
+        help="pairs of images to verify: left, right (paths, relative to the file), same (1 or 0); "
+        "by default all pairs of each set",
+    )
+    parser.add_argument(
+        "--unknown",
+        type=path,
+        nargs="+",
+        metavar="PATH",
+        help="images of unknown classes; by default the retrieval sets of the data",
+    )
+    add_format(parser, "csv")
     return parser
 
 
-def _sets(trained: Run, options: argparse.Namespace, settings: list[str]) -> list[TestSet]:
+def _sets(trained: Run, options: argparse.Namespace, config: Config) -> list[TestSet]:
     if options.folders:
         return sets_of_folders(trained, options.folders, ignore_unknown=options.ignore_unknown)
-    config = data_config(trained, settings, "rootspace evaluate RUN")
-    other = config.data != trained.config.data
-    return sets_of_data(trained, make_data(config), renamed=other)
+    data = make_data(config)
+    data.setup()
+    if data.retrieval_sets and not data.test_datasets:
+        raise ValueError(
+            "The data have no test set of classes that are trained on, but one of others: evaluate "
+            "it with '--protocol retrieval', or set inputs aside in training with "
+            "'loader.validation'."
+        )
+    return sets_of_data(trained, data, renamed=config.data != trained.config.data)
 
 
 def _tally(
@@ -175,25 +253,12 @@ def _per_class(trained: Run, tally: Tally) -> Iterator[list[object]]:
         yield [csv_text(name), images[label], f"{accuracy:.4f}", *most]
 
 
-@contextmanager
-def _csv(out: Path, header: Sequence[str]) -> Iterator[WriteRow]:
-    """A CSV file that appears whole: what writes a row."""
-    with (
-        replacing(out) as temporary,
-        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        yield writer.writerow
-
-
-def _answer(options: argparse.Namespace, tallies: dict[str, Tally], top: list[int]) -> None:
-    rows, content = [], {}
-    for name, tally in tallies.items():
-        images = tally.images
-        shares = {k: tally.hits[k] / images if images else 0.0 for k in top}
-        rows.append([name, *(f"{share:.2%}" for share in shares.values()), f"{images:,}"])
-        # As metrics.json of the run has it.
-        names = {k: "accuracy" if k == 1 else f"top_{k}" for k in top}
-        content[name] = {**{names[k]: share for k, share in shares.items()}, "images": images}
-    answer(options, table(["test set", *(f"top-{k}" for k in top), "images"], rows), content)
+def _figures(tally: Tally, top: list[int]) -> list[Figure]:
+    images = tally.images
+    # As metrics.json of the run has it.
+    names = {k: "accuracy" if k == 1 else f"top_{k}" for k in top}
+    shares = {k: tally.hits[k] / images if images else 0.0 for k in top}
+    return [
+        *(Figure(names[k], f"top-{k}", share) for k, share in shares.items()),
+        Figure("images", "images", images),
+    ]

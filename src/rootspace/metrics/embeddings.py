@@ -19,8 +19,8 @@ class LabeledEmbeddings:
 
     Attributes:
         embeddings: float `[N, dim]`, of any length: they are compared by cosine, in float32.
-        labels: int64 `[N]`, the classes.
-        cameras: int64 `[N]`, which camera took each image; None where that does not matter.
+        labels: integers `[N]`, the classes.
+        cameras: integers `[N]`, which camera took each image; None where that does not matter.
 
     Raises:
         ValueError: other shapes or kinds of numbers, no embeddings, or ones that are not finite.

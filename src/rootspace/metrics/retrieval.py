@@ -138,8 +138,9 @@ def match_ranks(queries: LabeledEmbeddings, gallery: LabeledEmbeddings | None = 
     alone = gallery is None
     gallery = queries if gallery is None else gallery
     device = queries.embeddings.device
-    z, items = queries.unit(), gallery.unit().to(device)
-    labels, item_labels = queries.labels.to(device), gallery.labels.to(device)
+    z = queries.unit()
+    items = z if alone else gallery.unit().to(device)
+    labels, item_labels = (some.labels.to(device).long() for some in (queries, gallery))
     # The items of a class are one piece of this order.
     order = item_labels.argsort(stable=True)
     in_order = item_labels[order]

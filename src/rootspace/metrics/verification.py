@@ -88,8 +88,9 @@ def verify_all(
     alone = gallery is None
     gallery = queries if gallery is None else gallery
     device = queries.embeddings.device
-    z, items = queries.unit(), gallery.unit().to(device)
-    labels, item_labels = queries.labels.to(device), gallery.labels.to(device)
+    z = queries.unit()
+    items = z if alone else gallery.unit().to(device)
+    labels, item_labels = (some.labels.to(device).long() for some in (queries, gallery))
     tally = torch.zeros(2 * (2 * STEPS + 1), dtype=torch.int64, device=device)
     for block in blocks(len(z), len(items)):
         # Of pairs that come twice, those with the larger number behind.

@@ -516,6 +516,8 @@ def _silence_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*could not find the monitored key.*")
     # Nor by those that lie elsewhere, where the folder of a resumed run has been moved.
     warnings.filterwarnings("ignore", message=".*The dirpath has changed from.*")
+    # Data for retrieval on unseen classes have no test set of those that are trained on.
+    warnings.filterwarnings("ignore", message=".*Total length of `list` across ranks is zero.*")
     # What is logged has been computed over all processes.
     warnings.filterwarnings("ignore", message=".*It is recommended to use .*sync_dist=True.*")
     # A resumed run finds its own checkpoints there.
