@@ -2,7 +2,7 @@
 
   rootspace evaluate RUN                      the test sets of the data that it was trained on
   rootspace evaluate RUN FOLDER [FOLDER ...]  folders of class folders; each is a test set
-  rootspace evaluate RUN --data ImageFolder --data.root photos --data.image_size 64
+  rootspace evaluate RUN --data ImageFolder --data.root photos
 
 --data names the class of other data, --data.NAME its settings: `--data.help ImageFolder` lists
 them. --loader.num_workers and --loader.batch_size say how they are read. Classes are matched by
@@ -17,13 +17,13 @@ import csv
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rootspace._files import replacing
 from rootspace._terminal import table
-from rootspace.data import make_data
+from rootspace.data import data_with_images, make_data
 from rootspace.run import Run, load
 
 from ._arguments import Parser, add_run, check_out, check_top, path
@@ -145,6 +145,10 @@ def _sets(trained: Run, options: argparse.Namespace, settings: list[str]) -> lis
         check_whole_data(settings)
         prog = "rootspace evaluate RUN"
         config = parse(settings, config_parser(prog, config, skip=("data",)), prog, config)
+        shape = trained.model.preprocessing
+        if shape is not None:
+            images = data_with_images(config.data, shape.size, shape.interpolation)
+            config = replace(config, data=images)
     other = config.data != trained.config.data
     return sets_of_data(trained, make_data(config), renamed=other)
 

@@ -19,6 +19,7 @@ from .image_folder import ImageFolder as ImageFolder
 from .module import DataModule as DataModule
 from .module import make_data as make_data
 from .preprocessing import ImagePreprocessing as ImagePreprocessing
+from .shaped import data_with_images as data_with_images
 from .source import Content as Content
 from .source import DataSource as DataSource
 from .stored import StoredImages as StoredImages
