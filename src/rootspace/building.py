@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,10 +13,10 @@ from torch import nn
 from . import heads
 from .classes import ClassMap
 from .config import ClassSpec, Config
-from .data.preprocessing import ImagePreprocessing
+from .data import ImagePreprocessing
 from .heads import Head, PrototypeHead
 from .losses import ClassLoss
-from .models import Embedder
+from .models import Embedder, ExpectedImages, TimmBackbone, expected_images
 from .planning import smallest_dim
 from .systems import RootA, VectorSystem, system_from
 from .vector_file import open_array, read_table
@@ -112,28 +113,66 @@ def baseline_config(config: Config, name: str, dim: int) -> Config:
 
 
 def make_embedder(
-    spec: ClassSpec, dim: int, preprocessing: ImagePreprocessing | None, pretrained: bool = True
+    spec: ClassSpec,
+    dim: int,
+    preprocessing: ImagePreprocessing | None,
+    load_weights: bool = True,
 ) -> Embedder:
     """The network that a spec names, with the normalization of its inputs.
 
     Args:
-        spec: of the network; `dim`, `in_channels` and `image_size` are filled where it takes them.
+        spec: of the network; `dim`, `in_channels`, `image_size` and `load_weights` are filled where
+            it takes them.
         dim: of the embedding.
         preprocessing: of the images, None for other data.
-        pretrained: False ignores that setting, for weights that come from a run.
+        load_weights: False leaves out pretrained weights, for those that come from a run.
     """
-    if not pretrained and "pretrained" in spec.init_args:
+    filled: dict[str, Any] = {"dim": dim}
+    if preprocessing is not None:
+        filled |= {"in_channels": preprocessing.channels, "image_size": preprocessing.size}
+    if _is_timm(spec):
+        filled["load_weights"] = load_weights
+    elif not load_weights and "pretrained" in spec.init_args:
         spec = replace(spec, init_args={**spec.init_args, "pretrained": False})
+    network = spec.build(nn.Module, "model", **filled)
     if preprocessing is None:
-        return Embedder(spec.build(nn.Module, "model", dim=dim))
-    network = spec.build(
-        nn.Module,
-        "model",
-        dim=dim,
-        in_channels=preprocessing.channels,
-        image_size=preprocessing.size,
-    )
+        return Embedder(network)
     return Embedder(network, preprocessing.mean, preprocessing.std)
+
+
+def _is_timm(spec: ClassSpec) -> bool:
+    return issubclass(spec.resolve(nn.Module, "model"), TimmBackbone)
+
+
+def images_of_weights(spec: ClassSpec) -> ExpectedImages | None:
+    """What images the weights were trained on that a network begins with; None where it has none.
+
+    Args:
+        spec: of the network.
+
+    Raises:
+        ValueError: it names weights that cannot be.
+    """
+    if not _is_timm(spec) or "name" not in spec.init_args:
+        return None
+    accepted = inspect.signature(expected_images).parameters
+    return expected_images(**{k: v for k, v in spec.init_args.items() if k in accepted})
+
+
+def normalized_for(
+    spec: ClassSpec, preprocessing: ImagePreprocessing | None
+) -> ImagePreprocessing | None:
+    """The preprocessing of data with the statistics that a network's first weights expect.
+
+    Args:
+        spec: of the network.
+        preprocessing: of the data.
+    """
+    expected = images_of_weights(spec)
+    if expected is None or preprocessing is None:
+        return preprocessing
+    mean, std = expected.statistics(preprocessing.channels)
+    return replace(preprocessing, mean=mean, std=std)
 
 
 def _formula_system(config: Config, num_classes: int) -> VectorSystem:

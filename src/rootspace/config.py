@@ -337,7 +337,8 @@ class TrainConfig:
     Attributes:
         epochs: passes over the training data.
         lr: peak learning rate; by default what the network names as `default_lr` (6e-3 for the
-            encoder, 1e-4 for a timm model), else 1e-3.
+            encoder; 2e-3 for a timm model with batch normalisation, 5e-4 for another one, of which
+            pretrained layers get a tenth), else 1e-3.
         schedule: `constant`, or `cosine` down to zero, where no `scheduler` is given.
         warmup_steps: steps of linear learning rate warm-up, likewise.
         gradient_clip: largest gradient norm, 0 for none.

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, Self, TypeAlias
 
 import numpy as np
 
@@ -32,6 +32,11 @@ _LONG = 10
 _TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
 """EXIF orientation -> `Image.Transpose` that undoes it."""
 
+Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
+
+_REACH = {"bilinear": 1, "bicubic": 2}
+"""Of each interpolation, in pixels of the smaller image: what a pixel there is computed from."""
+
 
 @dataclass(frozen=True)
 class ImageShape:
@@ -48,6 +53,7 @@ class ImageShape:
         inner: with `crop`, scale to this size instead and surround it with black up to `size`.
         max_pixels: of an image before it is scaled; larger ones are refused before they are
             decoded. A larger limit than Pillow's own also raises that, for the whole process.
+        interpolation: of scaling, `bilinear` or `bicubic`, smoothed where an image becomes smaller.
 
     Raises:
         ValueError: values that cannot be, such as in a run's file that somebody changed.
@@ -61,6 +67,7 @@ class ImageShape:
     background: int = 255
     inner: int | None = None
     max_pixels: int = MAX_PIXELS
+    interpolation: Interpolation = "bilinear"
 
     def __post_init__(self) -> None:
         each = f"one number for each of {self.channels} channels"
@@ -77,6 +84,7 @@ class ImageShape:
             ("background", 0 <= self.background <= 255, "from 0 to 255"),
             ("inner", self.inner is None or 1 <= self.inner <= self.size, f"1 to {self.size}"),
             ("max_pixels", self.max_pixels >= 1, "at least 1"),
+            ("interpolation", self.interpolation in _REACH, "'bilinear' or 'bicubic'"),
         ):
             if not fits:
                 raise ValueError(f"Argument '{name}' must be {wanted}, not {getattr(self, name)}.")
@@ -121,10 +129,18 @@ class ImageShape:
     def square(self, image: Image) -> Image:
         """An image of the right channels, scaled and cut or filled to `size` by `size`."""
         if self.fit == "pad":
-            return pad_to_square(image, self.size, self.background)
+            return pad_to_square(image, self.size, self.background, self.interpolation)
         if self.inner is None:
-            return crop_to_square(image, self.size)
-        return _surrounded(crop_to_square(image, self.inner), self.size)
+            return crop_to_square(image, self.size, self.interpolation)
+        return _surrounded(crop_to_square(image, self.inner, self.interpolation), self.size)
+
+    def describe(self) -> str:
+        """Size, scaling and normalization in a few words."""
+        mean, std = (", ".join(f"{v:.4g}" for v in values) for values in (self.mean, self.std))
+        return (
+            f"images {self.channels}x{self.size}x{self.size}, {self.interpolation}, mean {mean}, "
+            f"std {std}"
+        )
 
     def as_dict(self) -> dict[str, object]:
         """For JSON and YAML."""
@@ -343,46 +359,52 @@ def _bytes_of(image: Image, pixels: np.ndarray, name: str) -> np.ndarray:
     return 255 - found if tags.get(262) == 0 else found  # "white is zero"
 
 
-def crop_to_square(image: Image, size: int) -> Image:
+def crop_to_square(image: Image, size: int, interpolation: Interpolation = "bilinear") -> Image:
     """Shorter side to `size`, then the central square."""
     if max(image.size) > _LONG * min(image.size):
-        return _middle(image, size)
+        return _middle(image, size, interpolation)
     # What torchvision's `resize` and `center_crop` do; it takes as long to import as torch.
     width, height = image.size
     short = min(width, height)
     width, height = int(size * width / short), int(size * height / short)
-    resample = require("PIL.Image", extra="data", purpose=_PURPOSE).Resampling.BILINEAR
     if image.size != (width, height):
-        image = image.resize((width, height), resample=resample)
+        image = image.resize((width, height), resample=_resampling(interpolation))
     left, top = round((width - size) / 2), round((height - size) / 2)
     return image.crop((left, top, left + size, top + size))
 
 
-def _middle(image: Image, size: int) -> Image:
+def _middle(image: Image, size: int, interpolation: Interpolation) -> Image:
     """The same square, for which nothing is scaled that is then cut off."""
     short, long = min(image.size), max(image.size)
     scaled = int(size * long / short)
     start, step = round((scaled - size) / 2), long / scaled
     begin, end = start * step, (start + size) * step
-    margin = math.ceil(max(step, 1)) + 1  # what smoothing reaches
+    margin = math.ceil(max(step, 1) * _REACH[interpolation]) + 1
     first, last = max(0, math.floor(begin) - margin), min(long, math.ceil(end) + margin)
-    resample = require("PIL.Image", extra="data", purpose=_PURPOSE).Resampling.BILINEAR
     if image.width == long:
         part = image.crop((first, 0, last, short))
         box = (begin - first, 0, end - first, short)
     else:
         part = image.crop((0, first, short, last))
         box = (0, begin - first, short, end - first)
-    return part.resize((size, size), resample, box)
+    return part.resize((size, size), _resampling(interpolation), box)
 
 
-def pad_to_square(image: Image, size: int, fill: int) -> Image:
+def _resampling(interpolation: Interpolation) -> Any:
+    """Pillow's own, which smooths."""
+    module = require("PIL.Image", extra="data", purpose=_PURPOSE)
+    return module.Resampling[interpolation.upper()]
+
+
+def pad_to_square(
+    image: Image, size: int, fill: int, interpolation: Interpolation = "bilinear"
+) -> Image:
     """Longer side to `size`, the rest filled evenly on both sides."""
     module = require("PIL.Image", extra="data", purpose=_PURPOSE)
     width, height = (max(1, round(side / max(image.size) * size)) for side in image.size)
     square = module.new(image.mode, (size, size), fill if image.mode == "L" else (fill,) * 3)
     place = (round((size - width) / 2), round((size - height) / 2))
-    square.paste(image.resize((width, height), module.Resampling.BILINEAR), place)
+    square.paste(image.resize((width, height), _resampling(interpolation)), place)
     return square
 
 

@@ -19,7 +19,7 @@ from ._extras import require
 from ._files import replacing
 from .building import head_from_state, make_embedder
 from .config import Config
-from .data.preprocessing import ImagePreprocessing
+from .data import ImagePreprocessing
 from .heads import EXTRA, Head
 from .models import Embedder
 
@@ -86,7 +86,7 @@ def read_model(path: Path, config: Config, device: torch.device | str = "cpu") -
     state, metadata = _read(path)
     preprocessing = _preprocessing(path, metadata)
     head = _head(path, config, metadata, state)
-    embedder = make_embedder(config.model, head.dim, preprocessing, pretrained=False)
+    embedder = make_embedder(config.model, head.dim, preprocessing, load_weights=False)
     try:
         embedder.load_state_dict(_part(state, "embedder."))
     except RuntimeError as error:
@@ -107,18 +107,32 @@ def read_head(path: Path, config: Config) -> Head:
     return _head(path, config, metadata, state)
 
 
-def read_network(path: Path, embedder: Embedder) -> None:
+def read_preprocessing(path: Path) -> ImagePreprocessing | None:
+    """How the images of a run become what its network takes; None for other data.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    _, metadata = _read(path, "preprocessing.")  # no tensor has such a name
+    return _preprocessing(path, metadata)
+
+
+def read_network(path: Path, embedder: Embedder) -> ImagePreprocessing | None:
     """Give a network the weights and input statistics of a file.
+
+    Returns:
+        The preprocessing of the file.
 
     Raises:
         ValueError: it is damaged, or holds another network.
     """
-    state, _ = _read(path, "embedder.")
+    state, metadata = _read(path, "embedder.")
     try:
         embedder.load_state_dict(_part(state, "embedder."))
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
         raise ValueError(f"the network of {path} is another one: {reason}") from error
+    return _preprocessing(path, metadata)
 
 
 def _head(path: Path, config: Config, metadata: Mapping[str, str], state: State) -> Head:

@@ -21,7 +21,8 @@ RGB = ((0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
 CROP = ImagePreprocessing(3, 16, *RGB)
 PAD = ImagePreprocessing(1, 16, (0.9,), (0.3,), "pad", background=200)
 INNER = ImagePreprocessing(1, 32, (0.3,), (0.3,), background=0, inner=28)
-ALL = (CROP, PAD, INNER)
+BICUBIC = ImagePreprocessing(1, 16, (0.9,), (0.3,), "pad", interpolation="bicubic")
+ALL = (CROP, PAD, INNER, BICUBIC)
 
 
 def picture(height: int = 20, width: int = 31, channels: int = 3) -> np.ndarray:
@@ -134,6 +135,16 @@ def test_what_cannot_be_read_is_named(pixels: object, message: str) -> None:
 def test_settings_come_back(shape: ImagePreprocessing) -> None:
     content = json.loads(json.dumps(shape.as_dict()))
     assert ImagePreprocessing.from_dict(content) == shape == pickle.loads(pickle.dumps(shape))
+
+
+def test_padded_pictures_are_scaled_as_the_setting_says() -> None:
+    image = Image.fromarray(picture(40, 40, 1))
+    for name in ("bilinear", "bicubic"):
+        shape = ImagePreprocessing(1, 16, (0.9,), (0.3,), "pad", interpolation=name)
+        expected = np.asarray(image.resize((16, 16), Image.Resampling[name.upper()]))
+        assert shape(image)[0].numpy().tobytes() == expected.tobytes()
+    with pytest.raises(ValueError, match=r"'interpolation' must be 'bilinear' or 'bicubic', not"):
+        ImagePreprocessing.from_dict({**CROP.as_dict(), "interpolation": "lanczos"})
 
 
 @pytest.mark.parametrize("change", [{"sized": 3}, {"size": None}])

@@ -228,7 +228,9 @@ def test_timm_checkpoint(tmp_path: Path, data: DataModule):
     assert dim == TimmBackbone("resnet10t", None).dim == 512
     options = ["--teacher.timm=resnet10t", f"--teacher.weights={path}", "--head.dim=12"]
     assert main([*STUDENT, *options, f"--run.dir={tmp_path / 'run'}"]) == 0
-    with pytest.raises(ValueError, match=r"'teacher.weights': .* is no checkpoint of resnet18"):
+    with pytest.raises(
+        ValueError, match=r"'teacher.weights': .* does not hold the weights of resnet18"
+    ):
         timm_embedder("resnet18", str(path), data)
     with pytest.raises(ValueError, match=r"'teacher.timm'.*must be a timm model, not 'nonet'"):
         timm_embedder("nonet", str(path), data)

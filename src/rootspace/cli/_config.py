@@ -44,7 +44,7 @@ OTHER_SECTIONS = {"memory": MemoryConfig, "teacher": TeacherConfig}
 
 CLASSES: dict[str, tuple[type | tuple[type, ...], set[str]]] = {
     "data": ((DataSource, Dataset), set()),
-    "model": (torch.nn.Module, {"dim", "in_channels", "image_size"}),
+    "model": (torch.nn.Module, {"dim", "in_channels", "image_size", "load_weights"}),
     "head": (Head, {"num_classes", "names", "loss"}),
     "loss": (ClassLoss, {"classes"}),
     "optimizer": (torch.optim.Optimizer, {"params", "lr"}),

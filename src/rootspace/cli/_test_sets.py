@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +13,14 @@ from torch import Tensor
 from rootspace._terminal import one_line, say, tracked
 from rootspace.config import Config
 from rootspace.continual.live import known_labels
-from rootspace.data import DataError, DataModule, FileImages, LabeledDataset, View
+from rootspace.data import (
+    DataError,
+    DataModule,
+    FileImages,
+    LabeledDataset,
+    View,
+    data_with_images,
+)
 from rootspace.data.datasets import Batches, as_is
 from rootspace.data.folders import class_folders, list_images
 from rootspace.run import BATCH, Run
@@ -91,7 +99,11 @@ def data_config(trained: Run, settings: list[str], prog: str) -> Config:
 
     check_whole_data(settings)
     parser = config_parser(prog, trained.config, skip=("data",))
-    return parse(settings, parser, prog, trained.config)
+    config = parse(settings, parser, prog, trained.config)
+    shape = trained.model.preprocessing
+    if shape is None:
+        return config
+    return replace(config, data=data_with_images(config.data, shape.size, shape.interpolation))
 
 
 def sets_of_data(trained: Run, data: DataModule, *, renamed: bool) -> list[TestSet]:

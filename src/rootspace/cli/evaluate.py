@@ -2,7 +2,7 @@
 
   rootspace evaluate RUN                      accuracy on the test sets of its data
   rootspace evaluate RUN FOLDER [FOLDER ...]  folders of class folders; each is a test set
-  rootspace evaluate RUN --data ImageFolder --data.root photos --data.image_size 64
+  rootspace evaluate RUN --data ImageFolder --data.root photos
   rootspace evaluate RUN --protocol retrieval            Recall@k, R-precision, MAP@R, mAP, mINP
   rootspace evaluate RUN --protocol verification         TAR at FAR and EER of pairs
   rootspace evaluate RUN --protocol open_set --unknown PATH   AUROC, FPR95, OSCR, DIR at FAR

@@ -23,6 +23,7 @@ from .market1501 import Market1501 as Market1501
 from .module import DataModule as DataModule
 from .module import make_data as make_data
 from .preprocessing import ImagePreprocessing as ImagePreprocessing
+from .shaped import data_with_images as data_with_images
 from .source import Content as Content
 from .source import DataSource as DataSource
 from .source import RetrievalSet as RetrievalSet

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from rootspace.images import MAX_PIXELS
+from rootspace.images import MAX_PIXELS, Interpolation
 
 from .datasets import FileImages, LabeledDataset
-from .errors import DataError, check_at_least, check_image_size
+from .errors import DataError, check_at_least
 from .folders import LeftOut, class_folders, is_image, list_images
-from .preprocessing import IMAGENET_GRAY, IMAGENET_RGB, ImagePreprocessing
+from .preprocessing import of_photographs
 from .source import Content, DataSource
 from .strings import Strings
 
@@ -32,7 +32,8 @@ class ImageFolder(DataSource):
 
     Args:
         root: the folder.
-        image_size: height and width in pixels.
+        image_size: height and width in pixels; by default that of the images on which pretrained
+            weights of the network were trained, else 32.
         grayscale: one channel instead of three.
         test_fraction: share of each class set aside (by `seed`) where there is no test folder; one
             image at least, unless the class has only one. 0 sets none aside.
@@ -42,6 +43,7 @@ class ImageFolder(DataSource):
             place of those above.
         seed: of the choice of test images and classes.
         max_pixels: of an image; larger ones are refused before they are decoded.
+        interpolation: of scaling; by default as of `image_size`, else bilinear.
 
     Raises:
         DataError: in `read`, when folders are missing, empty or do not fit; in loading, when an
@@ -53,16 +55,16 @@ class ImageFolder(DataSource):
     def __init__(
         self,
         root: str | Path,
-        image_size: int = 32,
+        image_size: int | None = None,
         grayscale: bool = False,
         test_fraction: float = 0.1,
         num_classes: int | None = None,
         test_folders: dict[str, str] | None = None,
         seed: int = 0,
         max_pixels: int = MAX_PIXELS,
+        interpolation: Interpolation | None = None,
     ) -> None:
         self.seed = seed
-        check_image_size(image_size)
         if num_classes is not None:
             check_at_least("num_classes", num_classes, 2)
         if not 0 <= test_fraction < 1:
@@ -72,8 +74,7 @@ class ImageFolder(DataSource):
         self.root = Path(root).expanduser()
         self.test_fraction = test_fraction
         self._num_classes = num_classes
-        mean, std = IMAGENET_GRAY if grayscale else IMAGENET_RGB
-        self._shape = ImagePreprocessing(len(mean), image_size, mean, std, max_pixels=max_pixels)
+        self._shape = of_photographs(image_size, grayscale, max_pixels, interpolation)
         self.test_folders = test_folders
 
     def read(self) -> Content:

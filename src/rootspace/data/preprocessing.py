@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from rootspace.images import ImageShape, to_pixels
+from rootspace.images import ImageShape, Interpolation, to_pixels
 
-from .errors import DataError
+from .errors import DataError, check_image_size
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -20,6 +20,9 @@ IMAGENET_RGB = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 IMAGENET_GRAY = ((0.449,), (0.226,))
 """Likewise, of the luminance."""
+
+DEFAULT_SIZE = 32
+"""Height and width in pixels where nothing says more."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,30 @@ class ImagePreprocessing(ImageShape):
             DataError: a file that is missing or cannot be decoded, or a shape that is no image's.
         """
         return torch.from_numpy(self.pixels(to_array(image) if torch.is_tensor(image) else image))
+
+
+def of_photographs(
+    image_size: int | None,
+    grayscale: bool,
+    max_pixels: int,
+    interpolation: Interpolation | None,
+) -> ImagePreprocessing:
+    """Of color or gray images of any kind, 32 x 32 and bilinear by default.
+
+    Raises:
+        DataError: a size that cannot be.
+    """
+    size = DEFAULT_SIZE if image_size is None else image_size
+    check_image_size(size)
+    mean, std = IMAGENET_GRAY if grayscale else IMAGENET_RGB
+    return ImagePreprocessing(
+        len(mean),
+        size,
+        mean,
+        std,
+        max_pixels=max_pixels,
+        interpolation=interpolation or "bilinear",
+    )
 
 
 def to_array(pixels: Tensor) -> Any:

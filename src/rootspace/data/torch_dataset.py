@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from .errors import DataError, check_image_size
 from .preprocessing import (
     IMAGENET_RGB,
     ImagePreprocessing,
+    Interpolation,
     channel_statistics,
     to_array,
     to_tensor,
@@ -60,12 +62,14 @@ class TorchData(DataSource):
             training data is set aside as test set "test".
         class_names: label -> name; by default `train.classes`, or the names that Hugging Face's
             features have, or the labels themselves.
-        image_size: height and width of images in pixels; by default the shorter side of the first.
+        image_size: height and width of images in pixels; by default that of the images on which
+            pretrained weights of the network were trained, else the shorter side of the first.
         input_key: of items that are dictionaries; "image" or "img" by default where there is one,
             else all but the label.
         label_key: likewise.
         test_fraction: of each class, where there are no `tests`; 0 for none.
         seed: of that choice.
+        interpolation: of scaling; by default as of `image_size`, else bilinear.
 
     Raises:
         DataError: in `read`, when items are no pairs, or labels do not fit.
@@ -82,6 +86,7 @@ class TorchData(DataSource):
         label_key: str = "label",
         test_fraction: float = 0.1,
         seed: int = 0,
+        interpolation: Interpolation | None = None,
     ) -> None:
         if image_size is not None:
             check_image_size(image_size)
@@ -93,6 +98,7 @@ class TorchData(DataSource):
         self.tests = {} if tests is None else tests if isinstance(tests, dict) else {"test": tests}
         self.class_names = class_names
         self.image_size = image_size
+        self.interpolation: Interpolation = interpolation or "bilinear"
         self.input_key = input_key
         self.label_key = label_key
         self.test_fraction = test_fraction
@@ -178,7 +184,12 @@ class TorchData(DataSource):
         image = as_image(first)
         if image is None:
             return None
-        shape = ImagePreprocessing(3, self.image_size or min(image.size), *IMAGENET_RGB)
+        shape = ImagePreprocessing(
+            3,
+            self.image_size or min(image.size),
+            *IMAGENET_RGB,
+            interpolation=self.interpolation,
+        )
         rows = torch.arange(min(size, MOST_READ)) * size // min(size, MOST_READ)
         pixels, gray = [], True
         for row in rows.tolist():
@@ -187,7 +198,7 @@ class TorchData(DataSource):
             pixels.append(shape(image))
         channels = 1 if gray else 3
         mean, std = channel_statistics(torch.stack(pixels)[:, :channels])
-        return ImagePreprocessing(channels, shape.size, mean, std)
+        return replace(shape, channels=channels, mean=mean, std=std)
 
     def _dataset(
         self,

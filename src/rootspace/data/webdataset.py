@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rootspace.images import MAX_PIXELS
+from rootspace.images import MAX_PIXELS, Interpolation
 
 from .cache import default_cache_directory
 from .datasets import EncodedImages, LabeledDataset
-from .errors import DataError, check_image_size
-from .preprocessing import IMAGENET_GRAY, IMAGENET_RGB, ImagePreprocessing
+from .errors import DataError
+from .preprocessing import ImagePreprocessing, of_photographs
 from .shard_index import ShardIndex, read_index
 from .source import Content, DataSource
 
@@ -48,13 +48,15 @@ class WebDataset(DataSource):
         train_shards: glob of the training shards, relative to `root`.
         test_shards: test sets: name -> glob. Default: those of `val/*.tar`, `valid/*.tar` and
             `test/*.tar` that match anything.
-        image_size: height and width in pixels; the shorter side is scaled to it, then the center is
-            cut out.
+        image_size: height and width in pixels: the shorter side is scaled to it, then the center is
+            cut out; by default that of the images on which pretrained weights of the network were
+            trained, else 32.
         grayscale: one channel instead of three.
         label_key: the field of `json` members that holds the label.
         cache_dir: where the index is kept. Default: $ROOTSPACE_CACHE, or rootspace in the user's
             cache directory.
         max_pixels: of an image; larger ones are refused before they are decoded.
+        interpolation: of scaling; by default as of `image_size`, else bilinear.
 
     Raises:
         DataError: in `read`, when shards are missing, damaged or compressed, or a sample lacks its
@@ -68,19 +70,18 @@ class WebDataset(DataSource):
         root: str | Path,
         train_shards: str = "train/*.tar",
         test_shards: dict[str, str] | None = None,
-        image_size: int = 32,
+        image_size: int | None = None,
         grayscale: bool = False,
         label_key: str = "label",
         cache_dir: str | None = None,
         max_pixels: int = MAX_PIXELS,
+        interpolation: Interpolation | None = None,
     ) -> None:
-        check_image_size(image_size)
         self.root = Path(root).expanduser()
         self.train_shards = train_shards
         self.test_shards = test_shards
         self.label_key = label_key
-        mean, std = IMAGENET_GRAY if grayscale else IMAGENET_RGB
-        self._shape = ImagePreprocessing(len(mean), image_size, mean, std, max_pixels=max_pixels)
+        self._shape = of_photographs(image_size, grayscale, max_pixels, interpolation)
         self._cache = Path(cache_dir).expanduser() if cache_dir else default_cache_directory()
 
     def read(self) -> Content:

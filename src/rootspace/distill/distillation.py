@@ -20,13 +20,12 @@ import torch
 
 from rootspace._files import lock
 from rootspace._terminal import say
-from rootspace.building import TABLE, make_embedder, make_head, make_loss
+from rootspace.building import TABLE, make_head, make_loss
 from rootspace.classes import ClassMap
 from rootspace.config import ClassSpec, Config, TeacherConfig
 from rootspace.data import DataModule, make_data
 from rootspace.heads import Head, PrototypeHead
 from rootspace.model_file import Model, read_head
-from rootspace.models import Embedder
 from rootspace.run import read_config
 from rootspace.runs import RunRecord, TeacherRecord
 from rootspace.runs import folder as files
@@ -41,7 +40,8 @@ from rootspace.train.training import (
     conclude,
     device_of,
     fit,
-    init_network,
+    make_network,
+    with_expected_images,
 )
 from rootspace.vector_file import read_table, read_vectors
 
@@ -86,6 +86,7 @@ def distill(config: Config, *, resume: bool = False) -> RunRecord | None:
         )
     if not resume:
         _check_settings(config, teaching)
+        config = with_expected_images(config)
     data = make_data(config)
     data.setup(config.train.seed)
     say(data.describe())
@@ -108,7 +109,8 @@ def distill(config: Config, *, resume: bool = False) -> RunRecord | None:
 
     torch.manual_seed(config.train.seed)
     head = _head(config, targets, data)
-    model = Model(_network(config, head.dim, data), head, data.preprocessing)
+    embedder, preprocessing = make_network(config, head.dim, data)
+    model = Model(embedder, head, preprocessing)
     record = fit(config, folder, data, model, resume=resume, finish=finish)
     if record is not None:  # else a helper process of a distributed run
         conclude(folder, [])
@@ -252,17 +254,11 @@ def _check_student(config: Config, class_map: ClassMap, data: DataModule) -> Non
 
 
 def _check_model(config: Config, head: Head, data: DataModule) -> None:
-    model = Model(_network(config, head.dim, data, pretrained=False), head, data.preprocessing)
+    embedder, preprocessing = make_network(config, head.dim, data, load_weights=False)
+    model = Model(embedder, head, preprocessing)
     check_batches(config, head, data, data.validation)
     check_optimizer(config, model.embedder, head)
     check_network(model, data)
-
-
-def _network(config: Config, dim: int, data: DataModule, *, pretrained: bool = True) -> Embedder:
-    """The student's network before its first step."""
-    embedder = make_embedder(config.model, dim, data.preprocessing, pretrained=pretrained)
-    init_network(config, embedder)
-    return embedder
 
 
 def _check_inputs(data: DataModule) -> None:

@@ -7,19 +7,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from rootspace._extras import require
 from rootspace.choosing import device_of, to_device
 from rootspace.config import TeacherConfig, TrainConfig
 from rootspace.data import DataModule
-from rootspace.models import Embedder, TimmBackbone
+from rootspace.models import Embedder, TimmBackbone, expected_images
 from rootspace.train.training import read_teacher
 
 from .embeddings_file import open_embeddings
 
 PRETRAINED = "pretrained"
 """As `teacher.weights`: those that timm has for the model."""
+
+SETTINGS = {
+    "name": "teacher.timm",
+    "checkpoint_path": "teacher.weights",
+    "pretrained": "teacher.weights",
+}
+"""Which settings give the arguments of `TimmBackbone`."""
 
 AUTOCAST = {"32": torch.float32, "bf16": torch.bfloat16, "16": torch.float16}
 
@@ -128,45 +134,24 @@ def timm_embedder(name: str, weights: str, data: DataModule) -> tuple[Embedder, 
 
     Args:
         name: of the model.
-        weights: path of a checkpoint, whose classifier is left out; or `pretrained`.
-        data: for the shape of the images; for their statistics too where the model's are those of
-            another number of channels.
+        weights: path of a checkpoint, as of `TimmBackbone`; or `pretrained`.
+        data: for the shape of the images.
 
     Raises:
         ValueError: timm has no such model, or the weights are those of another.
     """
-    if weights != PRETRAINED and not Path(weights).is_file():
-        raise ValueError(
-            f"Argument 'teacher.weights' must be the file of a checkpoint or '{PRETRAINED}': "
-            f"{weights} does not exist."
-        )
     shape = data.preprocessing
     if shape is None:
         raise ValueError("Argument 'teacher.timm' needs data that are images.")
+    own = weights == PRETRAINED
+    path = None if own else weights
     try:
-        network = TimmBackbone(name, None, shape.channels, shape.size, weights == PRETRAINED)
+        expected = expected_images(name, own, path)
+        network = TimmBackbone(name, None, shape.channels, shape.size, own, path)
     except ValueError as error:
-        raise ValueError(f"Argument 'teacher.timm': {error}") from error
-    if weights != PRETRAINED:
-        _load_checkpoint(network.backbone, name, weights)
-    known = getattr(network.backbone, "pretrained_cfg", {})
-    mean, std = known.get("mean") or (), known.get("std") or ()
-    if len(mean) != shape.channels or len(std) != shape.channels:
-        mean, std = shape.mean, shape.std
-    return Embedder(network, tuple(mean), tuple(std)), network.dim
-
-
-def _load_checkpoint(backbone: nn.Module, name: str, path: str) -> None:
-    timm = require("timm.models", extra="models", purpose="A timm teacher")
-    classifier = getattr(backbone, "pretrained_cfg", {}).get("classifier") or ()
-    heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-    try:
-        state = timm.load_state_dict(path, weights_only=True)
-        state = {k: v for k, v in state.items() if not k.startswith(tuple(f"{h}." for h in heads))}
-        backbone.load_state_dict(state)
-    except Exception as error:  # torch, pickle and safetensors each raise kinds of their own
-        reason = str(error).strip().splitlines()[-1].strip()
-        raise ValueError(
-            f"Argument 'teacher.weights': {path} is no checkpoint of {name} for these images: "
-            f"{reason}"
-        ) from error
+        text = str(error)
+        for argument, setting in SETTINGS.items():
+            text = text.replace(f"Argument '{argument}'", f"Argument '{setting}'", 1)
+        raise ValueError(text) from error
+    assert expected is not None
+    return Embedder(network, *expected.statistics(shape.channels)), network.dim

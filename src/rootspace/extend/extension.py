@@ -41,7 +41,15 @@ from rootspace.continual.live import (
     copy_registry,
     known_labels,
 )
-from rootspace.data import DataModule, Grown, LabeledDataset, StoredImages, View, make_data
+from rootspace.data import (
+    DataModule,
+    Grown,
+    LabeledDataset,
+    StoredImages,
+    View,
+    data_with_images,
+    make_data,
+)
 from rootspace.data.grown import GROWN, Part, rows_not_in
 from rootspace.data.module import validation_of
 from rootspace.model_file import Model, class_names, write_model
@@ -192,6 +200,8 @@ def planned(run: Run, config: Config) -> Config:
         raise ValueError(
             f"Argument 'data' must name the new data, not those of {run.folder} with its memory."
         )
+    shape = run.model.preprocessing
+    config = replace(config, data=data_with_images(config.data, shape.size, shape.interpolation))
     new = make_data(config)
     new.setup()
     check_shape(run.model, new, f"Argument 'data': {run.folder}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -49,6 +49,17 @@ class Embedder(nn.Module):
         lr = getattr(self.network, "default_lr", DEFAULT_LR)
         assert isinstance(lr, float)
         return lr
+
+    def parameter_groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """What trains, with its learning rate relative to the peak.
+
+        A network may divide its parameters so, as `TimmBackbone` does; else they are one group.
+        """
+        divide = getattr(self.network, "parameter_groups", None)
+        groups: Iterable[tuple[Iterable[nn.Parameter], float]]
+        groups = [(self.network.parameters(), 1.0)] if divide is None else divide()
+        found = [([p for p in group if p.requires_grad], factor) for group, factor in groups]
+        return [(group, factor) for group, factor in found if group]
 
     def forward(self, x: Any) -> Tensor:
         if self.mean is None or self.std is None:

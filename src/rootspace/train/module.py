@@ -278,11 +278,18 @@ def make_optimizer(
     """
     lr = embedder.default_lr if config.train.lr is None else config.train.lr
     groups: list[dict[str, object]] = [
-        {"params": [p for p in embedder.parameters() if p.requires_grad]}
+        {"params": parameters, "lr": lr * factor}
+        for parameters, factor in embedder.parameter_groups()
     ]
     own = list(head.parameters())
     if own:
         groups.append({"params": own, "lr": lr * head.lr_factor})
+    if not groups:
+        raise ValueError(
+            "Argument 'model' must have parameters that train: all are frozen, and the head has "
+            "none. Freeze less, or set 'head.dim' to another number than the network's features, "
+            "for a projection."
+        )
     with _named("optimizer", config.optimizer):
         optimizer = config.optimizer.build(torch.optim.Optimizer, "optimizer", groups, lr=lr)
     if config.scheduler is None:

@@ -10,7 +10,9 @@ import time
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,14 +26,20 @@ import rootspace
 from rootspace._files import LOCK, is_helper, lock
 from rootspace._memory import peak_megabytes, reset_peak
 from rootspace._terminal import say, table
-from rootspace.building import baseline_config, make_embedder, make_head
+from rootspace.building import (
+    baseline_config,
+    images_of_weights,
+    make_embedder,
+    make_head,
+    normalized_for,
+)
 from rootspace.callbacks import ChoosePrototypes, choice_record
 from rootspace.choosing import choose_prototypes
 from rootspace.config import Config, TrainConfig
-from rootspace.data import DataModule, ImagePreprocessing, make_data
+from rootspace.data import DataModule, ImagePreprocessing, data_with_images, make_data
 from rootspace.data.datasets import generators_kept
 from rootspace.heads import Head, PrototypeHead
-from rootspace.model_file import Model, read_network, write_model
+from rootspace.model_file import Model, read_network, read_preprocessing, write_model
 from rootspace.models import Embedder, num_parameters
 from rootspace.report import write_report
 from rootspace.run import load, read_config
@@ -65,6 +73,7 @@ def train(config: Config, *, resume: bool = False) -> RunRecord | None:
     if resume:
         check_resumed_here(folder, read_config(folder, trust_code=True))
     check_machine(config)
+    config = with_expected_images(config)
     data = make_data(config)
     data.setup(config.train.seed)
     say(data.describe())
@@ -144,11 +153,78 @@ def build(config: Config, data: DataModule) -> Model:
     """
     torch.manual_seed(config.train.seed)
     head = make_head(config, data.class_names)
-    embedder = make_embedder(config.model, head.dim, data.preprocessing)
-    init_network(config, embedder)
+    embedder, preprocessing = make_network(config, head.dim, data)
     check_batches(config, head, data, data.validation)
     check_optimizer(config, embedder, head)
-    return Model(embedder, head, data.preprocessing)
+    return Model(embedder, head, preprocessing)
+
+
+def with_expected_images(config: Config) -> Config:
+    """The settings of a new run, with images as those that its first weights were trained on.
+
+    These are of an earlier run or pretrained; size and interpolation of the images are theirs where
+    the settings of the data leave them open.
+
+    Raises:
+        ValueError: naming the setting of the weights.
+    """
+    if config.run.init is not None:
+        with _of_init():
+            found = read_preprocessing(_model_of(config.run.init))
+        size, interpolation = (None, None) if found is None else (found.size, found.interpolation)
+    else:
+        expected = images_of_weights(config.model)
+        if expected is None:
+            return config
+        size, interpolation = expected.size, expected.interpolation
+    return replace(config, data=data_with_images(config.data, size, interpolation))
+
+
+def make_network(
+    config: Config, dim: int, data: DataModule, *, load_weights: bool = True
+) -> tuple[Embedder, ImagePreprocessing | None]:
+    """The network of a run before its first step, and the preprocessing that it goes with.
+
+    Args:
+        config: of the run.
+        dim: of the embedding.
+        data: set up.
+        load_weights: False leaves out pretrained ones, to look at the network alone.
+
+    Raises:
+        ValueError: naming the setting that cannot work.
+    """
+    init = config.run.init
+    preprocessing = data.preprocessing
+    if init is None:
+        preprocessing = normalized_for(config.model, preprocessing)
+    load_weights = load_weights and init is None
+    embedder = make_embedder(config.model, dim, preprocessing, load_weights=load_weights)
+    if init is not None:
+        with _of_init():
+            earlier = read_network(_model_of(init), embedder)
+        if preprocessing is not None and earlier is not None:
+            preprocessing = replace(preprocessing, mean=earlier.mean, std=earlier.std)
+    if preprocessing is not None and (init is not None or images_of_weights(config.model)):
+        say(f"the network begins with weights that were trained before; {preprocessing.describe()}")
+    return embedder, preprocessing
+
+
+def _model_of(init: str) -> Path:
+    """The model file of a finished run."""
+    folder = Path(init)
+    read_config(folder)
+    files.check_finished(folder)
+    return files.checked(folder / files.MODEL)
+
+
+@contextmanager
+def _of_init() -> Iterator[None]:
+    """Errors of the earlier run, as those of the setting that names it."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"Argument 'run.init': {error}") from error
 
 
 def check_batches(config: Config, head: Head, data: DataModule, validation: str | None) -> None:
@@ -250,23 +326,6 @@ def check_given(config: Config, model: Model, data: DataModule) -> None:
         read_vectors(str(config.prototypes.vectors), model.head.dim, data.class_names)
     if config.prototypes.source == "teacher":
         read_teacher(str(config.prototypes.teacher), data, torch.device("cpu"))
-
-
-def init_network(config: Config, embedder: Embedder) -> None:
-    """Begin with the network of an earlier run, where `run.init` names one.
-
-    Raises:
-        ValueError: it is not finished, or its network is another one.
-    """
-    if config.run.init is None:
-        return
-    folder = Path(config.run.init)
-    try:
-        read_config(folder)
-        files.check_finished(folder)
-        read_network(files.checked(folder / files.MODEL), embedder)
-    except ValueError as error:
-        raise ValueError(f"Argument 'run.init': {error}") from error
 
 
 def choose_before(config: Config, model: Model, data: DataModule) -> ChoiceRecord | None:
@@ -518,6 +577,8 @@ def _silence_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*The dirpath has changed from.*")
     # Data for retrieval on unseen classes have no test set of those that are trained on.
     warnings.filterwarnings("ignore", message=".*Total length of `list` across ranks is zero.*")
+    # Frozen layers are meant to be.
+    warnings.filterwarnings("ignore", message=".*module.* in eval mode at the start of training.*")
     # What is logged has been computed over all processes.
     warnings.filterwarnings("ignore", message=".*It is recommended to use .*sync_dist=True.*")
     # A resumed run finds its own checkpoints there.

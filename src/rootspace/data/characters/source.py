@@ -12,7 +12,7 @@ from torch import Tensor
 from ..cache import default_cache_directory
 from ..datasets import ArrayImages
 from ..errors import DataError, check_at_least, check_image_size
-from ..preprocessing import ImagePreprocessing, channel_statistics
+from ..preprocessing import DEFAULT_SIZE, ImagePreprocessing, channel_statistics
 from ..source import Content, DataSource
 from .cache import cached_pictures
 from .drawing import Pictures
@@ -42,7 +42,8 @@ class Characters(DataSource):
         ranges: Unicode ranges to take characters from, such as "U+4E00-U+9FA5"; several in a list
             or separated by commas. Default: everything.
         num_classes: draw so many classes at random (by `seed`). Default: all.
-        image_size: height and width in pixels.
+        image_size: height and width in pixels; by default that of the images on which pretrained
+            weights of the network were trained, else 32.
         cache_dir: where drawn pictures are kept. Default: $ROOTSPACE_CACHE, or rootspace in the
             user's cache directory.
         seed: of the choice of classes.
@@ -61,11 +62,12 @@ class Characters(DataSource):
         test_fonts: list[str] | None = None,
         ranges: str | list[str] | None = None,
         num_classes: int | None = None,
-        image_size: int = 32,
+        image_size: int | None = None,
         cache_dir: str | None = None,
         seed: int = 0,
     ) -> None:
         self.seed = seed
+        image_size = DEFAULT_SIZE if image_size is None else image_size
         check_image_size(image_size)
         if num_classes is not None:
             check_at_least("num_classes", num_classes, 2)
