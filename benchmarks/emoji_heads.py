@@ -12,7 +12,8 @@ read test pictures by class vectors alone. Methods:
     prototypes   `PrototypeHead` as it is by default: contrastive, chosen, following, refined
     held         the same, prototypes held between the choices
     late         the same as `prototypes`, chosen after two fifths of the epochs instead of a tenth
-    softmax      `NormalizedHead`, scale 10, its vectors at thirty times the rate (chosen on `tune`)
+    softmax      `NormalizedHead`, scale 16, its vectors at thirty times the rate
+    softmax_10   the same with scale 10
     linear       `LinearHead`
 
 A line a run goes to OUT/results.jsonl; runs that are there are not made again. About 8 s an epoch
@@ -109,8 +110,9 @@ def mild(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def make_head(run: Run, num_classes: int) -> Head:
-    if run.method == "softmax":
-        return NormalizedHead(num_classes, DIM, scale=10, lr_factor=30)
+    if run.method in ("softmax", "softmax_10"):
+        scale = 16 if run.method == "softmax" else 10
+        return NormalizedHead(num_classes, DIM, scale=scale, lr_factor=30)
     if run.method == "linear":
         return LinearHead(num_classes, DIM)
     return rs.PrototypeHead(num_classes, DIM, seed=run.seed)
