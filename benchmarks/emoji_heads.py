@@ -191,7 +191,7 @@ def train(run: Run, data: Pictures) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--splits", nargs="+", default=["report_a", "report_b"])
     parser.add_argument("--methods", nargs="+", default=["prototypes", "softmax", "linear"])

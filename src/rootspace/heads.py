@@ -132,8 +132,11 @@ class Head(nn.Module, abc.ABC):
         """Embeddings in the frame of the class vectors, to be compared with them."""
         return embeddings
 
+    def follow(self, since: int = 0) -> None:
+        """Let prototypes of the classes from `since` on follow the network; nothing elsewhere."""
+
     def settle(self) -> None:
-        """Hold prototypes that follow the network where they are; nothing for other heads."""
+        """Hold prototypes that follow the network where they are; nothing elsewhere."""
 
     @property
     def needs_pairs(self) -> bool:

@@ -87,7 +87,7 @@ def test_a_batch_waits_for_announced_items():
     async def work(batcher: MicroBatcher[int, int]) -> list[int]:
         task = asyncio.create_task(late(batcher, 2))
         await asyncio.sleep(0)
-        return await asyncio.gather(batcher.submit(1), task)
+        return [*await asyncio.gather(batcher.submit(1), task)]
 
     assert run(work, function, max_wait=60, max_batch=2) == [2, 4]
     assert function.batches == [[1, 2]]
@@ -173,4 +173,4 @@ def test_sizes_and_seconds_are_told():
 @pytest.mark.parametrize(("name", "value"), [("max_batch", 0), ("max_wait", -1), ("max_queue", 0)])
 def test_wrong_settings(name: str, value: int):
     with pytest.raises(ValueError, match=f"Argument '{name}' must be at least"):
-        MicroBatcher(Doubling(), **{name: value})
+        MicroBatcher(Doubling(), **{name: value})  # pyright: ignore[reportArgumentType]

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from serving import CLASSES, serving
+from serve_cases import CLASSES, FACES, glyph, serving
 
 from rootspace.cli import main
 from rootspace.run import load
@@ -23,9 +23,10 @@ Letters = list[tuple[str, bytes]]
 
 
 def test_a_client_of_a_process(run: Path, letters: Letters, tmp_path: Path):
+    own = tmp_path / "a gallery"
     path = tmp_path / "ä b.png"
     path.write_bytes(letters[0][1])
-    with serving(run, ROOTSPACE_TOKEN="s3cret") as (process, url):
+    with serving(run, "--gallery", own, ROOTSPACE_TOKEN="s3cret") as (process, url):
         with Client(url) as stranger, pytest.raises(ServerError, match="Authorization") as refused:
             stranger.model()
         assert (refused.value.status, refused.value.code) == (401, "unauthorized")
@@ -43,6 +44,18 @@ def test_a_client_of_a_process(run: Path, letters: Letters, tmp_path: Path):
             np.testing.assert_allclose(z, load(run).embed(path)[0].numpy(), atol=1e-4)
             with pytest.raises(ServerError, match="at most 16, not 99"):
                 client.predict([path], k=99)
+            for face in FACES[:3]:  # one by one
+                client.enroll("Z", [glyph("Z", face)], review=False)
+            (enrolled,) = client.enrolled()
+            assert (enrolled.name, enrolled.images) == ("Z", 3)
+            assert client.predict([glyph("Z", FACES[3])], k=1)[0].answers[0].name == "Z"
+            added = client.add([letters[0][1], b"x"], "A", {"year": 2020})
+            assert added.ids == [3, None] and added.rejected[0].reason == "unreadable"
+            (found,) = client.search([letters[0][1]], k=9, where="year = 2020", min_cosine=0.5)
+            assert [(hit.id, hit.label, hit.payload) for hit in found.hits] == [
+                (3, "A", {"year": 2020})
+            ]
+            assert client.undo().action == "enroll"
             with pytest.raises(TypeError, match="must be a list of images, not str"):
                 client.predict("a.png")
         process.send_signal(signal.SIGTERM)

@@ -40,7 +40,7 @@ def run(arguments: list[str]) -> int:
         max_queue=options.max_queue,
     )
     token = options.token or os.environ.get(TOKEN) or None
-    model = _model(options.run, options.device)
+    model = _model(options.run, options.device, options.gallery)
     server.run_server(
         service.Service(model, limits), options.host, options.port, token, browse=options.open
     )
@@ -54,6 +54,12 @@ def _parser() -> Parser:
     parser.add_argument("--port", type=_port, default=8000, help="0 for a free one (%(default)s)")
     parser.add_argument("--token", help=f"that clients must send; better in {TOKEN}")
     parser.add_argument("--device", default="cpu", help="for the network: cpu, cuda, cuda:1, ...")
+    parser.add_argument(
+        "--gallery",
+        type=path,
+        metavar="DIR",
+        help="of the run, made where there is none; RUN/gallery by default",
+    )
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     for name, value, text in (
         ("max_bytes", 32 * 2**20, "of a request"),
@@ -75,17 +81,19 @@ def _parser() -> Parser:
     return parser
 
 
-def _model(source: Path, device: str) -> ServedModel:
+def _model(source: Path, device: str, gallery: Path | None) -> ServedModel:
     if source.suffix == ".onnx":
         if device != "cpu":
             raise ValueError(f"Argument '--device' must be cpu for an ONNX file, not {device}.")
+        if gallery is not None:
+            raise ValueError("Argument '--gallery' must be left out for an ONNX file.")
         return importlib.import_module("rootspace.serve.onnx_model").OnnxModel(source)
     found = importlib.import_module("rootspace.cli._arguments").device
     try:
         chosen = found(device)
     except argparse.ArgumentTypeError as error:
         raise ValueError(f"Argument '--device' {error}.") from error
-    return importlib.import_module("rootspace.serve.run_model").RunModel(source, chosen)
+    return importlib.import_module("rootspace.serve.run_model").RunModel(source, chosen, gallery)
 
 
 def _port(text: str) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeAlias, TypeVar
@@ -113,6 +114,65 @@ class Client:
         return [
             None if one.embedding is None else np.array(one.embedding, np.float32) for one in found
         ]
+
+    # ---------------------------------------------------------------- the gallery
+
+    def add(
+        self,
+        images: Sequence[Image],
+        label: str | None = None,
+        payload: Mapping[str, schema.Value] | None = None,
+    ) -> schema.Added:
+        """Add images to the gallery.
+
+        Args:
+            images: of them.
+            label: name of their class.
+            payload: what to keep beside each.
+        """
+        fields = {"payload": json.dumps({} if payload is None else dict(payload))}
+        if label is not None:
+            fields["label"] = label
+        with _files(images) as files:
+            return self._ask(schema.Added, "POST", "/v1/gallery/items", files=files, data=fields)
+
+    def search(
+        self,
+        images: Sequence[Image],
+        k: int = 10,
+        *,
+        where: str | None = None,
+        min_cosine: float | None = None,
+    ) -> list[schema.SearchAnswer]:
+        """The nearest images of the gallery for each image, as `Gallery.search` finds them."""
+        given = {"k": k, "where": where, "min_cosine": min_cosine}
+        parameters = {key: value for key, value in given.items() if value is not None}
+        with _files(images) as files:
+            return self._ask(
+                schema.Found, "POST", "/v1/search", params=parameters, files=files
+            ).results
+
+    def enroll(
+        self, name: str, images: Sequence[Image], *, review: bool = True
+    ) -> schema.Enrolment:
+        """A class from a few images, or more images of one.
+
+        Args:
+            name: of the class.
+            images: of it.
+            review: refuse images that do not seem to belong to it.
+        """
+        fields = {"name": name, "review": str(review).lower()}
+        with _files(images) as files:
+            return self._ask(schema.Enrolment, "POST", "/v1/enrolled", files=files, data=fields)
+
+    def enrolled(self) -> list[schema.EnrolledClass]:
+        """The classes that were enrolled."""
+        return self._ask(schema.EnrolledClasses, "GET", "/v1/enrolled").classes
+
+    def undo(self) -> schema.ClassChange:
+        """Take the last change of the classes back."""
+        return self._ask(schema.ClassChange, "POST", "/v1/undo")
 
     # ---------------------------------------------------------------- HTTP
 

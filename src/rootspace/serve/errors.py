@@ -91,6 +91,8 @@ def wording(errors: Sequence[Mapping[str, Any]]) -> str:
         return f"Argument {name} is not known."
     if kind == "json_invalid":
         return f"The body is not JSON: {context.get('error', 'it cannot be read')}."
+    if kind == "value_error":  # of a check of ours
+        return f"Argument {name} {context['error']}, not {shown(error.get('input'))}."
     if kind in _EXPECTED:
         given = shown(error.get("input"))
         if kind.endswith(("than", "than_equal")):

@@ -13,6 +13,7 @@ from rootspace._errors import DataError
 from rootspace._terminal import one_line
 from rootspace.gallery import (
     Change,
+    Condition,
     Gallery,
     Hit,
     Identities,
@@ -20,6 +21,7 @@ from rootspace.gallery import (
     Rejected,
     UnknownItemError,
 )
+from rootspace.gallery.items import check_payload
 
 from . import schema
 from .errors import SHOWN, RefusedError, wording
@@ -162,7 +164,7 @@ def _add_items(app: APIRouter, service: Service, own: OwnGallery) -> None:
             if "label" in given:
                 arguments["label"] = change.label
             if change.payload is not None:
-                arguments["payload"] = change.payload
+                arguments["payload"] = _kept(change.payload)
             if arguments:
                 gallery().update([id], **arguments)
             return gallery().get([id])[0]
@@ -177,10 +179,22 @@ def _add_items(app: APIRouter, service: Service, own: OwnGallery) -> None:
 
 def _payload(text: str) -> schema.Payload:
     try:
-        return _PAYLOAD.validate_json(text)
+        return _kept(_PAYLOAD.validate_json(text))
     except ValidationError as error:
         errors = [{**one, "loc": ("payload", *one["loc"])} for one in error.errors()]
         raise RefusedError(422, wording(errors)) from error
+
+
+def _kept(payload: schema.Payload) -> schema.Payload:
+    """A payload that a gallery can keep.
+
+    Raises:
+        RefusedError: it cannot.
+    """
+    try:
+        return check_payload(payload, "payload")
+    except (TypeError, ValueError) as error:
+        raise RefusedError(422, str(error)) from error
 
 
 def filtered(work: Callable[[], T]) -> T:
@@ -311,7 +325,7 @@ def _add_classes(app: APIRouter, service: Service, own: OwnGallery) -> None:
         """The classes that were enrolled, with one image of each and their place in the plane."""
 
         def look() -> list[schema.EnrolledClass]:
-            if own.identities is None:
+            if own.identities is None or not own.identities.history(1):
                 return []
             found = [one for one in own.identities.all() if one.enrolled]
             places = _places(service, own.identities, [one.label for one in found])
@@ -405,11 +419,8 @@ def _places(
 
 def _samples(gallery: Gallery, names: Sequence[str]) -> dict[str, int]:
     """Name -> the first item that has it as label."""
-    wanted, found = {*names}, dict[str, int]()
-    for id, label in gallery.store.labels().items():
-        if label in wanted:
-            found.setdefault(label, id)
-    return found
+    found = {name: gallery.ids(Condition("label", "=", name)) for name in names}
+    return {name: int(ids[0]) for name, ids in found.items() if len(ids)}
 
 
 def _change(change: Change) -> schema.ClassChange:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rootspace.images import ImageShape
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+
+    from .service import Service
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -42,6 +47,7 @@ class ServedModel(Protocol):
         num_classes: retired ones too.
         head: what decides, for readers.
         has_rejector: whether answers say what is unknown.
+        has_gallery: whether images and classes can be added.
     """
 
     name: str
@@ -50,6 +56,7 @@ class ServedModel(Protocol):
     num_classes: int
     head: str
     has_rejector: bool
+    has_gallery: bool
 
     @property
     def shape(self) -> ImageShape:
@@ -75,6 +82,14 @@ class ServedModel(Protocol):
         Raises:
             ValueError: there is no such class.
         """
+        ...
+
+    def add_routes(self, app: APIRouter, service: Service) -> None:
+        """What this kind of model answers beside what all do."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files."""
         ...
 
     def vectors(self, labels: Ints) -> Floats | None:

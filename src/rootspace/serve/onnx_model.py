@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,11 @@ from rootspace._extras import require
 from rootspace.images import ImageShape
 
 from .model import Answers, Floats, Ints, check_directions
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
+
+    from .service import Service
 
 NAMES, PREPROCESSING = "rootspace.names", "rootspace.preprocessing"
 
@@ -32,6 +37,7 @@ class OnnxModel:
 
     kind: Literal["run", "onnx"] = "onnx"
     has_rejector = False
+    has_gallery = False
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
         runtime: Any = require("onnxruntime", extra="onnx", purpose="Serving an ONNX file")
@@ -85,3 +91,9 @@ class OnnxModel:
 
     def vectors(self, labels: Ints) -> Floats | None:
         return None
+
+    def add_routes(self, app: APIRouter, service: Service) -> None:
+        """None."""
+
+    def close(self) -> None:
+        """There is nothing to let go of."""

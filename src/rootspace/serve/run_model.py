@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
+from fastapi import APIRouter
 from numpy.typing import NDArray
 
 from rootspace.continual.live import read_rejector
+from rootspace.gallery.gallery import NAME
 from rootspace.run import load
 from rootspace.runs.folder import REJECTOR
 
+from .gallery_routes import add_gallery
 from .model import Answers, Floats, Ints, check_directions
+from .own_gallery import OwnGallery
+from .service import Service
 
 
 class RunModel:
@@ -23,14 +29,22 @@ class RunModel:
     Args:
         folder: of a finished run on images.
         device: for the network.
+        gallery: folder of its gallery; the run's own if None.
 
     Raises:
-        ValueError: the folder holds something else.
+        ValueError: a folder holds something else.
+        MissingExtraError: there is a gallery, and LanceDB is missing.
+
+    Attributes:
+        run: it.
+        own: its gallery, and the classes that are enrolled in it.
     """
 
     kind: Literal["run", "onnx"] = "run"
 
-    def __init__(self, folder: Path, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self, folder: Path, device: str | torch.device = "cpu", gallery: Path | None = None
+    ) -> None:
         self.run = load(folder, device)
         if self.run.model.preprocessing is None:
             raise ValueError(
@@ -44,8 +58,10 @@ class RunModel:
         class_map = self.run.class_map
         self.head = type(self.run.model.head).__name__ if class_map is None else repr(class_map)
         self._classes = self.run.classes()
+        self.own = OwnGallery(self.run, folder / NAME if gallery is None else gallery)
         self._rejector = read_rejector(folder) if (folder / REJECTOR).is_file() else None
         self.has_rejector = self._rejector is not None
+        self.has_gallery = find_spec("lancedb") is not None
 
     @property
     def most(self) -> int:
@@ -53,7 +69,14 @@ class RunModel:
 
     def answer(self, pixels: NDArray[np.uint8], k: int) -> Answers:
         z = self.run.embed_batch(torch.from_numpy(pixels))
-        check_directions(z.cpu().numpy())
+        embedding = z.cpu().numpy()
+        check_directions(embedding)
+        identities = self.own.identities
+        if identities is not None:  # whose classes are those of the run, and others
+            unit = embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
+            label, cosine = identities.nearest(unit, k)
+            unknown = None if self._rejector is None else ~identities.is_known(unit)
+            return Answers(embedding, label, cosine, unknown)
         if self._rejector is None:
             prediction, unknown = self._classes.predict(z, k), None
         else:
@@ -62,12 +85,22 @@ class RunModel:
             scores = self._classes.scores(self._rejector.score, prediction, z)
             unknown = self._rejector.is_unknown(scores).cpu().numpy()
         label, cosine = (part[:, :k].cpu().numpy() for part in prediction)
-        return Answers(z.cpu().numpy(), label, cosine, unknown)
+        return Answers(embedding, label, cosine, unknown)
 
     def names(self, labels: Sequence[int]) -> list[str]:
-        found = iter(self._classes.names([label for label in labels if label != -1]))
-        return ["unknown" if label == -1 else next(found) for label in labels]
+        identities = self.own.identities
+        if identities is None:
+            return self._classes.names(labels)
+        names = identities.names()
+        return [names[label] for label in labels]
 
     def vectors(self, labels: Ints) -> Floats | None:
         with torch.no_grad():
             return self.run.model.head.vectors(torch.from_numpy(labels)).cpu().numpy()
+
+    def add_routes(self, app: APIRouter, service: Service) -> None:
+        if self.has_gallery:
+            add_gallery(app, service, self.own)
+
+    def close(self) -> None:
+        self.own.close()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from rootspace._terminal import one_line
 
 
 class _Schema(BaseModel):
@@ -54,11 +56,12 @@ class ModelInfo(_Schema):
     brightness: float = Field(description="Mean of the training images, in [0, 1].")
     has_map: bool = Field(description="Whether `/v1/map` has the class vectors in a plane.")
     has_rejector: bool = Field(description="Whether predictions say what is unknown.")
+    has_gallery: bool = Field(description="Whether images and classes can be added.")
     limits: Limits
 
 
 class ClassAnswer(_Schema):
-    """A class, and how near it is."""
+    """A class, and how near it is; enrolled ones have labels from `num_classes` on."""
 
     label: int = Field(description="-1 for a vector that belongs to no class.")
     name: str
@@ -119,3 +122,158 @@ class MapInfo(_Schema):
     num_points: int
     step: int = Field(description="Point i is the class with label i * step.")
     share: Point = Field(description="Of the variance of the vectors, along each axis.")
+
+
+# ------------------------------------------------------------------------- the gallery
+
+Value = str | int | float | bool
+Payload = dict[str, Value]
+
+
+def _seen(name: str) -> str:
+    if not name.strip() or one_line(name) != name:
+        raise ValueError("must be text that can be seen, without line ends or control characters")
+    return name
+
+
+Text = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_seen)]
+"""A name of a class."""
+
+
+class GalleryInfo(_Schema):
+    """The images that can be found."""
+
+    num_items: int
+
+
+class GalleryItem(_Schema):
+    """An image of the gallery."""
+
+    id: int
+    path: str | None = Field(
+        description="Name of the file that it came from; a path where the server indexed it."
+    )
+    label: str | None = Field(description="Name of its class, where it is known.")
+    payload: Payload
+
+
+class GalleryItems(_Schema):
+    """Some images, by id."""
+
+    items: list[GalleryItem]
+    next: int | None = Field(description="`after` of the next page; null on the last.")
+
+
+class ItemChange(_Schema):
+    """What is to be another; what is left out stays."""
+
+    label: Text | None = None
+    payload: Payload | None = None
+
+
+class RejectedImage(_Schema):
+    """An image that was not taken."""
+
+    index: int = Field(description="Its place among the images of the request.")
+    reason: Literal["unreadable", "duplicate", "embedding", "outlier", "other class"]
+    message: str
+    id: int | None = Field(description="Of the item with the same content.")
+
+
+class Added(_Schema):
+    """What became of images."""
+
+    ids: list[int | None] = Field(description="Of the item that holds each image now.")
+    rejected: list[RejectedImage]
+
+
+class SearchHit(_Schema):
+    """An image of the gallery, and how near it is."""
+
+    id: int
+    cosine: float
+    path: str | None
+    label: str | None
+    payload: Payload
+
+
+class SearchAnswer(_Schema):
+    """What was found for one image, nearest first; where `error` is set, nothing else is."""
+
+    hits: list[SearchHit] = []
+    error: Problem | None = None
+
+
+class Found(_Schema):
+    """In the order of the images."""
+
+    results: list[SearchAnswer]
+
+
+class EmbeddingSearch(_Schema):
+    """A search by embeddings that a client has."""
+
+    embeddings: Annotated[
+        list[list[Annotated[float, Field(allow_inf_nan=False)]]],
+        Field(min_length=1, max_length=256),
+    ]
+    k: Annotated[int, Field(ge=1, le=1000)] = 10
+    where: Annotated[str, Field(max_length=10_000)] | None = None
+    min_cosine: Annotated[float, Field(ge=-1, le=1)] | None = None
+
+
+class EnrolledClass(_Schema):
+    """A class that was enrolled from images."""
+
+    label: int
+    name: str
+    retired: bool
+    images: int = Field(description="Items of the gallery with its name as label.")
+    sample: int | None = Field(description="Id of one of them.")
+    position: Point | None = Field(description="In the plane of `/v1/map`.")
+
+
+class EnrolledClasses(_Schema):
+    """All of them, by label."""
+
+    classes: list[EnrolledClass]
+
+
+class Enrolment(_Schema):
+    """What became of the images of a class."""
+
+    name: str
+    label: int
+    ids: list[int] = Field(description="Of the items that it was enrolled from.")
+    rejected: list[RejectedImage]
+    reassigned: list[int] = Field(description="Other items that belong to it now.")
+
+
+class Renaming(_Schema):
+    """A class and its other name."""
+
+    name: Text
+    new: Text
+
+
+class Merging(_Schema):
+    """Classes that become one."""
+
+    names: Annotated[list[Text], Field(min_length=1, max_length=100)]
+    into: Text
+
+
+class ClassChange(_Schema):
+    """A change of the classes."""
+
+    number: int
+    at: str
+    action: str
+    detail: str
+    undone: bool = Field(description="Whether it was taken back.")
+
+
+class History(_Schema):
+    """The changes, the last first."""
+
+    changes: list[ClassChange]

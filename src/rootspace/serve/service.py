@@ -103,6 +103,7 @@ class Service:
         """Finish what waits, and end all threads."""
         await self.batcher.close()
         self._readers.shutdown()
+        self.model.close()
 
     async def answers(self, uploads: Sequence[Upload], k: int) -> list[Answer | DataError]:
         """What the model says of each file, or why it cannot be read.
@@ -116,16 +117,43 @@ class Service:
             RefusedError: the only file cannot be read, or none of several can.
         """
         with self.batcher.coming(len(uploads)):
-            read = await asyncio.gather(*(self._read(upload) for upload in uploads))
+            read = await self.read(uploads)
         found: list[Answer | DataError] = await asyncio.gather(
             *(self._ask(pixels, k) for pixels in read)
         )
-        refused = [answer for answer in found if isinstance(answer, DataError)]
+        self._check(found)
+        return found
+
+    async def read(self, uploads: Sequence[Upload]) -> list[NDArray[np.uint8] | DataError]:
+        """uint8 `[C, size, size]` of each file, or why it cannot be read."""
+        return await asyncio.gather(*(self._read(upload) for upload in uploads))
+
+    async def pixels(
+        self, uploads: Sequence[Upload]
+    ) -> tuple[NDArray[np.uint8], list[int], dict[int, DataError]]:
+        """The files that can be read, for what takes pixels.
+
+        Returns:
+            uint8 `[N, C, size, size]`, the places of these files among all, and place -> why of the
+            others.
+
+        Raises:
+            OverloadedError, RefusedError: as of `answers`.
+        """
+        with self.batcher.coming(len(uploads)):
+            found = await self.read(uploads)
+        self._check(found)
+        good = {i: one for i, one in enumerate(found) if not isinstance(one, DataError)}
+        bad = {i: one for i, one in enumerate(found) if isinstance(one, DataError)}
+        return np.stack(list(good.values())), list(good), bad
+
+    def _check(self, found: Sequence[object]) -> None:
+        """Count images, and refuse a request without one that can be read."""
+        refused = [one for one in found if isinstance(one, DataError)]
         self.metrics.images(len(found) - len(refused), len(refused))
         if len(refused) == len(found):
             others = f" None of the other {len(found) - 1} can be either." * (len(found) > 1)
             raise RefusedError(422, f"{refused[0]}{others}", "image_unreadable")
-        return found
 
     async def _read(self, upload: Upload) -> NDArray[np.uint8] | DataError:
         return await asyncio.get_running_loop().run_in_executor(

@@ -4,6 +4,7 @@ import { Drawing } from "./drawing.js";
 import { Plane } from "./plane.js";
 import { Refused, Server } from "./server.js";
 
+const NEIGHBORS = 5;
 const LISTED = 500; // names of a lasso that are shown
 const SMALL = 96; // pixels; smaller images are shown with their pixels
 
@@ -21,6 +22,8 @@ const state = {
   tray: [], // {blob, name, url, answer, hits}
   shown: null, // of the tray, or the drawing
   plane: null,
+  own: [], // classes that were enrolled
+  items: 0, // of the gallery
 };
 
 // ------------------------------------------------------------------ messages
@@ -71,12 +74,16 @@ async function take(files) {
   show(good[0]);
 }
 
-/** Asks for the classes of images, all in one request. */
+/** Asks for the classes of images, and for the nearest images of the gallery. */
 async function predict(entries) {
   await attempt(async () => {
     const k = Math.min(5, state.model.most);
-    const { results } = await server.post(`/v1/predict?k=${k}`, entries);
+    const [{ results }, found] = await Promise.all([
+      server.post(`/v1/predict?k=${k}`, entries),
+      state.items ? server.post(`/v1/search?k=${NEIGHBORS}`, entries) : { results: [] },
+    ]);
     results.forEach((answer, i) => (entries[i].answer = answer));
+    found.results.forEach((one, i) => (entries[i].hits = one.hits));
     const bad = results.find((answer) => answer.error);
     if (bad) say(bad.error.message);
   });
@@ -95,6 +102,7 @@ function show(entry) {
   }
   showTray();
   showAnswers(entry?.answer);
+  showNeighbors(entry?.hits ?? []);
 }
 
 function showTray() {
@@ -111,6 +119,7 @@ function showTray() {
       return element("li", {}, button, remove);
     }),
   );
+  showEnrolment();
 }
 
 function drop(entry) {
@@ -131,12 +140,45 @@ function showAnswers(answer) {
       const bar = element("span");
       bar.style.width = `${Math.max(0, found.cosine) * 100}%`;
       const name = element("span", { className: "name", title: found.name }, element("bdi", { textContent: found.name }));
-      const row = element("li", {}, name, element("span", { className: "track" }, bar));
+      const row = element("li", { className: isOwn(found) ? "own" : "" }, name, element("span", { className: "track" }, bar));
+      if (isOwn(found)) name.append(element("span", { className: "chip", textContent: "yours" }));
       row.append(element("output", { textContent: found.cosine.toFixed(3), title: "cosine" }));
       return row;
     }),
   );
   showPlace(answer);
+}
+
+function isOwn(found) {
+  return found.label >= state.model.num_classes;
+}
+
+function showNeighbors(hits) {
+  $("neighbors-part").hidden = !hits.length;
+  $("neighbors").replaceChildren(
+    ...hits.map((hit) => {
+      const name = hit.label ?? hit.path ?? `item ${hit.id}`;
+      const row = element("li", { title: [hit.label, hit.path].filter(Boolean).join(", ") });
+      row.append(thumbnail(hit.id), element("bdi", { textContent: name }), element("small", { textContent: hit.cosine.toFixed(3) }));
+      return row;
+    }),
+  );
+}
+
+const thumbnails = new Map();
+/** A picture of an item, which appears when it is there. */
+function thumbnail(id) {
+  const picture = element("img", { alt: "", width: 54, height: 54 });
+  if (!thumbnails.has(id)) {
+    const asked = server.picture(`/v1/gallery/items/${id}/thumbnail`);
+    asked.catch(() => thumbnails.delete(id));
+    thumbnails.set(id, asked);
+  }
+  thumbnails.get(id).then(
+    (address) => (picture.src = address),
+    () => (picture.hidden = true),
+  );
+  return picture;
 }
 
 // ------------------------------------------------------------------ the plane
@@ -175,8 +217,10 @@ function showPlace(answer) {
   if (!state.plane) return;
   if (!answer?.position) return state.plane.show(null);
   const labels = answer.answers.map((found) => found.label);
-  const near = labels.filter((label) => label >= 0 && label % state.step === 0).map((label) => label / state.step);
-  state.plane.show({ place: answer.position, near, others: [] });
+  const near = labels.filter((label) => label >= 0 && label < state.model.num_classes && label % state.step === 0).map((label) => label / state.step);
+  const places = new Map(state.own.map((one) => [one.label, one.position]));
+  const others = labels.map((label) => places.get(label)).filter(Boolean);
+  state.plane.show({ place: answer.position, near, others });
 }
 
 async function showPicked(indices) {
@@ -284,6 +328,74 @@ function openDrawing() {
   };
 }
 
+// ------------------------------------------------------------------ the user's own classes
+
+async function showOwn() {
+  const [gallery, enrolled, history] = await Promise.all(["gallery", "enrolled", "history"].map((path) => server.get(`/v1/${path}`)));
+  state.items = gallery.num_items;
+  state.own = enrolled.classes;
+  $("own").replaceChildren(
+    ...enrolled.classes.map((one) => {
+      const row = element("li", {}, element("bdi", { textContent: one.name, title: one.name }), element("small", { textContent: count(one.images, "image") }));
+      if (one.sample !== null) row.prepend(thumbnail(one.sample));
+      return row;
+    }),
+  );
+  const last = history.changes.find((change) => !change.undone && change.action !== "undo");
+  $("undo").hidden = !last;
+  $("own-note").textContent = last ? `Last: ${last.action} ${last.detail}` : "Images in the list above become a class under the name that you give.";
+  state.plane?.mark(enrolled.classes.filter((one) => one.position).map((one) => ({ place: one.position, name: one.name })));
+}
+
+function showEnrolment() {
+  const some = state.tray.length;
+  $("enrol-count").textContent = some ? `${some === 1 ? "this image" : `these ${some} images`}` : "your images";
+  $("add").disabled = !some;
+}
+
+/** Asks again for what is on the page: the classes are others now. */
+async function renew() {
+  await showOwn();
+  if (state.tray.length) await predict(state.tray);
+  if (state.shown) show(state.shown);
+}
+
+$("enrol").onsubmit = async (event) => {
+  event.preventDefault();
+  await enrol(true);
+};
+
+/** A class of the images in the tray; `review`: without those that do not seem to belong to it. */
+async function enrol(review) {
+  const name = $("name").value.trim();
+  if (!name || !state.tray.length) return;
+  $("message").hidden = $("add").disabled = true;
+  await attempt(async () => {
+    let done;
+    try {
+      done = await server.post("/v1/enrolled", state.tray, { name, review });
+    } catch (error) {
+      if (!review || !(error instanceof Refused) || error.status !== 409) throw error;
+      return say(error.message, ["Add anyway", () => enrol(false)]);
+    }
+    await renew();
+    $("name").value = "";
+    const refused = done.rejected.length ? ` Not taken: ${done.rejected.map((one) => one.message).join("; ")}.` : "";
+    say(`${done.name}: ${count(done.ids.length, "image")} added.${refused}`, ["Undo", undo]);
+  });
+  showEnrolment();
+}
+
+async function undo() {
+  $("message").hidden = true;
+  await attempt(async () => {
+    const change = await server.post("/v1/undo");
+    await renew();
+    say(`Undone: ${change.action} ${change.detail}.`);
+  });
+}
+$("undo").onclick = undo;
+
 // ------------------------------------------------------------------ the beginning
 
 await attempt(async () => {
@@ -293,5 +405,10 @@ await attempt(async () => {
   $("facts").textContent = `${count(model.num_classes, "class", "classes")}, ${count(model.dim, "dimension")}`;
   openDrawing();
   await openPlane();
+  if (model.has_gallery) {
+    $("classes-part").hidden = false;
+    await showOwn();
+    showEnrolment();
+  }
   document.body.dataset.ready = "true";
 });

@@ -19,7 +19,7 @@ uniform vec4 color; uniform vec4 chosenColor; uniform mediump float size;
 varying float isChosen;
 void main() {
   float far = length(gl_PointCoord - 0.5) * 2.0;
-  float edge = 2.0 / max(size, 2.0);
+  float edge = 1.4 / max(size, 1.4);
   vec4 own = mix(color, chosenColor, isChosen);
   gl_FragColor = vec4(own.rgb, 1.0) * own.a * (1.0 - smoothstep(1.0 - edge, 1.0, far));
 }`;
@@ -90,6 +90,7 @@ export class Plane {
   }
 
   choose(indices) {
+    indices.sort((a, b) => a - b);
     const chosen = new Float32Array(this.count);
     for (const i of indices) chosen[i] = 1;
     this.bind("chosen", chosen, 1, this.gl.DYNAMIC_DRAW);
@@ -168,10 +169,10 @@ export class Plane {
     gl.clearColor(0, 0, 0, 0);
     gl.clear(gl.COLOR_BUFFER_BIT);
     if (!this.count) return;
-    // About a twentieth of the view is ink, however many points there are.
+    // About a tenth of the view is ink, however many points there are.
     const shown = this.count / Math.max(1, (zoom / this.least) ** 2);
     const free = Math.sqrt((this.width * this.height) / Math.max(shown, 1));
-    const size = Math.min(9, Math.max(1.6, free * 0.24)) * this.ratio;
+    const size = Math.min(9, Math.max(1.8, free * 0.3)) * this.ratio;
     const alpha = Math.min(0.85, Math.max(0.22, free * 0.07));
     gl.uniform2f(this.uniform("center"), ...this.center);
     gl.uniform2f(this.uniform("scale"), (2 * zoom) / this.width, (2 * zoom) / this.height);
@@ -193,7 +194,11 @@ export class Plane {
     pen.clearRect(0, 0, this.width, this.height);
     pen.font = `500 13px ${style.fontFamily}`;
     pen.lineJoin = "round";
-    const label = (name, [x, y], color, above = 9) => {
+    const taken = [];
+    const label = (name, [x, y], color, above = 9, always = true) => {
+      const half = 4 + 4 * Math.min(name.length, 24);
+      if (!always && taken.some(([otherX, otherY, other]) => Math.abs(x - otherX) < half + other && Math.abs(y - otherY) < 15)) return;
+      taken.push([x, y, half]);
       pen.textAlign = "center";
       pen.lineWidth = 4;
       pen.strokeStyle = page;
@@ -212,10 +217,6 @@ export class Plane {
       pen.stroke();
     };
     const near = new Set(this.query?.near);
-    for (const i of this.inView(NAMED) ?? []) {
-      const name = this.name(i);
-      if (name && !near.has(i)) label(name, this.toScreen(this.place(i)), muted);
-    }
     for (const { place, name } of this.marks) {
       dot(this.toScreen(place), 5, own);
       label(name, this.toScreen(place), own, 11);
@@ -233,10 +234,14 @@ export class Plane {
       for (const i of this.query.near) {
         const place = this.toScreen(this.place(i));
         dot(place, 4, accent);
-        label(this.name(i) ?? "", place, text, 10);
+        label(this.name(i) ?? "", place, text, 10, false);
       }
       dot(at, 8, page, accent);
       dot(at, 4, accent, accent);
+    }
+    for (const i of this.inView(NAMED) ?? []) {
+      const name = this.name(i);
+      if (name && !near.has(i)) label(name, this.toScreen(this.place(i)), muted, 9, false);
     }
     if (this.hovered !== undefined && !near.has(this.hovered)) {
       const place = this.toScreen(this.place(this.hovered));

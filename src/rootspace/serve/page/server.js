@@ -2,7 +2,12 @@
 
 const STORED = "rootspace-token";
 
-export class Refused extends Error {}
+export class Refused extends Error {
+  constructor(message, status = 0) {
+    super(message);
+    this.status = status;
+  }
+}
 
 /** Calls `ask` for a token where the server wants one; the browser's tab remembers it. */
 export class Server {
@@ -49,7 +54,7 @@ export class Server {
     }
     if (!response.ok) {
       const told = await response.json().catch(() => null);
-      throw new Refused(told?.error?.message ?? `The server answers ${response.status}.`);
+      throw new Refused(told?.error?.message ?? `The server answers ${response.status}.`, response.status);
     }
     return response;
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import socket
@@ -15,6 +16,8 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from matplotlib import get_data_path
+from PIL import Image, ImageDraw, ImageFont
 
 from rootspace.serve.service import Limits
 
@@ -71,5 +74,17 @@ def serving(*arguments: object, **environment: str) -> Iterator[tuple[subprocess
         yield process, line.split()[-1]
     finally:
         process.kill()
-        process.wait()
-        process.stdout.close()
+        process.communicate()
+
+
+def glyph(text: str, face: str = "DejaVuSans", size: int = 32) -> bytes:
+    """A PNG of a character as the run of these tests sees them."""
+    pen = ImageFont.truetype(f"{get_data_path()}/fonts/ttf/{face}.ttf", round(size * 0.72))
+    picture = Image.new("L", (size, size), 255)
+    ImageDraw.Draw(picture).text((size / 2, size * 0.75), text, fill=0, font=pen, anchor="ms")
+    content = io.BytesIO()
+    picture.save(content, "PNG")
+    return content.getvalue()
+
+
+FACES = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSerif", "DejaVuSansMono", "DejaVuSerif-Bold")
