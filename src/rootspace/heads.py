@@ -12,6 +12,7 @@ own a vector a class, and are there to compare with.
 from __future__ import annotations
 
 import abc
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
@@ -451,16 +452,20 @@ class PrototypeHead(Head):
         label, cosine = self._moving.nearest(flat, k)
         return Prediction(label.reshape(*z.shape[:-1], k), cosine.reshape(*z.shape[:-1], k))
 
-    def build_index(self, *, width: int = 32) -> None:
+    def build_index(self, *, width: int = 32, links: str | os.PathLike[str] | None = None) -> None:
         """Make `predict` on the CPU faster for very many classes: see `ClassMap.build_index`.
 
         The index belongs to the present prototypes. It is no part of the state dict.
+
+        Args:
+            width: nearest classes that are kept for each.
+            links: a file that is read instead if it fits, else written.
 
         Raises:
             RuntimeError: classes have no prototypes yet.
             ValueError: the classes are found by a formula and need no index.
         """
-        self._known().build_index(width=width)
+        self._known().build_index(width=width, links=links)
 
     def probability(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """How likely `[..., k]` classes are for `[..., dim]` embeddings, `[..., k]` in [0, 1].

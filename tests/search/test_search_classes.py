@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -88,6 +89,20 @@ def test_another_width_is_another_index(classes: ClassMap) -> None:
         some.build_index(width=0)
 
 
+def test_links_are_kept(indexed: ClassMap, tmp_path: Path) -> None:
+    path = tmp_path / "links.npz"
+    assert indexed.index is not None
+    indexed.index.save_links(path)
+    again = ClassMap.assigned(indexed.system, indexed.vectors(torch.arange(indexed.num_classes)))
+    with mock.patch.object(index.Graph, "of") as build:
+        again.build_index(links=path)
+    assert not build.called and again.index is not None and again.index.pending == 0
+    before = path.read_bytes()
+    other = again.extend_assigned(torch.randn(1, 28))
+    other.build_index(links=path)
+    assert other.index is not None and other.index.pending == 0 and path.read_bytes() != before
+
+
 def test_numbered_vectors() -> None:
     system = PermutationSystem(24, 6, 6)
     vectors = system.quantize(torch.randn(500, 24)).unique(dim=0)
@@ -104,7 +119,7 @@ def test_formulas_need_none() -> None:
         ClassMap(RootA(30), 500).build_index()
 
 
-def test_not_saved(indexed: ClassMap, tmp_path) -> None:
+def test_not_saved(indexed: ClassMap, tmp_path: Path) -> None:
     assert indexed.state().keys() == ClassMap(RootA(3), 2).state().keys()
     assert pickle.loads(pickle.dumps(indexed)).index is None
     indexed.save(tmp_path / "map.json")

@@ -1,6 +1,7 @@
 """What the index finds is what brute force finds, whatever it holds and however it came there."""
 
 import threading
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -344,6 +345,62 @@ class TestChange:
         assert made.nbytes == 6400 * per_row + entries * 32 + 8 * (entries + 1)
 
 
+class TestLinks:
+    def test_saved_and_loaded(self, tmp_path: Path) -> None:
+        vectors = clusters(1500, 16)
+        made = make(vectors[:1200])
+        made.save_links(tmp_path / "links.npz")
+        again = CertifiedIndex(16, width=8, least=1)
+        again.add(vectors)
+        again.load_links(tmp_path / "links.npz")
+        assert again.pending == 300
+        z = queries(vectors)
+        assert_exact(again.search(z, 3), z, vectors, 3)
+        again.build()
+        assert_exact(again.search(z, 3), z, vectors, 3)
+        assert bool(again.search(vectors).certified.all())
+
+    def test_not_of_these_rows(self, tmp_path: Path) -> None:
+        vectors, path = clusters(400, 16), tmp_path / "links.npz"
+        made = CertifiedIndex(16, width=8, least=1)
+        with pytest.raises(ValueError, match="has no links to be saved: call 'build' first"):
+            made.save_links(path)
+        made.add(vectors)
+        made.delete(torch.tensor([3]))
+        made.build()
+        made.save_links(path)
+        for rows, message in (
+            (vectors, "holds links without rows that"),
+            (vectors[:399], "holds the links of other rows"),
+            (vectors.flip(0), "holds the links of other rows"),
+        ):
+            other = CertifiedIndex(16, width=8)
+            other.add(rows)
+            with pytest.raises(ValueError, match=message):
+                other.load_links(path)
+            assert other.pending == len(rows)
+        other = CertifiedIndex(16)
+        other.add(vectors)
+        other.delete(torch.tensor([3]))
+        with pytest.raises(ValueError, match="holds 8 links a row, not 32"):
+            other.load_links(path)
+
+    def test_damaged(self, tmp_path: Path) -> None:
+        made, path = make(clusters(400, 16)), tmp_path / "links.npz"
+        made.save_links(path)
+        whole, arrays = path.read_bytes(), dict(np.load(path))
+        outside, short = arrays["lists"].copy(), arrays["cells"][1:]
+        outside[5, 2] = 400
+        for content in (b"", b"links", whole[:-50], whole[:3000] + b"x" + whole[3001:]):
+            path.write_bytes(content)
+            with pytest.raises(ValueError, match="does not hold the links of an index"):
+                made.load_links(path)
+        for change in ({"lists": outside}, {"cells": short}, {"horizon": arrays["cells"]}):
+            np.savez(path, **{**arrays, **change})
+            with pytest.raises(ValueError, match="does not hold the links of an index: its arr"):
+                made.load_links(path)
+
+
 class TestArguments:
     @pytest.mark.parametrize(
         ("z", "k", "error", "message"),
@@ -393,6 +450,12 @@ class TestArguments:
         levels = CertifiedIndex.of_levels(torch.ones(3, 8, dtype=torch.int8), 8**0.5)
         with pytest.raises(TypeError, match="'vectors' must be int8 levels"):
             levels.add(torch.ones(2, 8))
+        with pytest.raises(ValueError, match=r"length 2\.82843; that of row 1 is 5\.65685"):
+            levels.add(torch.tensor([[1], [2]], dtype=torch.int8).expand(-1, 8))
+        with pytest.raises(TypeError, match=r"'levels' must be int8 .*, not torch\.float32 of"):
+            CertifiedIndex.of_levels(torch.ones(3, 8), 8**0.5)
+        with pytest.raises(IndexError, match=r"'places' must lie in \[0, 50\), not 50"):
+            made.vectors(torch.tensor([50]))
         for name in ("dim", "width", "least"):
             with pytest.raises(ValueError, match=f"'{name}' must be a positive integer, not 0"):
                 CertifiedIndex(**{"dim": 4, name: 0})

@@ -18,6 +18,7 @@ from rootspace.serve.run_model import RunModel
 from rootspace.serve.service import Service
 
 TOKEN = "a token"
+EVERY: list[Any] = [*HealthCheck]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,7 @@ def test_promises(description: Any):
     for operation in operations:
 
         @hypothesis.given(case=operation.as_strategy())
-        @hypothesis.settings(suppress_health_check=list(HealthCheck), max_examples=15)
+        @hypothesis.settings(suppress_health_check=EVERY, max_examples=15)
         def keep(case: schemathesis.Case) -> None:
             # Bytes that keep the description are no image most of the time, names cannot be seen.
             case.call_and_validate(

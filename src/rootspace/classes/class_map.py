@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -390,7 +391,7 @@ class ClassMap:
         """Of the class vectors, by class number; None before `build_index`."""
         return self._index
 
-    def build_index(self, *, width: int = 32) -> None:
+    def build_index(self, *, width: int = 32, links: str | os.PathLike[str] | None = None) -> None:
         """Make `predict` on the CPU faster where there are very many classes chosen from data.
 
         What it finds stays the same, exact; see `rootspace.search.CertifiedIndex`, with what
@@ -403,6 +404,8 @@ class ClassMap:
 
         Args:
             width: nearest classes that are kept for each; more of them serve a larger k.
+            links: a .npz file for what is built. If it is there and of these classes, it is read
+                instead; else it is written.
 
         Raises:
             ValueError: the classes are found by a formula and need no index, or width is not
@@ -412,7 +415,14 @@ class ClassMap:
             raise ValueError(f"{self!r} finds classes in closed form and needs no index.")
         if self._index is None or self._index.width != width:
             self._index = self._make_index(width)
+        unlinked = self._index.pending == self._index.size
+        if links is not None and unlinked and Path(links).exists():
+            with contextlib.suppress(ValueError):  # of other classes, or damaged
+                self._index.load_links(links)
+        built = self._index.pending
         self._index.build()
+        if links is not None and built > self._index.pending:
+            self._index.save_links(links)
 
     def _make_index(self, width: int) -> CertifiedIndex:
         if isinstance(self._codes, LevelCodes) and self._codes.system.fits_int8:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ._linking import insert, link
-from ._rows import TOGETHER, Rows, rounding
+from ._rows import Rows, rounding
 from ._scan import QUERIES, int8_products
 
 CELLS = 2
@@ -38,50 +39,82 @@ class Graph:
         starts: `[P + 1]` where each cell begins in `order`.
     """
 
-    lists: Tensor
-    horizon: Tensor
+    lists: np.ndarray
+    horizon: np.ndarray
     entries: Tensor
-    cells: Tensor
-    order: Tensor
-    starts: Tensor
+    cells: np.ndarray
+    order: np.ndarray
+    starts: np.ndarray
 
     def __len__(self) -> int:
         return len(self.lists)
 
     @property
     def nbytes(self) -> int:
-        return sum(x.numel() * x.element_size() for x in vars(self).values())
+        return sum(array.nbytes for array in vars(self).values())
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What cannot be made again quickly."""
+        return {
+            "lists": self.lists,
+            "horizon": self.horizon,
+            "entries": self.entries.numpy(),
+            "cells": self.cells,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Graph:
+        """The graph of some `arrays`.
+
+        Raises:
+            KeyError: one is missing.
+            ValueError: they do not fit each other.
+        """
+        lists, horizon = arrays["lists"], arrays["horizon"]
+        entries, cells = arrays["entries"], arrays["cells"]
+        found = [(array.dtype.name, array.ndim) for array in (lists, horizon, entries, cells)]
+        if found != [("int32", 2), ("float32", 1), ("int8", 2), ("int32", 2)]:
+            raise ValueError(f"its arrays are {found}")
+        if not len(lists) == len(horizon) == len(cells) or not (
+            -1 <= lists.min(initial=0) <= lists.max(initial=0) < len(lists)
+            and 0 <= cells.min(initial=0) <= cells.max(initial=0) < len(entries)
+        ):
+            raise ValueError("its arrays do not fit each other")
+        return _with_cells(lists, horizon, torch.from_numpy(entries), cells)
 
     @classmethod
     def of(cls, rows: Rows, alive: Tensor, width: int) -> Graph:
         """Of all rows: N * N * dim int8 operations, and N * P * dim for the cells."""
         lists, horizon = link(rows, alive, 0, len(rows), width)
         entries = _entries(rows, alive)
-        return _with_cells(lists, horizon, entries, _cells(rows, entries, 0))
+        return _with_cells(lists.numpy(), horizon.numpy(), entries, _cells(rows, entries, 0))
 
     def grown(self, rows: Rows, alive: Tensor) -> Graph:
         """With the rows that came since: M * N * dim int8 operations for M new rows."""
         size = len(self)
-        lists, horizon = insert(rows, self.lists, self.horizon, alive, size)
+        old = torch.from_numpy(self.lists), torch.from_numpy(self.horizon)
+        lists, horizon = insert(rows, *old, alive, size)
         new_lists, new_horizon = link(rows, alive, size, len(rows), self.lists.shape[1])
         lists, horizon = torch.cat([lists, new_lists]), torch.cat([horizon, new_horizon])
         if 2 * len(self.entries) < _num_entries(len(rows)):
             entries = _entries(rows, alive)
-            return _with_cells(lists, horizon, entries, _cells(rows, entries, 0))
-        cells = torch.cat([self.cells, _cells(rows, self.entries, size)])
-        return _with_cells(lists, horizon, self.entries, cells)
+            return _with_cells(lists.numpy(), horizon.numpy(), entries, _cells(rows, entries, 0))
+        cells = np.concatenate([self.cells, _cells(rows, self.entries, size)])
+        return _with_cells(lists.numpy(), horizon.numpy(), self.entries, cells)
 
-    def only(self, kept: Tensor) -> Graph:
+    def only(self, kept: np.ndarray) -> Graph:
         """Of the rows at these places, ascending, which get new ones; no others were alive."""
-        number = torch.full((len(self) + 1,), -1, dtype=torch.int32)
-        number[kept] = torch.arange(len(kept), dtype=torch.int32)
-        lists = number[self.lists[kept].long()]  # -1 is the last, which has no number
+        number = np.full(len(self) + 1, -1, np.int32)
+        number[kept] = np.arange(len(kept))
+        lists = number[self.lists[kept]]  # -1 is the last, which has no number
         return _with_cells(lists, self.horizon[kept], self.entries, self.cells[kept])
 
     # ---------------------------------------------------------------- search
 
-    def near(self, z: Tensor, rounded: Tensor, rows: Rows, probes: int) -> tuple[Tensor, Tensor]:
-        """The best row in the cells of the nearest entries.
+    def near(
+        self, z: np.ndarray, rounded: Tensor, rows: Rows, probes: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The best row in the cells of the nearest entries, as well as int8 tells.
 
         Args:
             z: `[B, dim]` float32 unit embeddings.
@@ -92,29 +125,27 @@ class Graph:
         Returns:
             Cosines and places `[B]`; -2 and 0 where all these cells are empty.
         """
-        probes = min(probes, len(self.entries))
-        cell = top_columns(int8_products(rounded, self.entries), probes)
-        start = self.starts[cell]
-        size = self.starts[cell + 1] - start
-        total = size.sum(-1)
-        cosine, place = torch.full((len(z),), -2.0), torch.zeros(len(z), dtype=torch.int64)
-        # Those with cells of like sizes together, so that little is filled up.
-        by_size = total.argsort()
-        width = int(total.max())
-        some = max(1, TOGETHER // max(1, width * rows.dim))
-        for query in by_size.split(some):
-            ids, there = _flattened(start[query], size[query])
-            if not ids.shape[1]:
-                continue
-            ids = self.order[ids].long()
-            scores = rows.scores(z[query], ids).masked_fill_(~there, -2)
-            cosine[query], best = scores.max(-1)
-            place[query] = ids.gather(-1, best[:, None])[:, 0]
-        return cosine, place
+        scores = int8_products(rounded, self.entries)
+        if probes == 1:
+            cell = scores.numpy().argmax(axis=-1)[:, None]
+        else:
+            cell = top_columns(scores, min(probes, len(self.entries))).numpy()
+        place = np.full(len(z), -1)
+        starts, stops = self.starts[cell].tolist(), self.starts[cell + 1].tolist()
+        for query, runs in enumerate(zip(starts, stops, strict=True)):
+            parts = [self.order[start:stop] for start, stop in zip(*runs, strict=True)]
+            ids = parts[0] if probes == 1 else np.concatenate(parts)
+            if len(ids):
+                some = torch.from_numpy(rows.rounded.numpy().take(ids, axis=0))
+                best = int8_products(rounded[query : query + 1], some)
+                place[query] = ids[best.numpy()[0].argmax()]
+        cosine = rows.scores(z, place[:, None])[:, 0]
+        cosine[place < 0] = -2
+        return cosine, place.clip(0)
 
     def neighborhood(
-        self, z: Tensor, rows: Rows, center: Tensor, cosine: Tensor
-    ) -> tuple[Tensor, Tensor]:
+        self, z: np.ndarray, rows: Rows, center: np.ndarray, cosine: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Each center and its list.
 
         Args:
@@ -126,24 +157,24 @@ class Graph:
         Returns:
             Places and cosines `[B, 1 + width]`; -2 where a list is short.
         """
-        ids = self.lists[center]
-        scores = rows.scores(z, ids.clamp(min=0).long()).masked_fill_(ids < 0, -2)
-        return (
-            torch.cat([center[:, None], ids.long()], dim=-1),
-            torch.cat([cosine[:, None], scores], dim=-1),
-        )
+        ids = np.empty((len(center), 1 + self.lists.shape[1]), np.int64)
+        ids[:, 0], ids[:, 1:] = center, self.lists[center]
+        scores = np.empty(ids.shape, np.float32)
+        scores[:, 0], scores[:, 1:] = cosine, rows.scores(z, ids[:, 1:])
+        scores[ids < 0] = -2
+        return ids, scores
 
-    def bound(self, center: Tensor, cosine: Tensor, dim: int) -> Tensor:
+    def bound(self, center: np.ndarray, cosine: np.ndarray, dim: int) -> np.ndarray:
         """A cosine that no row outside the center's neighborhood exceeds; 1 where none is known.
 
         The triangle inequality of angles: with a = angle(z, c) and h = the least angle of another
         row to c, its angle to z is h - a at least.
         """
-        # Rounding that makes a smaller than it is would not be safe.
-        near = (cosine - rounding(dim)).clamp(-1, 1)
-        far = self.horizon[center]
-        apart = near * far + ((1 - near * near) * (1 - far * far)).sqrt()
-        return torch.where(far <= near, apart + rounding(dim), 1.0)
+        # Rounding that makes a smaller than it is would not be safe. float32 would lose the root.
+        near = (cosine.astype(np.float64) - rounding(dim)).clip(-1, 1)
+        far = self.horizon[center].astype(np.float64)
+        apart = near * far + np.sqrt((1 - near * near) * (1 - far * far)) + rounding(dim)
+        return np.where(far <= near, apart, 1.0)
 
 
 def top_columns(scores: Tensor, k: int) -> Tensor:
@@ -163,20 +194,6 @@ def top_columns(scores: Tensor, k: int) -> Tensor:
     return column.gather(-1, best)
 
 
-def _flattened(start: Tensor, size: Tensor) -> tuple[Tensor, Tensor]:
-    """`[B, p]` begins and lengths of runs -> `[B, W]` what is in them, and where something is."""
-    if start.shape[1] == 1:
-        steps = torch.arange(int(size.max()))
-        there = steps < size
-        return torch.where(there, start + steps, 0), there
-    ends = size.cumsum(-1)
-    steps = torch.arange(int(ends[:, -1].max())).expand(len(start), -1).contiguous()
-    run = torch.searchsorted(ends, steps, right=True).clamp_(max=start.shape[1] - 1)
-    there = steps < ends[:, -1:]
-    inside = steps - (ends - size).gather(-1, run)
-    return torch.where(there, start.gather(-1, run) + inside, 0), there
-
-
 def _num_entries(size: int) -> int:
     return max(1, min(size // CELL, MOST_ENTRIES))
 
@@ -189,19 +206,21 @@ def _entries(rows: Rows, alive: Tensor) -> Tensor:
     return rows.rounded[places[chosen]]
 
 
-def _cells(rows: Rows, entries: Tensor, start: int) -> Tensor:
+def _cells(rows: Rows, entries: Tensor, start: int) -> np.ndarray:
     """`[N - start, CELLS]` int32 nearest entries of the rows from `start` on."""
     several = min(CELLS, len(entries))
     found = [
         top_columns(int8_products(part, entries), several).int()
         for part in rows.rounded[start:].split(QUERIES)
     ]
-    return torch.cat(found)
+    return torch.cat(found).numpy()
 
 
-def _with_cells(lists: Tensor, horizon: Tensor, entries: Tensor, cells: Tensor) -> Graph:
-    flat = cells.flatten()
-    order = flat.argsort(stable=True)
-    starts = torch.zeros(len(entries) + 1, dtype=torch.int64)
-    starts[1:] = torch.bincount(flat, minlength=len(entries)).cumsum(0)
-    return Graph(lists, horizon, entries, cells, (order // cells.shape[1]).int(), starts)
+def _with_cells(
+    lists: np.ndarray, horizon: np.ndarray, entries: Tensor, cells: np.ndarray
+) -> Graph:
+    flat = cells.ravel()
+    order = flat.argsort(kind="stable") // cells.shape[1]
+    starts = np.zeros(len(entries) + 1, np.int64)
+    starts[1:] = np.bincount(flat, minlength=len(entries)).cumsum()
+    return Graph(lists, horizon, entries, cells, order.astype(np.int32), starts)

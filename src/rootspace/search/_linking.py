@@ -148,8 +148,8 @@ def insert(
     cosine = torch.empty(len(place))
     for low in range(0, len(place), 2**16):
         some = slice(low, low + 2**16)
-        ours = rows.take(touched[number[some]])
-        cosine[some] = ours.mul_(rows.take(place[some])).sum(-1)
+        ours, theirs = rows.take(touched[number[some]].numpy()), rows.take(place[some].numpy())
+        cosine[some] = torch.from_numpy((ours * theirs).sum(axis=-1))
     width = lists.shape[1]
     near, far = fold(number, place, cosine, horizon[touched], width, 0.0)
     lists, horizon = lists.clone(), horizon.clone()

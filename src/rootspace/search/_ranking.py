@@ -1,9 +1,8 @@
-"""The best pairs of a query and a row, to the last bit."""
+"""The best pairs of an embedding and a row, to the last bit."""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from ._rows import Rows
 
@@ -12,9 +11,9 @@ PAIRS = 2**15
 
 
 def best_pairs(
-    z: Tensor, rows: Rows, query: Tensor, place: Tensor, k: int
-) -> tuple[Tensor, Tensor]:
-    """The k best of the pairs of each query, by cosines in float64; equal ones by smaller place.
+    z: np.ndarray, rows: Rows, query: np.ndarray, place: np.ndarray, k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of the pairs of each embedding, by cosines in float64; equal ones by place.
 
     Each is a sum of its own, so that equal rows have equal cosines wherever they stand.
 
@@ -22,20 +21,23 @@ def best_pairs(
         z: `[B, dim]` unit embeddings.
         rows: what is searched.
         query: `[N]` numbers of embeddings; each has k pairs at least.
-        place: `[N]` numbers of rows, different ones for a query.
+        place: `[N]` numbers of rows, different ones for an embedding.
         k: how many are wanted.
 
     Returns:
         Cosines, float64, and places `[B, k]`, best first.
     """
-    cosine = torch.empty(len(query), dtype=torch.float64)
+    cosine = np.empty(len(query))
     for start in range(0, len(query), PAIRS):
         part = slice(start, start + PAIRS)
-        vectors = rows.take(place[part], torch.float64)
-        cosine[part] = vectors.mul_(z.index_select(0, query[part])).sum(-1)
-    order = place.argsort()
-    order = order[cosine[order].argsort(descending=True, stable=True)]
-    order = order[query[order].argsort(stable=True)]
-    first = torch.searchsorted(query[order], torch.arange(len(z)))
-    best = order[first[:, None] + torch.arange(k)]
-    return cosine[best].clamp_(-1, 1), place[best]
+        vectors = rows.take(place[part], np.float64)
+        vectors *= z[query[part]]
+        cosine[part] = vectors.sum(axis=-1)
+    if k == 1 and len(query) == len(z):  # one each
+        order = query.argsort()
+        best = order[:, None]
+    else:
+        order = np.lexsort((place, -cosine, query))
+        first = np.searchsorted(query[order], np.arange(len(z)))
+        best = order[first[:, None] + np.arange(k)]
+    return cosine[best].clip(-1, 1), place[best]

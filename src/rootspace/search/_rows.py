@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -109,41 +111,36 @@ class Rows:
         exact = None if self.exact is None else self.exact[kept]
         return replace(self, rounded=self.rounded[kept], exact=exact)
 
-    def take(self, index: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        """`[N]` places -> `[N, dim]` unit vectors."""
+    def digest(self, size: int) -> str:
+        """SHA-256 of the first rows."""
+        rows = self.rounded if self.exact is None else self.exact
+        return hashlib.sha256(np.ascontiguousarray(rows[:size].numpy()).data).hexdigest()
+
+    def take(self, index: np.ndarray, dtype: type[np.floating] = np.float32) -> np.ndarray:
+        """`[...]` places -> `[..., dim]` unit vectors."""
         if self.exact is None:
-            return self.rounded.index_select(0, index).to(dtype) * self.step
-        return self.exact.index_select(0, index).to(dtype)
+            return self.rounded.numpy().take(index, axis=0).astype(dtype) * dtype(self.step)
+        return self.exact.numpy().take(index, axis=0).astype(dtype, copy=False)
 
-    def scores(self, z: Tensor, index: Tensor) -> Tensor:
+    def scores(self, z: np.ndarray, index: np.ndarray) -> np.ndarray:
         """Cosines of `[N, dim]` float32 embeddings to `[N, C]` rows each."""
-        number, width = index.shape
-        result = torch.empty(number, width)
-        # What is gathered stays in the cache.
-        some = max(1, TOGETHER // max(1, width * self.dim))
-        for start in range(0, number, some):
-            part = index[start : start + some]
-            rows = self.rounded if self.exact is None else self.exact
-            rows = rows.index_select(0, part.reshape(-1)).float().view(*part.shape, self.dim)
-            result[start : start + some] = products(rows, z[start : start + some])
-        return result if self.exact is not None else result.mul_(self.step)
+        some = max(1, TOGETHER // max(1, index.shape[1] * self.dim))
+        if len(index) > some:
+            parts = range(0, len(index), some)
+            return np.concatenate(
+                [self.scores(z[i : i + some], index[i : i + some]) for i in parts]
+            )
+        # numpy's product is always in float32; torch's may be set to less.
+        if self.exact is not None:
+            return (self.exact.numpy().take(index, axis=0) @ z[:, :, None])[:, :, 0]
+        rows = self.rounded.numpy().take(index, axis=0).astype(np.float32)
+        return (rows @ (z * np.float32(self.step))[:, :, None])[:, :, 0]
 
 
-def products(rows: Tensor, z: Tensor) -> Tensor:
-    """`[N, C, dim]` and `[N, dim]` float32 -> `[N, C]`, in float32 whatever torch is set to."""
-    if torch.get_float32_matmul_precision() == "highest":
-        # The other order of the factors is ten times slower.
-        return torch.bmm(z[:, None], rows.transpose(1, 2))[:, 0]
-    return (rows * z[:, None]).sum(-1)
-
-
-def rounded_queries(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """`[N, dim]` unit embeddings -> int8, `[N, 1]` steps, `[N, 1]` lengths of what is left over."""
-    step = z.abs().amax(dim=-1, keepdim=True).clamp_min(torch.finfo(z.dtype).tiny) / LARGEST
-    whole = (z / step).round()
-    # Rounding of this bound itself is far below a thousandth of it.
-    error = 1.001 * torch.linalg.vector_norm(z - step * whole, dim=-1, keepdim=True) + 1e-6
-    return whole.to(torch.int8), step, error
+def rounded_queries(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`[B, dim]` float32 unit embeddings -> int8, and the `[B, 1]` steps of the rounding."""
+    step = np.abs(z).max(axis=-1, keepdims=True) / np.float32(LARGEST)
+    return np.rint(z / step).astype(np.int8), step
 
 
 def _rounded(vectors: Tensor, step: float) -> tuple[Tensor, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -86,9 +87,13 @@ def scan(z: Tensor, rows: Rows, parts: list[Part], k: int) -> tuple[Tensor, Tens
     number = sum(len(part) for part in parts)
     int8 = number >= 4 * k * GROUP and hasattr(torch, "_int_mm")
     some = QUERIES if int8 else max(1, SCORES // max(1, number))
-    search = _by_groups if int8 else _plain
-    found = [search(piece, rows, parts, k) for piece in z.split(some)]
-    return torch.cat([one[0] for one in found]), torch.cat([one[1] for one in found])
+    candidates = _by_groups if int8 else _plain
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    for piece in z.split(some):
+        query, place = candidates(piece.float(), rows, parts, k)
+        found.append(best_pairs(piece.numpy(), rows, query.numpy(), place.numpy(), k))
+    cosine, place = (torch.from_numpy(np.concatenate(part)) for part in zip(*found, strict=True))
+    return cosine, place
 
 
 def scan_levels(z: Tensor, levels: Tensor, norm: float, k: int) -> tuple[Tensor, Tensor]:
@@ -109,25 +114,27 @@ def scan_levels(z: Tensor, levels: Tensor, norm: float, k: int) -> tuple[Tensor,
 
 
 def _plain(z: Tensor, rows: Rows, parts: list[Part], k: int) -> tuple[Tensor, Tensor]:
-    z32, places, scores = z.float(), [], []
+    """Pairs of embeddings and of rows that may be among the k best."""
+    places, scores = [], []
     for part in parts:
         place = part.places_of(0, len(part))
         places.append(place)
-        scores.append(_float_scores(z32, rows.take(place)))
+        scores.append(_float_scores(z, rows, place))
     place, score = torch.cat(places), torch.cat(scores, dim=-1)
     floor = score.topk(k, dim=-1).values[:, -1:] - 2 * rounding(rows.dim)
     query, column = (score >= floor).nonzero(as_tuple=True)
-    return best_pairs(z, rows, query, place[column], k)
+    return query, place[column]
 
 
 def _by_groups(z: Tensor, rows: Rows, parts: list[Part], k: int) -> tuple[Tensor, Tensor]:
-    """Rounded embeddings, and the integer scores, give the best of each group of rows.
+    """`_plain` by way of rounded embeddings and rows: the best score of each group of rows.
 
-    They are right to within the length of what rounding left over (Cauchy-Schwarz). The groups
+    The scores are right to within the length of what rounding left over (Cauchy-Schwarz). Groups
     that may hold one of the k best, usually a few of them, are scored again in float32.
     """
-    z32 = z.float()
-    rounded, step, left = rounded_queries(z32)
+    rounded, step = map(torch.from_numpy, rounded_queries(z.numpy()))
+    # Rounding of this bound itself is far below a thousandth of it.
+    left = 1.001 * torch.linalg.vector_norm(z - step * rounded, dim=-1, keepdim=True) + 1e-6
     # |z.v - z'.v'| <= |z - z'| |v| + |z'| |v - v'|
     error = left + (1 + left) * rows.error + rounding(rows.dim)
     best = torch.cat([_group_maxima(rounded, part.of(rows.rounded)) for part in parts], dim=-1)
@@ -141,11 +148,11 @@ def _by_groups(z: Tensor, rows: Rows, parts: list[Part], k: int) -> tuple[Tensor
     for group in wanted.any(dim=0).nonzero()[:, 0].tolist():
         query, part = wanted[:, group].nonzero()[:, 0], owner[group]
         place = part.places_of(first[group], first[group] + GROUP)
-        scores = _float_scores(z32[query], rows.take(place))
+        scores = _float_scores(z[query], rows, place)
         row, column = (scores >= floor[query] - rounding(rows.dim)).nonzero(as_tuple=True)
         queries.append(query[row])
         places.append(place[column])
-    return best_pairs(z, rows, torch.cat(queries), torch.cat(places), k)
+    return torch.cat(queries), torch.cat(places)
 
 
 def _group_maxima(rounded: Tensor, rows: Tensor) -> Tensor:
@@ -169,8 +176,6 @@ def int8_products(a: Tensor, b: Tensor) -> Tensor:
     return (a.to(dtype) @ b.to(dtype).T).int()
 
 
-def _float_scores(z: Tensor, vectors: Tensor) -> Tensor:
-    """`[B, dim]` and `[C, dim]` -> `[B, C]`, in float32 whatever torch is set to."""
-    if torch.get_float32_matmul_precision() == "highest":
-        return z @ vectors.T
-    return (z.double() @ vectors.double().T).float()
+def _float_scores(z: Tensor, rows: Rows, place: Tensor) -> Tensor:
+    """`[B, dim]` and `[C]` -> `[B, C]`, in float32 whatever torch is set to."""
+    return torch.from_numpy(z.numpy() @ rows.take(place.numpy()).T)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import zipfile
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from rootspace.systems import directed_rows
+from rootspace._files import replacing
+from rootspace.systems import check_range, directed_rows
 
 from ._graph import Graph
 from ._ranking import best_pairs
@@ -27,6 +31,9 @@ PROBES = (1, 8)
 
 HOPS = 4
 """Times that a search goes on from a better row in the list of the best so far."""
+
+CHUNK = 2**14
+"""Rows checked together."""
 
 FEW = 16
 """A filter that lets fewer than one of so many rows through leaves so few that they are scanned."""
@@ -53,6 +60,7 @@ class _State:
 
     rows: Rows
     alive: Tensor
+    deleted: int
     graph: Graph | None
 
     @property
@@ -103,7 +111,7 @@ class CertifiedIndex:
                 raise ValueError(f"Argument '{name}' must be a positive integer, not {value!r}.")
         self.width = width
         self.least = least
-        self._state = _State(Rows.none(dim), torch.empty(0, dtype=torch.bool), None)
+        self._state = _State(Rows.none(dim), torch.empty(0, dtype=torch.bool), 0, None)
 
     @classmethod
     @torch.inference_mode(False)
@@ -118,11 +126,12 @@ class CertifiedIndex:
             width: as above.
             least: as above.
         """
-        index = cls(levels.shape[1], width=width, least=least)
+        index = cls(levels.shape[-1], width=width, least=least)
+        _check_levels(levels, norm, "levels")
         if levels.untyped_storage().nbytes() != levels.numel():
             levels = levels.clone()  # what is added is written behind them
         alive = torch.ones(len(levels), dtype=torch.bool)
-        index._state = _State(Rows.of_levels(levels, norm), alive, None)
+        index._state = _State(Rows.of_levels(levels, norm), alive, 0, None)
         return index
 
     # ---------------------------------------------------------------- what it holds
@@ -149,8 +158,18 @@ class CertifiedIndex:
         graph = 0 if state.graph is None else state.graph.nbytes
         return state.rows.nbytes + len(state.alive) + graph
 
+    def vectors(self, places: Tensor) -> Tensor:
+        """`[N]` places -> `[N, dim]` float32 unit vectors, those of deleted rows too.
+
+        Raises:
+            IndexError: a place is not in [0, size).
+        """
+        places = torch.as_tensor(places).long()
+        check_range(places, self.size, "'places' must lie in")
+        return torch.from_numpy(self._state.rows.take(places.numpy()))
+
     def __len__(self) -> int:
-        return int(self._state.alive.sum())
+        return self.size - self._state.deleted
 
     def __repr__(self) -> str:
         return f"<CertifiedIndex: {len(self)} vectors, dim {self.dim}, {self.pending} pending>"
@@ -191,6 +210,7 @@ class CertifiedIndex:
         if rows.exact is None:
             if vectors.dtype != torch.int8:
                 raise TypeError(f"Argument 'vectors' must be int8 levels, not {vectors.dtype}.")
+            _check_levels(vectors, 1 / rows.step, "vectors")
             rows = rows.with_levels(vectors)
         else:
             if not vectors.is_floating_point():
@@ -213,15 +233,10 @@ class CertifiedIndex:
         """
         state = self._state
         places = torch.as_tensor(places).long()
-        outside = (places < 0) | (places >= len(state.rows))
-        if bool(outside.any()):
-            raise IndexError(
-                f"Argument 'places' must lie in [0, {len(state.rows)}), not "
-                f"{int(places[outside][0])}."
-            )
+        check_range(places, len(state.rows), "'places' must lie in")
         alive = state.alive.clone()
         alive[places] = False
-        self._state = replace(state, alive=alive)
+        self._state = replace(state, alive=alive, deleted=len(alive) - int(alive.sum()))
 
     @torch.inference_mode(False)
     def build(self) -> None:
@@ -236,6 +251,56 @@ class CertifiedIndex:
             graph = graph.grown(state.rows, state.alive)
         self._state = replace(state, graph=graph)
 
+    def save_links(self, path: str | os.PathLike[str]) -> None:
+        """Write what `build` made, for `load_links` of an index of the same rows.
+
+        Args:
+            path: of a .npz file, 4 * width + 29 bytes a row.
+
+        Raises:
+            ValueError: nothing is linked.
+        """
+        state = self._state
+        if state.graph is None:
+            raise ValueError(f"{self!r} has no links to be saved: call 'build' first.")
+        size = len(state.graph)
+        content: dict[str, Any] = {
+            **state.graph.arrays(),
+            "alive": state.alive[:size].numpy(),
+            "rows": np.array(state.rows.digest(size)),
+        }
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **content)
+
+    @torch.inference_mode(False)
+    def load_links(self, path: str | os.PathLike[str]) -> None:
+        """Take links that were saved, in place of `build`; rows behind them are pending.
+
+        Args:
+            path: of the file.
+
+        Raises:
+            FileNotFoundError: it is missing.
+            ValueError: not such a file, of another width or other rows, or made when rows were
+                deleted that are not now.
+        """
+        state = self._state
+        try:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
+                arrays = {name: content[name] for name in content.files}
+            alive, digest = arrays.pop("alive"), str(arrays.pop("rows"))
+            graph = Graph.from_arrays(arrays)
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} does not hold the links of an index: {error}") from error
+        size = len(graph)
+        if size > len(state.rows) or state.rows.digest(size) != digest:
+            raise ValueError(f"{path} holds the links of other rows than those of {self!r}.")
+        if bool((state.alive[:size].numpy() & ~alive).any()):
+            raise ValueError(f"{path} holds links without rows that {self!r} has.")
+        if graph.lists.shape[1] != self.width:
+            raise ValueError(f"{path} holds {graph.lists.shape[1]} links a row, not {self.width}.")
+        self._state = replace(state, graph=graph)
+
     @torch.inference_mode(False)
     def compact(self) -> Tensor:
         """Forget the deleted rows; the others move up. O(N), links are kept.
@@ -247,9 +312,9 @@ class CertifiedIndex:
         kept = state.alive.nonzero()[:, 0]
         graph = state.graph
         if graph is not None:
-            graph = graph.only(kept[kept < len(graph)])
+            graph = graph.only(kept[kept < len(graph)].numpy())
         alive = torch.ones(len(kept), dtype=torch.bool)
-        self._state = _State(state.rows.only(kept), alive, graph)
+        self._state = _State(state.rows.only(kept), alive, 0, graph)
         return kept
 
     # ---------------------------------------------------------------- search
@@ -307,114 +372,144 @@ def _found(state: _State, z: Tensor, k: int, keep: Tensor | None, exact: bool) -
 
 def _keep(state: _State, allowed: Tensor | None) -> Tensor | None:
     """`[size]` the rows that may be found, or None for all."""
-    keep = state.alive
-    if allowed is not None:
-        if allowed.dtype != torch.bool:
-            raise TypeError(f"Argument 'allowed' must be bool, not {allowed.dtype}.")
-        if allowed.shape != keep.shape:
+    if allowed is None:
+        return state.alive if state.deleted else None
+    if allowed.dtype != torch.bool:
+        raise TypeError(f"Argument 'allowed' must be bool, not {allowed.dtype}.")
+    if allowed.shape != state.alive.shape:
+        raise ValueError(
+            f"Argument 'allowed' must have shape [{len(state.alive)}], not {list(allowed.shape)}."
+        )
+    return state.alive & allowed.cpu()
+
+
+def _check_levels(levels: Tensor, norm: float, name: str) -> None:
+    """Raise TypeError or ValueError unless all rows are int8 of this length."""
+    if levels.dtype != torch.int8 or levels.ndim != 2:
+        raise TypeError(
+            f"Argument '{name}' must be int8 of shape [N, dim], not {levels.dtype} of shape "
+            f"{list(levels.shape)}."
+        )
+    for start in range(0, len(levels), CHUNK):
+        length = torch.linalg.vector_norm(levels[start : start + CHUNK].float(), dim=-1)
+        wrong = (length - norm).abs() > 1e-5 * norm
+        if bool(wrong.any()):
+            row = int(wrong.nonzero()[0, 0])
             raise ValueError(
-                f"Argument 'allowed' must have shape [{len(keep)}], not {list(allowed.shape)}."
+                f"Argument '{name}' must hold rows of length {norm:.6g}; that of row "
+                f"{start + row} is {float(length[row]):.6g}."
             )
-        keep = keep & allowed.cpu()
-    return None if bool(keep.all()) else keep
 
 
 def _search(state: _State, z: Tensor, k: int, keep: Tensor | None, exact: bool) -> Found:
     number = len(state.rows) if keep is None else int(keep.sum())
-    found = Found(
-        torch.full((len(z), k), -torch.inf, dtype=torch.float64),
-        torch.full((len(z), k), -1),
-        torch.zeros(len(z), dtype=torch.bool),
-    )
+    cosine = np.full((len(z), k), -np.inf)
+    place = np.full((len(z), k), -1)
+    certified = np.zeros(len(z), bool)
     several = min(k, number)
-    if not several or not len(z):
-        return found
-    graph = state.graph
-    if graph is not None and several <= graph.lists.shape[1] and FEW * number >= len(state.rows):
-        _search_graph(state.rows, graph, z, several, keep, found, exact)
-        _search_pending(state, z, several, keep, found)
-        rest = (~found.certified).nonzero()[:, 0] if exact else torch.empty(0, dtype=torch.int64)
-    else:
-        rest = torch.arange(len(z))
-    if len(rest):
-        parts = parts_of(0, len(state.rows), keep)
-        found.cosine[rest, :several], found.index[rest, :several] = scan(
-            z[rest], state.rows, parts, several
-        )
-    return found
+    if several and len(z):
+        best = cosine[:, :several], place[:, :several]
+        graph = state.graph
+        scanned = np.arange(len(z))
+        if (
+            graph is not None
+            and several <= graph.lists.shape[1]
+            and FEW * number >= len(state.rows)
+        ):
+            certified = _walk(state.rows, graph, z.numpy(), several, keep, best, exact)
+            _search_pending(state, z, several, keep, best)
+            scanned = np.flatnonzero(~certified) if exact else scanned[:0]
+        if len(scanned):
+            parts = parts_of(0, len(state.rows), keep)
+            found = scan(z[torch.from_numpy(scanned)], state.rows, parts, several)
+            best[0][scanned], best[1][scanned] = found[0].numpy(), found[1].numpy()
+    return Found(torch.from_numpy(cosine), torch.from_numpy(place), torch.from_numpy(certified))
 
 
-def _search_pending(state: _State, z: Tensor, k: int, keep: Tensor | None, found: Found) -> None:
+def _search_pending(
+    state: _State, z: Tensor, k: int, keep: Tensor | None, best: tuple[np.ndarray, np.ndarray]
+) -> None:
     """Put what is not in the graph among what was found there."""
     parts = parts_of(state.linked, len(state.rows), keep)
     number = min(k, sum(map(len, parts)))
     if not number:
         return
-    cosine, index = scan(z, state.rows, parts, number)
-    cosine = torch.cat([found.cosine[:, :k], cosine], dim=-1)
-    index = torch.cat([found.index[:, :k], index], dim=-1)
+    found = scan(z, state.rows, parts, number)
+    cosine = np.concatenate([best[0], found[0].numpy()], axis=-1)
+    place = np.concatenate([best[1], found[1].numpy()], axis=-1)
     # Equal ones stay in the order of their places.
-    cosine, order = cosine.sort(dim=-1, descending=True, stable=True)
-    found.cosine[:, :k], found.index[:, :k] = cosine[:, :k], index.gather(-1, order)[:, :k]
+    order = (-cosine).argsort(axis=-1, kind="stable")[:, :k]
+    best[0][:] = np.take_along_axis(cosine, order, axis=-1)
+    best[1][:] = np.take_along_axis(place, order, axis=-1)
 
 
-def _search_graph(
+def _walk(
     rows: Rows,
     graph: Graph,
-    z: Tensor,
+    z: np.ndarray,
     k: int,
     keep: Tensor | None,
-    found: Found,
+    best: tuple[np.ndarray, np.ndarray],
     exact: bool,
-) -> None:
-    """Fill in what is certified; what is not as well where that will do."""
-    z32 = z.float()
-    rounded = rounded_queries(z32)[0]
-    failed = torch.full((len(z),), -1)  # the center that did not do
-    left = torch.arange(len(z))
-    pairs: list[tuple[Tensor, Tensor]] = []
+) -> np.ndarray:
+    """Search the graph, and fill in what is certified; what is not as well where that will do.
+
+    Returns:
+        `[B]` bool: certified.
+    """
+    z32, margin = z.astype(np.float32, copy=False), rounding(rows.dim)
+    rounded = torch.from_numpy(rounded_queries(z32)[0])
+    certified = np.zeros(len(z), bool)
+    failed = np.full(len(z), -1)  # the center that did not do
+    left = np.arange(len(z))
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
     for probes in PROBES:
-        if not len(left):
-            break
         last = not exact and probes == PROBES[-1]
-        cosine, center = graph.near(z32[left], rounded[left], rows, probes)
+        cosine, center = graph.near(z32[left], rounded[torch.from_numpy(left)], rows, probes)
         for hop in range(HOPS):
-            new = (cosine > -2) & (center != failed[left])
             if not last:
+                new = (cosine > -2) & (center != failed[left])
                 left, center, cosine = left[new], center[new], cosine[new]
             if not len(left):
                 break
             failed[left] = center
             ids, scores = graph.neighborhood(z32[left], rows, center, cosine)
-            open_scores = scores if keep is None else _masked(scores, ids, keep)
-            kth = open_scores.topk(k, dim=-1).values[:, -1]
-            proven = graph.bound(center, cosine, rows.dim) < kth - rounding(rows.dim)
-            found.certified[left[proven]] = True
-            best, where = scores.max(dim=-1)
-            done = proven | ((where == 0) | (hop == HOPS - 1) if last else False)
-            pairs.append(_pairs_of(left[done], ids[done], open_scores[done], kth[done], rows.dim))
+            found = scores if keep is None else np.where(keep.numpy()[ids], scores, -2)
+            kth = found.max(-1) if k == 1 else np.partition(found, -k, axis=-1)[:, -k]
+            done = proven = graph.bound(center, cosine, rows.dim) < kth - margin
+            certified[left[proven]] = True
+            where = scores.argmax(axis=-1)
+            if last:
+                done = proven | (where == 0) | (hop == HOPS - 1)
+            # What may be among the k best, with all that equals the last of them.
+            near = found[done] >= np.maximum(kth[done] - 2 * margin, -1.5)[:, None]
+            query, column = near.nonzero()
+            pairs.append((left[done][query], ids[done][query, column]))
             go = ~done & (where > 0)
-            next_one = ids.gather(-1, where[:, None])[:, 0]
-            left, center, cosine = left[go], next_one[go], best[go]
-        left = (~found.certified).nonzero()[:, 0]
-    query, place = (torch.cat(column) for column in zip(*pairs, strict=True))
-    whole = torch.bincount(query, minlength=len(z)) >= k
-    mine = whole.nonzero()[:, 0]
-    number = whole.cumsum(0) - 1
+            left, where = left[go], where[go]
+            center = np.take_along_axis(ids[go], where[:, None], axis=-1)[:, 0]
+            cosine = np.take_along_axis(scores[go], where[:, None], axis=-1)[:, 0]
+        left = np.flatnonzero(~certified)
+        if not len(left):
+            break
+    if pairs:
+        _fill(z, rows, pairs, k, best)
+    return certified
+
+
+def _fill(
+    z: np.ndarray,
+    rows: Rows,
+    pairs: list[tuple[np.ndarray, np.ndarray]],
+    k: int,
+    best: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """Write the k best of the pairs of each embedding, where it has so many."""
+    query, place = (np.concatenate(column) for column in zip(*pairs, strict=True))
+    whole = np.bincount(query, minlength=len(z)) >= k
+    if whole.all():
+        best[0][:], best[1][:] = best_pairs(z, rows, query, place, k)
+        return
     some = whole[query]
-    found.cosine[mine, :k], found.index[mine, :k] = best_pairs(
-        z[mine], rows, number[query[some]], place[some], k
-    )
-
-
-def _masked(scores: Tensor, ids: Tensor, keep: Tensor) -> Tensor:
-    return scores.masked_fill(~keep[ids.clamp(min=0)], -2)
-
-
-def _pairs_of(
-    query: Tensor, ids: Tensor, scores: Tensor, kth: Tensor, dim: int
-) -> tuple[Tensor, Tensor]:
-    """Numbers of queries, and the rows that may be among their k best."""
-    near = scores >= (kth - 2 * rounding(dim)).clamp(min=-1.5)[:, None]
-    row, column = near.nonzero(as_tuple=True)
-    return query[row], ids[row, column]
+    number = whole.cumsum() - 1
+    best[0][whole], best[1][whole] = best_pairs(z[whole], rows, number[query[some]], place[some], k)
