@@ -61,8 +61,16 @@ class Figure(NamedTuple):
         return f"{self.value:.4f}" if self.plain else f"{self.value:.2%}"
 
 
-def print_figures(options: argparse.Namespace, found: Mapping[str, Sequence[Figure]]) -> None:
-    """A row a set, as --format asks for; sets may have different figures."""
+def print_figures(
+    options: argparse.Namespace, found: Mapping[str, Sequence[Figure]], *, kind: str = "set"
+) -> None:
+    """A row a set, as --format asks for; sets may have different figures.
+
+    Args:
+        options: of the command line.
+        found: name of a set -> its figures.
+        kind: of set, for readers.
+    """
     figures = {name: {figure.key: figure for figure in some} for name, some in found.items()}
     titles = {figure.key: figure.title for some in found.values() for figure in some}
     content = {name: {k: f.value for k, f in some.items()} for name, some in figures.items()}
@@ -73,7 +81,7 @@ def print_figures(options: argparse.Namespace, found: Mapping[str, Sequence[Figu
         print_csv(["set", *titles], rows)
         return
     rows = [[name, *(str(some.get(k, "-")) for k in titles)] for name, some in figures.items()]
-    answer(options, table(["set", *titles.values()], rows), content)
+    answer(options, table([kind, *titles.values()], rows), content)
 
 
 # ------------------------------------------------------------------------------- retrieval
@@ -81,6 +89,9 @@ def print_figures(options: argparse.Namespace, found: Mapping[str, Sequence[Figu
 
 def retrieval(trained: Run, options: argparse.Namespace, config: Config) -> None:
     """Recall@k, R-precision, MAP@R, mAP and mINP of each set."""
+    for k in options.top or ():
+        if k < 1:
+            raise ValueError(f"Argument '--top' must be at least 1, not {k}.")
     unread, found, number = Unread(), {}, 0
     with new_csv(options.per_query, PER_QUERY) as write:
         for name, some in _sets(trained, options, config).items():
@@ -239,7 +250,8 @@ def open_set(
         if scores:
             known_scores, right = torch.cat(scores), torch.cat(correct)
             found[test.name] = open_set_metrics(known_scores, right, unknown, options.far)
-    print_figures(options, {name: _open_set_figures(each) for name, each in found.items()})
+    figures = {name: _open_set_figures(each) for name, each in found.items()}
+    print_figures(options, figures, kind="test set")
     unread.check(number)
 
 

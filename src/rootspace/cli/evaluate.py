@@ -104,9 +104,6 @@ def _check(options: argparse.Namespace, settings: list[str]) -> None:
         raise ValueError(f"Argument '{settings[0]}' is for data by their class: leave out FOLDER.")
     if options.ignore_unknown and not options.folders:
         raise ValueError("Argument '--ignore_unknown' is for class folders: give FOLDER.")
-    for k in options.top or ():
-        if k < 1:
-            raise ValueError(f"Argument '--top' must be at least 1, not {k}.")
 
 
 def _closed_set(trained: Run, options: argparse.Namespace, config: Config) -> None:
@@ -125,7 +122,8 @@ def _closed_set(trained: Run, options: argparse.Namespace, config: Config) -> No
             for name, tally in tallies.items():
                 for row in _per_class(trained, tally):
                     write([csv_text(name), *row])
-    print_figures(options, {name: _figures(tally, top) for name, tally in tallies.items()})
+    figures = {name: _figures(tally, top) for name, tally in tallies.items()}
+    print_figures(options, figures, kind="test set")
     unread.check(sum(len(test.data) for test in sets))
 
 
