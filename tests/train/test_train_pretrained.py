@@ -166,7 +166,7 @@ def test_nothing_left_to_train(photos: Path, tmp_path: Path) -> None:
         head=ClassSpec("rootspace.heads.PrototypeHead", {"dim": 512}),
         run=RunConfig(dir=str(tmp_path / "run")),
     )
-    with pytest.raises(ValueError, match=r"'model' must have parameters that train"):
+    with pytest.raises(ValueError, match=r"'model': TimmBackbone must have parameters that"):
         train(config)
     assert not (tmp_path / "run").exists()
 

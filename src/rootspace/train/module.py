@@ -284,13 +284,8 @@ def make_optimizer(
     own = list(head.parameters())
     if own:
         groups.append({"params": own, "lr": lr * head.lr_factor})
-    if not groups:
-        raise ValueError(
-            "Argument 'model' must have parameters that train: all are frozen, and the head has "
-            "none. Freeze less, or set 'head.dim' to another number than the network's features, "
-            "for a projection."
-        )
     with _named("optimizer", config.optimizer):
+        groups = groups or [{"params": []}]  # `check_network` says what is wrong
         optimizer = config.optimizer.build(torch.optim.Optimizer, "optimizer", groups, lr=lr)
     if config.scheduler is None:
         return optimizer, None

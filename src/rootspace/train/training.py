@@ -312,6 +312,12 @@ def check_network(model: Model, data: DataModule) -> None:
             f"Argument 'model': {name} must give embeddings [B, {model.head.dim}], as the head "
             f"takes, not {found} for two inputs."
         )
+    if not num_parameters(network) + num_parameters(model.head):
+        raise ValueError(
+            f"Argument 'model': {name} must have parameters that train; it has none, nor has the "
+            "head. Freeze less, or set 'head.dim' to another number than the network's features, "
+            "for a projection."
+        )
 
 
 def check_given(config: Config, model: Model, data: DataModule) -> None:
