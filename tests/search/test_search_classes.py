@@ -46,6 +46,15 @@ def test_same_predictions(classes: ClassMap, indexed: ClassMap, k: int, dtype: t
     assert found.cosine.dtype == dtype
 
 
+def test_gradients(classes: ClassMap, indexed: ClassMap) -> None:
+    z = embeddings(classes)[-10:].requires_grad_()
+    found = indexed.predict(z, 3)
+    (grad,) = torch.autograd.grad(found.cosine.sum(), z)
+    score = torch.nn.functional.cosine_similarity(z[:, None], indexed.vectors(found.label), dim=-1)
+    (wanted,) = torch.autograd.grad(score.sum(), z)
+    assert torch.allclose(grad, wanted, atol=1e-5)
+
+
 def test_same_rejections(classes: ClassMap, indexed: ClassMap) -> None:
     z = embeddings(classes)
     for cosine, unassigned in ((0.9, False), (None, True)):

@@ -366,6 +366,14 @@ class ClassMap:
 
     def _search(self, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """The k best of all class vectors for unit embeddings."""
+        cosine, label = self._find(z, k)
+        if z.requires_grad and torch.is_grad_enabled() and not cosine.requires_grad:
+            vectors = self.vectors(label, dtype=z.dtype)
+            cosine = (vectors @ z[:, :, None])[:, :, 0]
+        return cosine, label
+
+    def _find(self, z: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """`_search`, with or without a gradient."""
         if self._index is not None and z.device.type == "cpu":
             found = self._index.search_unit(z, k)
             return found.cosine, found.index

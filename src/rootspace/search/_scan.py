@@ -109,7 +109,7 @@ def scan_levels(z: Tensor, levels: Tensor, norm: float, k: int) -> tuple[Tensor,
         Cosines of the dtype of `z`, and places `[B, k]`, as of `scan`.
     """
     parts = parts_of(0, len(levels), None)
-    cosine, place = scan(z, Rows.of_levels(levels, norm), parts, k)
+    cosine, place = scan(z.detach(), Rows.of_levels(levels, norm), parts, k)
     return cosine.to(z.dtype), place
 
 
