@@ -133,6 +133,11 @@ class Head(nn.Module, abc.ABC):
         """Embeddings in the frame of the class vectors, to be compared with them."""
         return embeddings
 
+    @property
+    def follows(self) -> bool:
+        """Whether prototypes follow the network."""
+        return False
+
     def follow(self, since: int = 0) -> None:
         """Let prototypes of the classes from `since` on follow the network; nothing elsewhere."""
 

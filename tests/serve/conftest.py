@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from serve_cases import CLASSES, LIMITS
+from servers import CLASSES, LIMITS
 from starlette.testclient import TestClient
 
 from rootspace.cli import main

@@ -173,4 +173,4 @@ def test_sizes_and_seconds_are_told():
 @pytest.mark.parametrize(("name", "value"), [("max_batch", 0), ("max_wait", -1), ("max_queue", 0)])
 def test_wrong_settings(name: str, value: int):
     with pytest.raises(ValueError, match=f"Argument '{name}' must be at least"):
-        MicroBatcher(Doubling(), **{name: value})  # pyright: ignore[reportArgumentType]
+        MicroBatcher[int, int](Doubling(), **{name: value})  # pyright: ignore[reportArgumentType]

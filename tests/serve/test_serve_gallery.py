@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serve_cases import FACES, LIMITS, glyph, refusal, upload
+from servers import FACES, LIMITS, glyph, refusal, upload
 from starlette.testclient import TestClient
 
 from rootspace.gallery import Gallery
@@ -202,7 +202,7 @@ def hostile() -> list[tuple[str, str, dict[str, Any], int]]:
     for payload in ("x", "[]", '{"a": null}', '{"a": [1]}', '{"a": NaN}', '{"": 1}', '{"a b": 1}'):
         files = {"files": upload(image), "data": {"payload": payload}}
         found.append(("POST", "/v1/gallery/items", files, 0))
-    for id in ("-1", "nan", "1e3", "x", "9" * 30, "..", "0/../1", "%00"):
+    for id in ("-1", "nan", "1e3", "x", "9" * 30, "0%2f1", "%00"):
         found.append(("GET", f"/v1/gallery/items/{id}", {}, 0))
         found.append(("DELETE", f"/v1/gallery/items/{id}", {}, 0))
     for body in ({"label": 1}, {"label": "a" * 201}, {"payload": {"a": []}}, {"id": 3}, "x"):

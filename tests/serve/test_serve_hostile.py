@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hostile import Request, all_requests
-from serve_cases import refusal, upload
+from servers import refusal, upload
 from starlette.testclient import TestClient
 
 from rootspace._terminal import one_line

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
-from serve_cases import FACES, LIMITS, glyph, live
+from servers import FACES, LIMITS, glyph, live
 
 from rootspace.serve.app import create_app
 from rootspace.serve.run_model import RunModel

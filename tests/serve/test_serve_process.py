@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from serve_cases import CLASSES, FACES, glyph, serving
+from servers import CLASSES, FACES, glyph, serving
 
 from rootspace.cli import main
 from rootspace.run import load

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from serve_cases import CLASSES, LIMITS, refusal, upload
+from servers import CLASSES, LIMITS, refusal, upload
 from starlette.testclient import TestClient
 
 import rootspace

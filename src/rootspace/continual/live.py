@@ -283,6 +283,7 @@ def carry_registry(
     names: Sequence[str],
     images: Mapping[int, int],
     *,
+    settled: bool = True,
     command: str = "",
     data: str = "",
 ) -> None:
@@ -297,6 +298,7 @@ def carry_registry(
         classes: its class map.
         names: of its classes.
         images: label -> how many images came, of old and new classes.
+        settled: new classes have their vectors; False for `copy_registry` to give them later.
         command: that extends the run, for the history.
         data: that the images are from, likewise.
 
@@ -311,19 +313,30 @@ def carry_registry(
         with registry.change(command=command, source=data):
             counts = [images.get(label, 0) for label in range(first, len(names))]
             if counts:
-                registry.add(names[first:], _vector_ids(classes, first), counts)
+                vectors = _vector_ids(classes, first) if settled else None
+                registry.add(names[first:], vectors, counts)
             more = {label: n for label, n in images.items() if label < first}
             if more:
                 registry.count_images(more)
 
 
-def copy_registry(source: Path, folder: Path) -> None:
+def copy_registry(source: Path, folder: Path, classes: ClassMap | None = None) -> None:
     """The registry of a run as it is now, in another run's folder, where it appears complete.
 
     Not by copying the file: closing it would let go of the locks that this process has on it.
+
+    Args:
+        source: folder of the run.
+        folder: of the other run.
+        classes: the class map whose vectors those classes get that have none.
     """
-    with _copied(source, folder):
-        pass
+    with _copied(source, folder) as copy:
+        if classes is None:
+            return
+        with ClassRegistry(copy) as registry:
+            labels = registry.without_vectors()
+            vectors = classes.vector_ids(torch.tensor(labels, dtype=torch.int64))
+            registry.give_vectors(dict(zip(labels, vectors, strict=True)))
 
 
 @contextmanager

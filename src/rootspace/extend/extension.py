@@ -309,7 +309,7 @@ def grown_data(
             continue
         its = _tests_of(part)
         taken |= {*its, *its.values()}
-        if _arguments(_data_of(part), "data") == _arguments(new, "data"):
+        if _arguments(_shaped(_data_of(part), run), "data") == _arguments(new, "data"):
             shown |= its
             old[number] = None
         else:
@@ -329,6 +329,12 @@ def grown_data(
         "share": memory.share,
     }
     return ClassSpec(GROWN, arguments), names | {*shown.values()}
+
+
+def _shaped(data: ClassSpec, run: Run) -> ClassSpec:
+    """Data with the images of a run, where their settings leave size and interpolation open."""
+    shape = run.model.preprocessing
+    return data if shape is None else data_with_images(data, shape.size, shape.interpolation)
 
 
 def _part(
@@ -400,6 +406,7 @@ def prepare(run: Run, start: Path, config: Config, command: str) -> None:
             head.class_map,
             class_names(run.model),
             images,
+            settled=not head.follows,
             command=command,
             data=_data_of(config.data.init_args["new"]).name,
         )
@@ -425,7 +432,7 @@ def conclude_memory(
     start, replay, source = folder / files.START, folder / files.REPLAY, _source(data)
     assert config.memory is not None and config.parent is not None
     if (start / REGISTRY).exists() and not (folder / REGISTRY).exists():
-        copy_registry(start, folder)
+        copy_registry(start, folder, model.head.class_map)
     old = StoredImages(start / files.REPLAY)
     if not replay.exists():
         rows = torch.arange(source.num_remembered, len(data.train_dataset))

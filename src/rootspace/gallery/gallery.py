@@ -298,7 +298,7 @@ class Gallery:
         found = self.store.items(wanted)
         missing = next((id for id in wanted if id not in found), None)
         if missing is not None:
-            raise UnknownItemError(f"{self.store.name} has no item {missing}.")
+            raise UnknownItemError(f"The gallery has no item {missing}.")
         return [found[id] for id in wanted]
 
     def thumbnails(self, ids: Sequence[int]) -> dict[int, bytes]:

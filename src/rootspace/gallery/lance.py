@@ -193,7 +193,7 @@ class LanceStore:
         got = rows["id"].to_numpy()
         order = np.argsort(got)
         if not np.array_equal(got[order], unique):
-            raise UnknownItemError(f"{self.folder} lacks some of the items: they were deleted.")
+            raise UnknownItemError("The gallery lacks some of the items: they were deleted.")
         return self._matrix(rows)[order][np.searchsorted(unique, wanted)]
 
     def labels(self) -> dict[int, str | None]:

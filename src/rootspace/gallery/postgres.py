@@ -172,7 +172,7 @@ class PostgresStore:
             [unique.tolist()],
         )
         if len(rows) != len(unique):
-            raise ValueError(f"{self.name} lacks some of the items: they were deleted.")
+            raise ValueError("The gallery lacks some of the items: they were deleted.")
         return self._matrix([row[0] for row in rows])[np.searchsorted(unique, wanted)]
 
     def select(self, where: Sequence[Condition]) -> np.ndarray:

@@ -54,6 +54,7 @@ TABLES = (
     "CREATE TABLE about (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
     """
     CREATE TRIGGER vectors_stay BEFORE UPDATE OF label, vector, added ON classes
+    WHEN OLD.vector IS NOT NULL OR NEW.label <> OLD.label OR NEW.added <> OLD.added
     BEGIN SELECT RAISE(ABORT, 'a class keeps its label and vector'); END
     """,
     """

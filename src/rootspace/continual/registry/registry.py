@@ -330,6 +330,29 @@ class ClassRegistry:
         with self._store.writing():
             return self._add(names, vectors, images, "add")
 
+    def give_vectors(self, classes: Mapping[int, int | bytes]) -> None:
+        """Vectors for classes that have none yet; each keeps its own from then on.
+
+        Args:
+            classes: label -> vector, as `ClassMap.vector_ids` gives it.
+
+        Raises:
+            ValueError: a class has a vector, or a vector belongs to another class.
+        """
+        with self._store.writing():
+            try:
+                self._store.run_many(
+                    "UPDATE classes SET vector = ? WHERE label = ?",
+                    ((check_vector(vector), label) for label, vector in classes.items()),
+                )
+            except sqlite3.IntegrityError as error:
+                raise ValueError(f"Argument 'classes': {error}.") from error
+
+    def without_vectors(self) -> list[int]:
+        """Labels of the classes that have no vector."""
+        rows = self._store.rows("SELECT label FROM classes WHERE vector IS NULL ORDER BY label")
+        return [row[0] for row in rows]
+
     def rename(self, which: int | str, name: str) -> None:
         """Give a class another name; one of its own aliases may become it. The old one is free.
 
