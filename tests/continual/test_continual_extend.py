@@ -444,7 +444,7 @@ def test_a_registry_with_more_classes(
         ),
         (["--loader.unique_labels=all"], "'loader.unique_labels' must be left out"),
         (["--data.num_classes=1"], "'num_classes' must be at least 2"),
-        (["--data=Pictures"], "Pictures"),
+        (["--data=NoSuchPictures"], "NoSuchPictures"),
         (["--memory.size=-1"], "'memory.size' must be at least 0, not -1"),
         (["--memory.policy=newest"], "newest"),
         (["--memory.share=1"], "'memory.share' must lie in [0, 1), not 1"),

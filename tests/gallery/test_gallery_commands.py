@@ -187,7 +187,7 @@ indexing.PART = 3
 add = Gallery.add
 def slowly(*arguments, **settings):
     report = add(*arguments, **settings)
-    time.sleep(0.3)
+    time.sleep(1.0)
     return report
 Gallery.add = slowly
 sys.exit(main(sys.argv[1:]))
