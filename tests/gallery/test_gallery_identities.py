@@ -246,8 +246,10 @@ def test_enroll_says_why_images_are_refused(
 ):  # fmt: skip
     """Pictures whose embeddings are known: 4 alike, one far from them, one of another class."""
     files = sorted(images.rglob("*.png"))[:6]
-    own = run.model.head.vectors(torch.tensor([1])).numpy()
-    z = np.concatenate([cluster(far[0], 4, 1), far[1:2], unit(0.97 * far[0] + own)])
+    vectors = run.model.head.vectors(torch.arange(len(run.names))).numpy()
+    other = int((vectors @ far[0]).argmax())  # or the sixth would be far from the others too
+    between = unit(0.97 * far[:1] + vectors[[other]])
+    z = np.concatenate([cluster(far[0], 4, 1), far[1:2], between])
     embed = Run.embed_batch
     order = iter(z)
 
@@ -264,7 +266,7 @@ def test_enroll_says_why_images_are_refused(
         *((4, "outlier"), (5, "other class"), (6, "unreadable"), (7, "duplicate"))
     ]
     assert "too far from the other images" in found.rejected[0].message
-    assert f"to {run.names[1]!r}" in found.rejected[1].message
+    assert f"to {run.names[other]!r}" in found.rejected[1].message
     assert len(gallery) == 4  # refused images are not kept
     # More images of it; one that is there already is refused.
     more = sorted(images.rglob("*.png"))[6:8]
