@@ -274,11 +274,11 @@ def test_enroll_says_why_images_are_refused(
     found = one.enroll("new", [*more, files[0]])
     assert len(found.ids) == 2 and [r.reason for r in found.rejected] == ["duplicate"]
     assert found.identity.images == 6
-    order = iter(own)
+    order = iter(vectors[[other]])
     last = sorted(images.rglob("*.png"))[8:9]
     with pytest.raises(ValueError, match="must hold an image that can be taken for 'newer'"):
         one.enroll("newer", last)
-    order = iter(own)
+    order = iter(vectors[[other]])
     assert len(one.enroll("newer", last, review=False).ids) == 1
     # What a change back leaves: images without a label.
     one.undo()
