@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from servers import binaries, postgres
+from databases import binaries, postgres
 
 import rootspace as rs
 from rootspace.cli import main
@@ -21,7 +21,7 @@ from rootspace.run import Run
 PLACE = binaries()
 
 pytestmark = pytest.mark.skipif(
-    PLACE is None, reason="no PostgreSQL with pgvector: see `binaries` in servers.py"
+    PLACE is None, reason="no PostgreSQL with pgvector: see `binaries` in databases.py"
 )
 
 
