@@ -27,7 +27,8 @@ class Writer(threading.Thread):
     Attributes:
         accepted: id -> label.
         enrolled: names of classes that are there.
-        begun: whether a change is on its way, and which class it is about.
+        begun: name of the class that a change on its way is about; None if none is.
+        doing: `add`, `enroll` or `undo`.
     """
 
     def __init__(self, url: str, number: int) -> None:
@@ -36,6 +37,7 @@ class Writer(threading.Thread):
         self.accepted: dict[int, str] = {}
         self.enrolled: set[str] = set()
         self.begun: str | None = None
+        self.doing = "add"
 
     def run(self) -> None:
         with Client(self.url) as client:
@@ -50,12 +52,13 @@ class Writer(threading.Thread):
         size = 32 + (step + 40 * self.number) % 90  # so that pixels differ
         face = FACES[step % len(FACES)]
         name = f"{self.number}.{step}"
-        if step % 5 == 4:
-            self.begun = name
+        if step % 3 == 2:
+            self.begun, self.doing = name, "enroll"
             done = client.enroll(name, [glyph(text, face, size)], review=False)
             self.enrolled.add(name)
             self.accepted |= dict.fromkeys(done.ids, name)
             if step % 2:
+                self.doing = "undo"
                 client.undo()
                 self.enrolled.discard(name)
                 self.accepted = {i: n for i, n in self.accepted.items() if n != name}
@@ -64,7 +67,7 @@ class Writer(threading.Thread):
             known = {one.id for one in added.rejected}
             new = [id for id in added.ids if id is not None and id not in known]
             self.accepted |= dict.fromkeys(new, f"label {text}")
-        self.begun = None
+        self.begun, self.doing = None, "add"
 
 
 @pytest.mark.slow
@@ -76,10 +79,11 @@ def test_killed_under_writes(run: Path, tmp_path: Path):
         with serving(own) as (process, url):
             writer = Writer(url, number)
             writer.start()
-            while not writer.accepted:
+            moment = ("add", "enroll", "undo")[number % 3]
+            while not writer.accepted or writer.doing != moment:
                 assert writer.is_alive() and process.poll() is None
-                time.sleep(0.01)
-            time.sleep(chance.uniform(0.0, 1.5))
+                time.sleep(0.001)
+            time.sleep(chance.uniform(0.0, 0.3))
             process.send_signal(signal.SIGKILL)
             process.wait()
             writer.join()
@@ -100,5 +104,7 @@ def test_killed_under_writes(run: Path, tmp_path: Path):
             assert ids == sorted(items)
             hits = gallery.search(gallery.embeddings(ids), 1)
             assert [row[0].cosine for row in hits] == pytest.approx([1.0] * len(ids), abs=1e-5)
-        enrolled &= names
+        # Nobody has promised that the one on its way is there, nor that it stays away.
+        accepted = {id: label for id, label in accepted.items() if label not in doubtful}
+        enrolled -= doubtful
     assert len(accepted) >= KILLS
