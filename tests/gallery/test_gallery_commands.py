@@ -133,8 +133,8 @@ def test_search(capsys: pytest.CaptureFixture[str], folder_run: Path, images: Pa
     assert row["path"] == str(query) and len(row["hits"]) == 3
     best = row["hits"][0]
     assert (best["path"], best["label"]) == (str(query), "a") and best["cosine"] > 0.9999
-    # By the gallery's folder, which knows its run, and in a quarter of the memory.
-    by_gallery = answer(capsys, "search", folder_run / "gallery", query, "--top=3", "--int8")
+    # By the gallery's folder, which knows its run.
+    by_gallery = answer(capsys, "search", folder_run / "gallery", query, "--top=3")
     assert by_gallery == [row]
     (row,) = answer(capsys, "search", folder_run, query, "--where", "label != a")
     assert len(row["hits"]) == 10 and all(hit["label"] != "a" for hit in row["hits"])

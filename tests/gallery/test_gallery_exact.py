@@ -8,11 +8,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rootspace.gallery.exact import BLOCK, ExactIndex, Precision
+from rootspace.gallery.exact import ExactIndex
 from rootspace.gallery.items import Found
 from rootspace.gallery.lance import unit
 
-PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
+BLOCK = 4096
+"""Rows that the index looks at together."""
 
 
 def brute_force(
@@ -42,29 +43,27 @@ def some_vectors(number: int, dim: int, seed: int, copies: int = 0) -> np.ndarra
     return unit(vectors)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize(("number", "dim"), [(1, 1), (50, 3), (BLOCK, 16), (3 * BLOCK + 17, 33)])
 @pytest.mark.parametrize("k", [1, 10, 100])
-def test_equals_brute_force(precision: Precision, number: int, dim: int, k: int):
+def test_equals_brute_force(number: int, dim: int, k: int):
     vectors = some_vectors(number, dim, 0, copies=number // 3)
     ids = np.arange(number) * 3 + 5
     queries = np.concatenate([some_vectors(20, dim, 1), vectors[:20]])
-    index = ExactIndex(dim, precision)
+    index = ExactIndex(dim)
     index.append(ids, vectors)
-    found = index.snapshot().search(queries, k, exact=lambda some: vectors[(some - 5) // 3])
+    found = index.snapshot().search(queries, k)
     assert answers(found) == brute_force(queries, vectors, ids, k)
     assert index.nbytes > 0
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_one_query_has_the_answer_that_it_has_among_many(precision: Precision):
+def test_one_query_has_the_answer_that_it_has_among_many():
     vectors, queries = some_vectors(5000, 24, 0, 500), some_vectors(300, 24, 1)
-    index = ExactIndex(24, precision)
+    index = ExactIndex(24)
     index.append(np.arange(5000), vectors)
     snapshot = index.snapshot()
-    together = answers(snapshot.search(queries, 7, exact=lambda some: vectors[some]))
+    together = answers(snapshot.search(queries, 7))
     for query, answer in zip(queries[::29], together[::29], strict=True):
-        assert answers(snapshot.search(query[None], 7, exact=lambda s: vectors[s])) == [answer]
+        assert answers(snapshot.search(query[None], 7)) == [answer]
 
 
 def test_settings_of_torch_do_not_change_answers():
@@ -89,11 +88,11 @@ steps = st.lists(
 )
 
 
-@given(steps=steps, precision=st.sampled_from(PRECISIONS), seed=st.integers(0, 1000))
-def test_growth_and_deletion(steps: list[tuple[str, int]], precision: Precision, seed: int):
+@given(steps=steps, seed=st.integers(0, 1000))
+def test_growth_and_deletion(steps: list[tuple[str, int]], seed: int):
     generator = np.random.default_rng(seed)
     vectors, queries = some_vectors(720, 8, seed, 100), some_vectors(3, 8, seed + 1)
-    index, there, start = ExactIndex(8, precision), list[int](), 0
+    index, there, start = ExactIndex(8), list[int](), 0
     seen = []
     for what, number in steps:
         if what == "append":
@@ -110,32 +109,28 @@ def test_growth_and_deletion(steps: list[tuple[str, int]], precision: Precision,
         assert len(index.snapshot()) == len(there)
     # Snapshots that were taken before answer as they did.
     for snapshot, expected in seen:
-        found = snapshot.search(queries, 5, exact=lambda some: vectors[some])
+        found = snapshot.search(queries, 5)
         assert answers(found) == expected
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 1.0])
-def test_only_what_is_kept_is_found(precision: Precision, share: float):
+def test_only_what_is_kept_is_found(share: float):
     vectors, queries = some_vectors(9000, 12, 0, 900), some_vectors(9, 12, 1)
-    index = ExactIndex(12, precision)
+    index = ExactIndex(12)
     index.append(np.arange(9000), vectors)
     index.remove(np.arange(100, 200))
     keep = np.random.default_rng(0).random(9000) < share
-    found = index.snapshot().search(queries, 10, keep, lambda some: vectors[some])
+    found = index.snapshot().search(queries, 10, keep)
     keep[100:200] = False
     ids = np.flatnonzero(keep)
     assert answers(found) == brute_force(queries, vectors[ids], ids, 10)
 
 
-def test_loading_takes_batches_in_any_order():
+def test_vectors_that_are_not_copied():
     vectors, ids = some_vectors(100, 4, 0), np.arange(100) * 2
-    order = np.random.default_rng(0).permutation(100)
-    index = ExactIndex(4)
-    index.load(ids, [(ids[part], vectors[part]) for part in np.split(order, 10)])
+    index = ExactIndex.of(ids, vectors)
     found = index.snapshot().search(vectors[:5], 3)
     assert answers(found) == brute_force(vectors[:5], vectors, ids, 3)
-    with pytest.raises(ValueError, match="must hold 100 vectors, not 50"):
-        ExactIndex(4).load(ids, [(ids[order[:50]], vectors[order[:50]])])
-    with pytest.raises(ValueError, match="must be float32 or int8, not 'int4'"):
-        ExactIndex(4, "int4")  # pyright: ignore[reportArgumentType]
+    index.append(np.array([500]), vectors[:1])
+    found = index.snapshot().search(vectors[:1], 2)
+    assert answers(found)[0][0] == [0, 500]

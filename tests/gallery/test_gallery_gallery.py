@@ -115,18 +115,6 @@ def test_an_empty_gallery_answers(gallery: Gallery, images: Path, tmp_path: Path
     assert np.load(gallery.export_faiss(tmp_path / "x.faiss")).shape == (0,)
 
 
-def test_both_precisions_answer_alike(gallery: Gallery):
-    x = vectors(500)
-    gallery.add(x, labels=["a", "b"] * 250)
-    small = Gallery.open(gallery.store.name, gallery.run, precision="int8")
-    queries = vectors(30, seed=1)
-    for where in (None, "label = a"):
-        found = gallery.search(queries, 20, where=where)
-        assert found == small.search(queries, 20, where=where)
-    assert isinstance(small.store, LanceStore) and isinstance(gallery.store, LanceStore)
-    assert small.store.nbytes < gallery.store.nbytes
-
-
 def test_half_precision(run: Run, tmp_path: Path):
     gallery = Gallery.create(tmp_path / "half", run, float16=True)
     x = vectors(50)

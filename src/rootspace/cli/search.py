@@ -45,8 +45,7 @@ def run(arguments: list[str]) -> int:
     trained = load(own, options.device)
     image_shape(trained)
     files, unread = image_files(options.paths), Unread()
-    precision = "int8" if options.int8 else "float32"
-    with Gallery.open(folder, trained, precision=precision) as gallery:
+    with Gallery.open(folder, trained) as gallery:
 
         def rows() -> Iterator[Row]:
             for paths, z in file_batches(trained, files, "Searching", unread):
@@ -72,9 +71,6 @@ def _parser() -> Parser:
         metavar="RUN",
         help="another run that embeds the images, such as a "
         "distilled one; by default the gallery's own",
-    )
-    parser.add_argument(
-        "--int8", action="store_true", help="a quarter of the memory; the same answers"
     )
     parser.add_argument(
         "--device", default="cpu", type=device, help="for the network: cpu, cuda, cuda:1, ..."

@@ -22,7 +22,6 @@ from rootspace.data.preprocessing import to_array
 from rootspace.images import from_pixels
 from rootspace.run import BATCH, Run
 
-from .exact import Precision
 from .filters import Where, conditions
 from .items import (
     AddReport,
@@ -55,8 +54,8 @@ class Gallery:
     processes too. Any number of threads may use one gallery.
 
     Searches are exact. In a folder the table is LanceDB's, and the search an index of our own in
-    memory, which is read anew at the start: it takes 4 bytes a coordinate, or 1 with
-    `precision="int8"`. On PostgreSQL the server searches, with pgvector.
+    memory, which is read anew at the start: it takes 5 bytes a coordinate. On PostgreSQL the server
+    searches, with pgvector.
 
     Args:
         store: where items are.
@@ -90,7 +89,6 @@ class Gallery:
         run: Run,
         *,
         float16: bool = False,
-        precision: Precision = "float32",
     ) -> Self:
         """Make an empty gallery.
 
@@ -99,33 +97,29 @@ class Gallery:
                 `postgresql://user@host/database#table`.
             run: whose embeddings it will hold.
             float16: keep embeddings in half precision, on the disk.
-            precision: of the index in memory.
 
         Raises:
             FileExistsError: something is there.
         """
         create_store(location, Pin.of(run), run.folder, float16=float16)
-        return cls.open(location, run, precision=precision)
+        return cls.open(location, run)
 
     @classmethod
     def open(
         cls,
         location: Location,
         run: Run | None = None,
-        *,
-        precision: Precision = "float32",
     ) -> Self:
         """Open a gallery.
 
         Args:
             location: where `create` made it.
             run: that embeds images; None to search by embeddings alone, or to change labels.
-            precision: of the index in memory.
 
         Raises:
             ValueError: there is no gallery, it is damaged, or of another model.
         """
-        return cls(open_store(location, precision), run)
+        return cls(open_store(location), run)
 
     def __len__(self) -> int:
         return len(self.store)

@@ -17,8 +17,8 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from rootspace._extras import require
 from rootspace._terminal import Bar
+from rootspace.search import CertifiedIndex
 
-from .exact import ExactIndex
 from .lance import unit
 
 LOOK = 16
@@ -135,17 +135,23 @@ def same_pictures(
         least: correlation.
         bar: to be told how many are done.
     """
-    index = ExactIndex(pictures.shape[1])
-    index.append(np.arange(len(pictures)), pictures)
-    snapshot, found = index.snapshot(), dict[tuple[int, int], float]()
-    for start in range(0, len(pictures), PART):
-        part = snapshot.search(pictures[start : start + PART], NEIGHBORS + 1)
-        for row, (ids, cosines) in enumerate(zip(part.ids, part.cosines, strict=True), start):
-            for other, cosine in zip(ids.tolist(), cosines.tolist(), strict=True):
-                if other != row and cosine >= least:
-                    found[min(row, other), max(row, other)] = cosine
+    found: dict[tuple[int, int], float] = {}
+    comparable = torch.from_numpy(np.flatnonzero(pictures.any(axis=-1)))
+    index = CertifiedIndex.of_unit(torch.from_numpy(pictures)[comparable])
+    for rows in comparable.split(PART):
+        part = index.search_unit(torch.from_numpy(pictures)[rows].double(), NEIGHBORS + 1)
+        near = part.cosine >= least
+        pairs = zip(
+            rows[near.nonzero()[:, 0]].tolist(),
+            comparable[part.index[near]].tolist(),
+            part.cosine[near].tolist(),
+            strict=True,
+        )
+        for row, other, cosine in pairs:
+            if other != row:
+                found[min(row, other), max(row, other)] = cosine
         if bar is not None:
-            bar.advance(len(part.ids))
+            bar.advance(len(rows))
     pairs = [Pair(*pair, cosine) for pair, cosine in found.items()]
     return sorted(pairs, key=lambda pair: (-pair.correlation, pair.first, pair.second))
 

@@ -23,7 +23,7 @@ import numpy as np
 from rootspace._extras import require
 from rootspace._files import appearing, lock, read_json, write_json
 
-from .exact import ExactIndex, Precision, Snapshot
+from .exact import ExactIndex, Snapshot
 from .facets import Facets
 from .filters import Condition
 from .items import Found, Item, Payload, Rows, UnknownItemError
@@ -78,18 +78,16 @@ class LanceStore:
 
     Args:
         folder: that `create` made.
-        precision: of the index in memory: `float32`, or `int8` for a quarter of the memory.
 
     Raises:
         ValueError: the folder holds no gallery, or it is damaged.
     """
 
-    def __init__(self, folder: Path, precision: Precision = "float32") -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         about = _read_about(folder)
         self._pin = about.pin
-        self._index = ExactIndex(self._pin.dim, precision)
-        self._precision: Precision = precision
+        self._index = ExactIndex(self._pin.dim)
         self._facets = Facets()
         # One thread writes; another lock guards what is in memory, for moments only.
         self._writing, self._memory = threading.RLock(), threading.RLock()
@@ -187,14 +185,11 @@ class LanceStore:
         return {item.id: item for item in map(_item, rows.to_pylist())}
 
     def vectors(self, ids: Sequence[int]) -> np.ndarray:
-        wanted = np.asarray(ids, np.int64)
-        unique = np.unique(wanted)
-        rows = self._take(unique.tolist(), ["id", "embedding"])
-        got = rows["id"].to_numpy()
-        order = np.argsort(got)
-        if not np.array_equal(got[order], unique):
+        snapshot = self._snapshot()
+        rows = snapshot.rows(np.asarray(ids, np.int64))
+        if (rows < 0).any():
             raise UnknownItemError("The gallery lacks some of the items: they were deleted.")
-        return self._matrix(rows)[order][np.searchsorted(unique, wanted)]
+        return snapshot.vectors(rows)
 
     def labels(self) -> dict[int, str | None]:
         rows = self._read(lambda: self._newest().select(["id", "label"]).to_arrow())
@@ -210,17 +205,8 @@ class LanceStore:
         return snapshot.ids[~snapshot.dead if keep is None else keep & ~snapshot.dead]
 
     def search(self, queries: np.ndarray, k: int, where: Sequence[Condition]) -> Found:
-        def exact(ids: np.ndarray) -> np.ndarray:
-            return self.vectors(ids.tolist())
-
-        for attempt in range(ATTEMPTS):
-            snapshot, keep = self._kept(where)
-            try:
-                return snapshot.search(queries, k, keep, exact)
-            except UnknownItemError:  # an item was deleted between its two scores
-                if attempt == ATTEMPTS - 1:
-                    raise
-        raise AssertionError
+        snapshot, keep = self._kept(where)
+        return snapshot.search(queries, k, keep)
 
     def scan(self) -> Iterator[tuple[list[Item], np.ndarray]]:
         ids = self.select(())
@@ -361,11 +347,11 @@ class LanceStore:
         rows = self._table.search().select(["id", "revision"]).with_row_id(True).to_arrow()
         ids = rows["id"].to_numpy()
         order = np.argsort(ids)
-        index = ExactIndex(self._pin.dim, self._precision)
-        embeddings = self._table.search().select(["id", "embedding"]).to_batches(BATCH)
-        parts = (self._arrow.Table.from_batches([batch]) for batch in embeddings)
-        index.load(ids[order], ((part["id"].to_numpy(), self._matrix(part)) for part in parts))
-        self._index = index
+        ids, vectors = ids[order], np.zeros((len(ids), self._pin.dim), np.float32)
+        for batch in self._table.search().select(["id", "embedding"]).to_batches(BATCH):
+            part = self._arrow.Table.from_batches([batch])
+            vectors[np.searchsorted(ids, part["id"].to_numpy())] = self._matrix(part)
+        self._index = ExactIndex.of(ids, vectors)
         revision = int(rows["revision"].to_numpy().max(initial=0))
         return _State(version, revision, rows["_rowid"].to_numpy().astype(np.uint64)[order])
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .exact import Precision
 from .lance import LanceStore, is_gallery
 from .lance import run_of as run_of_folder
 from .pin import Pin
@@ -32,15 +31,14 @@ def create_store(location: Location, pin: Pin, run: Path, *, float16: bool = Fal
         LanceStore.create(Path(text), pin, run, float16=float16)
 
 
-def open_store(location: Location, precision: Precision = "float32") -> Store:
+def open_store(location: Location) -> Store:
     """Open a store.
 
     Args:
         location: of it.
-        precision: of the index in memory, where there is one.
     """
     text = os.fspath(location)
-    return PostgresStore(text) if is_postgres(text) else LanceStore(Path(text), precision)
+    return PostgresStore(text) if is_postgres(text) else LanceStore(Path(text))
 
 
 def holds_gallery(location: Location) -> bool:

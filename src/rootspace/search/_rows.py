@@ -63,6 +63,13 @@ class Rows:
         return cls(torch.empty(0, dim, dtype=torch.int8), 0.0, 0.0, torch.empty(0, dim))
 
     @classmethod
+    def of_vectors(cls, exact: Tensor) -> Rows:
+        """`[N, dim]` float32 unit vectors, used as they are."""
+        step = _roomy(exact)
+        rounded, error = _rounded(exact, step)
+        return cls(rounded, step, error, exact)
+
+    @classmethod
     def of_levels(cls, levels: Tensor, norm: float) -> Rows:
         """`[N, dim]` int8 vectors of one length, divided by it."""
         return cls(levels, 1 / norm, 0.0, None)
@@ -88,9 +95,9 @@ class Rows:
         """The rows and `[M, dim]` float32 unit vectors."""
         assert self.exact is not None
         exact = appended(self.exact, new)
-        step = float(new.abs().max()) / LARGEST if len(new) else 0.0
-        if step > self.step:  # all are rounded again, and seldom: to a step with room above
-            step = min(1.25 * step, 1 / LARGEST)
+        if len(new) and float(new.abs().max()) > LARGEST * self.step:
+            # All are rounded again, and seldom.
+            step = _roomy(new)
             rounded, error = _rounded(exact, step)
             return Rows(rounded, step, error, exact)
         rounded, error = _rounded(new, self.step)
@@ -141,6 +148,13 @@ def rounded_queries(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """`[B, dim]` float32 unit embeddings -> int8, and the `[B, 1]` steps of the rounding."""
     step = np.abs(z).max(axis=-1, keepdims=True) / np.float32(LARGEST)
     return np.rint(z / step).astype(np.int8), step
+
+
+def _roomy(vectors: Tensor) -> float:
+    """A step of rounding with room for somewhat larger coordinates."""
+    parts = vectors.split(ROOM) if len(vectors) else ()
+    largest = max((float(part.abs().max()) for part in parts), default=0.0)
+    return min(1.25 * largest, 1.0) / LARGEST
 
 
 def _rounded(vectors: Tensor, step: float) -> tuple[Tensor, float]:

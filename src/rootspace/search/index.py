@@ -134,6 +134,21 @@ class CertifiedIndex:
         index._state = _State(Rows.of_levels(levels, norm), alive, 0, None)
         return index
 
+    @classmethod
+    @torch.inference_mode(False)
+    def of_unit(cls, vectors: Tensor, *, width: int = WIDTH, least: int = LEAST) -> CertifiedIndex:
+        """An index of vectors that are known to have length 1: nothing is checked.
+
+        Args:
+            vectors: `[N, dim]` float32 on the CPU; used as they are, not copied.
+            width: as above.
+            least: as above.
+        """
+        index = cls(vectors.shape[-1], width=width, least=least)
+        alive = torch.ones(len(vectors), dtype=torch.bool)
+        index._state = _State(Rows.of_vectors(vectors), alive, 0, None)
+        return index
+
     # ---------------------------------------------------------------- what it holds
 
     @property
@@ -174,6 +189,10 @@ class CertifiedIndex:
     def __repr__(self) -> str:
         return f"<CertifiedIndex: {len(self)} vectors, dim {self.dim}, {self.pending} pending>"
 
+    def snapshot(self) -> CertifiedIndex:
+        """The index as it is now, to be read only: O(1), and no change of this one touches it."""
+        return copy(self)
+
     @torch.inference_mode(False)
     def copy(self) -> CertifiedIndex:
         """An index of its own with the same rows: O(N)."""
@@ -211,14 +230,22 @@ class CertifiedIndex:
             if vectors.dtype != torch.int8:
                 raise TypeError(f"Argument 'vectors' must be int8 levels, not {vectors.dtype}.")
             _check_levels(vectors, 1 / rows.step, "vectors")
-            rows = rows.with_levels(vectors)
-        else:
-            if not vectors.is_floating_point():
-                raise TypeError(f"Argument 'vectors' must be floats, not {vectors.dtype}.")
-            unit, norm = directed_rows(vectors, "vectors")
-            rows = rows.with_vectors((unit / norm[:, None]).float())
-        alive = torch.cat([state.alive, torch.ones(len(vectors), dtype=torch.bool)])
-        self._state = replace(state, rows=rows, alive=alive)
+            return self._grow(rows.with_levels(vectors))
+        if not vectors.is_floating_point():
+            raise TypeError(f"Argument 'vectors' must be floats, not {vectors.dtype}.")
+        unit, norm = directed_rows(vectors, "vectors")
+        return self.add_unit((unit / norm[:, None]).float())
+
+    @torch.inference_mode(False)
+    def add_unit(self, vectors: Tensor) -> Tensor:
+        """`add` for `[M, dim]` float32 vectors of length 1 on the CPU: nothing is checked."""
+        return self._grow(self._state.rows.with_vectors(vectors))
+
+    def _grow(self, rows: Rows) -> Tensor:
+        """Take these rows, which begin with those of now; the places of the others."""
+        state = self._state
+        new = torch.ones(len(rows) - len(state.rows), dtype=torch.bool)
+        self._state = replace(state, rows=rows, alive=torch.cat([state.alive, new]))
         return torch.arange(len(state.rows), len(rows))
 
     @torch.inference_mode(False)
@@ -356,10 +383,10 @@ class CertifiedIndex:
             found.certified.reshape(shape),
         )
 
-    def search_unit(self, z: Tensor, k: int = 1) -> Found:
+    def search_unit(self, z: Tensor, k: int = 1, *, allowed: Tensor | None = None) -> Found:
         """`search` for `[B, dim]` float32 or float64 embeddings of length 1: nothing is checked."""
         state = self._state
-        return _found(state, z, k, _keep(state, None), True)
+        return _found(state, z, k, _keep(state, allowed), True)
 
 
 def _found(state: _State, z: Tensor, k: int, keep: Tensor | None, exact: bool) -> Found:
