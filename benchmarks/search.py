@@ -1,6 +1,7 @@
 """Exact search with a certificate against a scan, faiss and USearch, as ratios of one run.
 
-    python benchmarks/search.py RUN [--number 1000000] [--part prototypes galleries] [--quick]
+    python benchmarks/search.py RUN [--number 1000000] [--part prototypes galleries]
+                               [--peers flat ivf hnsw usearch] [--quick]
 
 RUN is trained with prototypes that were chosen from data. It gives what a million rows are made of:
 
@@ -37,7 +38,7 @@ from torch.nn.functional import normalize
 from rootspace._extras import require
 from rootspace.data import make_data
 from rootspace.run import Run, load
-from rootspace.search import CertifiedIndex
+from rootspace.search import CertifiedIndex, Kind
 from rootspace.systems import Orbit
 
 BATCHES = (1, 32, 1024)
@@ -49,6 +50,8 @@ LINKS, BUILD_WIDTH = 32, 100
 IMAGES = 50
 """Rows of a gallery for each class."""
 PARTS = ("prototypes", "galleries")
+KIND: dict[str, Kind] = {"prototypes": "links", "galleries": "groups"}
+PEERS = ("flat", "ivf", "hnsw", "usearch")
 SCAN, OURS, QUICK = "scan", "certified", "certified, not exact"
 
 Search = Callable[[Tensor], Tensor]
@@ -195,19 +198,24 @@ def library(name: str) -> Any:
     return require(name, extra="benchmark", purpose="benchmarks/search.py")
 
 
-def ours(index: CertifiedIndex, clock: Callable[[], float]) -> Iterator[Method]:
+def ours(index: CertifiedIndex, kind: Kind, clock: Callable[[], float]) -> Iterator[Method]:
     unlinked = index.copy()
     scan_bytes = index.nbytes / index.size
     yield Method(SCAN, lambda z: unlinked.search(z).index[:, 0], 0.0, scan_bytes)
     start = clock()
-    index.build()
+    index.build(kind)
     build, size = clock() - start, index.nbytes / index.size
     yield Method(OURS, lambda z: index.search(z).index[:, 0], build, size)
     yield Method(QUICK, lambda z: index.search(z, exact=False).index[:, 0], build, size)
 
 
 def peers(
-    vectors: Tensor, z: Tensor, best: Tensor, threads: int, clock: Callable[[], float]
+    names: Sequence[str],
+    vectors: Tensor,
+    z: Tensor,
+    best: Tensor,
+    threads: int,
+    clock: Callable[[], float],
 ) -> Iterator[Method]:
     """faiss and USearch over the same rows, each at its smallest setting that is good enough."""
     faiss, data = library("faiss"), vectors.numpy()
@@ -227,23 +235,27 @@ def peers(
         return Method(f"{name}, {setting} {width}", search, build, size)
 
     start = clock()
-    flat = faiss.IndexFlatIP(vectors.shape[1])
-    flat.add(data)
-    yield Method("faiss Flat", search_of(flat), clock() - start, row)
+    if "flat" in names:
+        flat = faiss.IndexFlatIP(vectors.shape[1])
+        flat.add(data)
+        yield Method("faiss Flat", search_of(flat), clock() - start, row)
     start = clock()
-    lists = faiss.index_factory(
-        vectors.shape[1], f"IVF{int(4 * len(data) ** 0.5)},Flat", faiss.METRIC_INNER_PRODUCT
-    )
-    lists.train(data)
-    lists.add(data)
-    yield tuned(lists, "faiss IVF", "nprobe", clock() - start, row + 8)
+    if "ivf" in names:
+        lists = faiss.index_factory(
+            vectors.shape[1], f"IVF{int(4 * len(data) ** 0.5)},Flat", faiss.METRIC_INNER_PRODUCT
+        )
+        lists.train(data)
+        lists.add(data)
+        yield tuned(lists, "faiss IVF", "nprobe", clock() - start, row + 8)
     start = clock()
-    graph = faiss.IndexHNSWFlat(vectors.shape[1], LINKS, faiss.METRIC_INNER_PRODUCT)
-    graph.hnsw.efConstruction = BUILD_WIDTH
-    graph.add(data)
-    links = 4 * graph.hnsw.neighbors.size() / len(data)
-    yield tuned(graph, "faiss HNSW", "efSearch", clock() - start, row + links)
-    yield usearch_graph(vectors, z, best, threads, clock)
+    if "hnsw" in names:
+        graph = faiss.IndexHNSWFlat(vectors.shape[1], LINKS, faiss.METRIC_INNER_PRODUCT)
+        graph.hnsw.efConstruction = BUILD_WIDTH
+        graph.add(data)
+        links = 4 * graph.hnsw.neighbors.size() / len(data)
+        yield tuned(graph, "faiss HNSW", "efSearch", clock() - start, row + links)
+    if "usearch" in names:
+        yield usearch_graph(vectors, z, best, threads, clock)
 
 
 def usearch_graph(
@@ -310,9 +322,8 @@ def measure(part: str, real: Real, options: argparse.Namespace) -> Iterator[Line
         ]
         best[name] = torch.stack(score).view(len(z) // 64, -1, 64).amax(1).flatten()
     first = next(iter(asked))
-    methods = list(ours(index, clock))
-    if not options.ours:
-        methods += peers(vectors, asked[first], best[first], options.threads, clock)
+    methods = list(ours(index, KIND[part], clock))
+    methods += peers(options.peers, vectors, asked[first], best[first], options.threads, clock)
     for name, z in asked.items():
         us = {method.name: {} for method in methods}
         for batch in BATCHES:
@@ -392,7 +403,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("run", metavar="RUN", type=Path, help="folder of a trained run")
     parser.add_argument("--number", type=int, default=1_000_000, help="rows that are searched")
     parser.add_argument("--part", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--ours", action="store_true", help="without faiss and USearch")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--threads", type=int, default=1, help="of torch and all libraries")
     parser.add_argument("--seconds", type=float, default=3.0, help="measuring time of a figure")

@@ -39,7 +39,9 @@ def test_all_methods(benchmark: ModuleType):
     real = benchmark.Real(
         system, prototypes, means, (train, labels), {"near": (test, torch.arange(60))}
     )
-    options = argparse.Namespace(number=3000, ours=False, clock="cpu", threads=1, seconds=0.01)
+    options = argparse.Namespace(
+        number=3000, peers=benchmark.PEERS, clock="cpu", threads=1, seconds=0.01
+    )
     for part in benchmark.PARTS:
         lines = list(benchmark.measure(part, real, options))
         assert len(lines) == 7 and {line.rows for line in lines} == {3000}

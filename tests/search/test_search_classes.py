@@ -101,7 +101,7 @@ def test_another_width_is_another_index(classes: ClassMap) -> None:
 def test_links_are_kept(indexed: ClassMap, tmp_path: Path) -> None:
     path = tmp_path / "links.npz"
     assert indexed.index is not None
-    indexed.index.save_links(path)
+    indexed.index.save(path)
     again = ClassMap.assigned(indexed.system, indexed.vectors(torch.arange(indexed.num_classes)))
     with mock.patch.object(index.Graph, "of") as build:
         again.build_index(links=path)

@@ -349,10 +349,10 @@ class TestLinks:
     def test_saved_and_loaded(self, tmp_path: Path) -> None:
         vectors = clusters(1500, 16)
         made = make(vectors[:1200])
-        made.save_links(tmp_path / "links.npz")
+        made.save(tmp_path / "links.npz")
         again = CertifiedIndex(16, width=8, least=1)
         again.add(vectors)
-        again.load_links(tmp_path / "links.npz")
+        again.load(tmp_path / "links.npz")
         assert again.pending == 300
         z = queries(vectors)
         assert_exact(again.search(z, 3), z, vectors, 3)
@@ -363,12 +363,12 @@ class TestLinks:
     def test_not_of_these_rows(self, tmp_path: Path) -> None:
         vectors, path = clusters(400, 16), tmp_path / "links.npz"
         made = CertifiedIndex(16, width=8, least=1)
-        with pytest.raises(ValueError, match="has no links to be saved: call 'build' first"):
-            made.save_links(path)
+        with pytest.raises(ValueError, match="has nothing to be saved: call 'build' first"):
+            made.save(path)
         made.add(vectors)
         made.delete(torch.tensor([3]))
         made.build()
-        made.save_links(path)
+        made.save(path)
         for rows, message in (
             (vectors, "holds links without rows that"),
             (vectors[:399], "holds the links of other rows"),
@@ -377,28 +377,28 @@ class TestLinks:
             other = CertifiedIndex(16, width=8)
             other.add(rows)
             with pytest.raises(ValueError, match=message):
-                other.load_links(path)
+                other.load(path)
             assert other.pending == len(rows)
         other = CertifiedIndex(16)
         other.add(vectors)
         other.delete(torch.tensor([3]))
         with pytest.raises(ValueError, match="holds 8 links a row, not 32"):
-            other.load_links(path)
+            other.load(path)
 
     def test_damaged(self, tmp_path: Path) -> None:
         made, path = make(clusters(400, 16)), tmp_path / "links.npz"
-        made.save_links(path)
+        made.save(path)
         whole, arrays = path.read_bytes(), dict(np.load(path))
         outside, short = arrays["lists"].copy(), arrays["cells"][1:]
         outside[5, 2] = 400
         for content in (b"", b"links", whole[:-50], whole[:3000] + b"x" + whole[3001:]):
             path.write_bytes(content)
-            with pytest.raises(ValueError, match="does not hold the links of an index"):
-                made.load_links(path)
+            with pytest.raises(ValueError, match="does not hold what an index has built"):
+                made.load(path)
         for change in ({"lists": outside}, {"cells": short}, {"horizon": arrays["cells"]}):
             np.savez(path, **{**arrays, **change})
-            with pytest.raises(ValueError, match="does not hold the links of an index: its arr"):
-                made.load_links(path)
+            with pytest.raises(ValueError, match="does not hold what an index has built: its arr"):
+                made.load(path)
 
 
 class TestArguments:
@@ -484,7 +484,7 @@ def test_no_row_is_nearer_than_the_horizon(seed: int, width: int, first: int, mo
     made.build()
     made.add(vectors[first:])
     made.build()
-    graph = made._state.graph
+    graph = made._state.built
     assert graph is not None and len(graph) == first + more
     scores = vectors.double() @ vectors.double().T
     for row, (near, horizon) in enumerate(zip(graph.lists.tolist(), graph.horizon, strict=True)):

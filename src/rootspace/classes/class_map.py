@@ -426,11 +426,11 @@ class ClassMap:
         unlinked = self._index.pending == self._index.size
         if links is not None and unlinked and Path(links).exists():
             with contextlib.suppress(ValueError):  # of other classes, or damaged
-                self._index.load_links(links)
+                self._index.load(links)
         built = self._index.pending
         self._index.build()
         if links is not None and built > self._index.pending:
-            self._index.save_links(links)
+            self._index.save(links)
 
     def _make_index(self, width: int) -> CertifiedIndex:
         if isinstance(self._codes, LevelCodes) and self._codes.system.fits_int8:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ._linking import insert, link
-from ._rows import Rows, rounding
+from ._ranking import fill
+from ._rows import Rows, rounded_queries, rounding
 from ._scan import QUERIES, int8_products
 
 CELLS = 2
@@ -20,6 +21,12 @@ CELL = 64
 
 MOST_ENTRIES = 2**14
 """Beyond that a look at all of them costs more than larger cells."""
+
+PROBES = (1, 8)
+"""Cells that are looked into, at first and where that was not enough."""
+
+HOPS = 4
+"""Times that a search goes on from a better row in the list of the best so far."""
 
 COLUMNS = 64
 """Scores whose best is found together."""
@@ -102,7 +109,7 @@ class Graph:
         cells = np.concatenate([self.cells, _cells(rows, self.entries, size)])
         return _with_cells(lists.numpy(), horizon.numpy(), self.entries, cells)
 
-    def only(self, kept: np.ndarray) -> Graph:
+    def only(self, kept: np.ndarray, rows: Rows) -> Graph:
         """Of the rows at these places, ascending, which get new ones; no others were alive."""
         number = np.full(len(self) + 1, -1, np.int32)
         number[kept] = np.arange(len(kept))
@@ -110,6 +117,59 @@ class Graph:
         return _with_cells(lists, self.horizon[kept], self.entries, self.cells[kept])
 
     # ---------------------------------------------------------------- search
+
+    def search(
+        self,
+        rows: Rows,
+        z: np.ndarray,
+        k: int,
+        keep: Tensor | None,
+        best: tuple[np.ndarray, np.ndarray],
+        exact: bool,
+    ) -> np.ndarray:
+        """Search the graph, and fill in what is certified; what is not as well where that will do.
+
+        Returns:
+            `[B]` bool: certified.
+        """
+        z32, margin = z.astype(np.float32, copy=False), rounding(rows.dim)
+        rounded = torch.from_numpy(rounded_queries(z32)[0])
+        certified = np.zeros(len(z), bool)
+        failed = np.full(len(z), -1)  # the center that did not do
+        left = np.arange(len(z))
+        pairs: list[tuple[np.ndarray, np.ndarray]] = []
+        for probes in PROBES:
+            last = not exact and probes == PROBES[-1]
+            cosine, center = self.near(z32[left], rounded[torch.from_numpy(left)], rows, probes)
+            for hop in range(HOPS):
+                if not last:
+                    new = (cosine > -2) & (center != failed[left])
+                    left, center, cosine = left[new], center[new], cosine[new]
+                if not len(left):
+                    break
+                failed[left] = center
+                ids, scores = self.neighborhood(z32[left], rows, center, cosine)
+                found = scores if keep is None else np.where(keep.numpy()[ids], scores, -2)
+                kth = found.max(-1) if k == 1 else np.partition(found, -k, axis=-1)[:, -k]
+                done = proven = self.bound(center, cosine, rows.dim) < kth - margin
+                certified[left[proven]] = True
+                where = scores.argmax(axis=-1)
+                if last:
+                    done = proven | (where == 0) | (hop == HOPS - 1)
+                # What may be among the k best, with all that equals the last of them.
+                near = found[done] >= np.maximum(kth[done] - 2 * margin, -1.5)[:, None]
+                query, column = near.nonzero()
+                pairs.append((left[done][query], ids[done][query, column]))
+                go = ~done & (where > 0)
+                left, where = left[go], where[go]
+                center = np.take_along_axis(ids[go], where[:, None], axis=-1)[:, 0]
+                cosine = np.take_along_axis(scores[go], where[:, None], axis=-1)[:, 0]
+            left = np.flatnonzero(~certified)
+            if not len(left):
+                break
+        if pairs:
+            fill(z, rows, pairs, k, best)
+        return certified
 
     def near(
         self, z: np.ndarray, rounded: Tensor, rows: Rows, probes: int

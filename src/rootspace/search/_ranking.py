@@ -41,3 +41,21 @@ def best_pairs(
         first = np.searchsorted(query[order], np.arange(len(z)))
         best = order[first[:, None] + np.arange(k)]
     return cosine[best].clip(-1, 1), place[best]
+
+
+def fill(
+    z: np.ndarray,
+    rows: Rows,
+    pairs: list[tuple[np.ndarray, np.ndarray]],
+    k: int,
+    best: tuple[np.ndarray, np.ndarray],
+) -> None:
+    """Write the k best of the pairs of each embedding, where it has so many."""
+    query, place = (np.concatenate(column) for column in zip(*pairs, strict=True))
+    whole = np.bincount(query, minlength=len(z)) >= k
+    if whole.all():
+        best[0][:], best[1][:] = best_pairs(z, rows, query, place, k)
+        return
+    some = whole[query]
+    number = whole.cumsum() - 1
+    best[0][whole], best[1][whole] = best_pairs(z[whole], rows, number[query[some]], place[some], k)

@@ -157,12 +157,13 @@ def _by_groups(z: Tensor, rows: Rows, parts: list[Part], k: int) -> tuple[Tensor
 
 def _group_maxima(rounded: Tensor, rows: Tensor) -> Tensor:
     """`[B, dim]` and `[C, dim]` int8 -> `[B, ceil(C / GROUP)]` best product in each group."""
-    scores = int8_products(rounded, rows)
-    short = -len(rows) % GROUP
-    if short:
-        least = torch.iinfo(scores.dtype).min
-        scores = torch.nn.functional.pad(scores, (0, short), value=least)
-    return scores.view(len(rounded), -1, GROUP).amax(dim=-1)
+    # This way round the rows need not be packed, which for a few embeddings costs more than scores.
+    scores = int8_products(rows, rounded)
+    whole = len(rows) // GROUP * GROUP
+    best = scores[:whole].view(-1, GROUP, len(rounded)).amax(dim=1)
+    if whole < len(rows):
+        best = torch.cat([best, scores[whole:].amax(dim=0, keepdim=True)])
+    return best.T
 
 
 def int8_products(a: Tensor, b: Tensor) -> Tensor:

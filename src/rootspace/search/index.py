@@ -6,7 +6,7 @@ import os
 import zipfile
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -16,8 +16,8 @@ from rootspace._files import replacing
 from rootspace.systems import check_range, directed_rows
 
 from ._graph import Graph
-from ._ranking import best_pairs
-from ._rows import Rows, rounded_queries, rounding
+from ._groups import Groups
+from ._rows import Rows
 from ._scan import parts_of, scan
 
 WIDTH = 32
@@ -26,17 +26,14 @@ WIDTH = 32
 LEAST = 2**15
 """Rows from which on a graph is faster than a scan."""
 
-PROBES = (1, 8)
-"""Cells that are looked into, at first and where that was not enough."""
-
-HOPS = 4
-"""Times that a search goes on from a better row in the list of the best so far."""
-
 CHUNK = 2**14
 """Rows checked together."""
 
 FEW = 16
 """A filter that lets fewer than one of so many rows through leaves so few that they are scanned."""
+
+
+Kind: TypeAlias = Literal["links", "groups"]
 
 
 class Found(NamedTuple):
@@ -61,38 +58,45 @@ class _State:
     rows: Rows
     alive: Tensor
     deleted: int
-    graph: Graph | None
+    built: Graph | Groups | None
 
     @property
-    def linked(self) -> int:
-        return 0 if self.graph is None else len(self.graph)
+    def reached(self) -> int:
+        """Rows that `built` knows."""
+        return 0 if self.built is None else len(self.built)
 
 
 class CertifiedIndex:
     """Exact search among unit vectors, mostly by a look at a few of them.
 
-    `build` links each row to its nearest rows and notes the *horizon* behind them: no other row is
-    nearer to it. A search looks into the cells of some random rows for a row c near the embedding
-    z. With a = angle(z, c), all rows outside the list of c are at an angle of horizon - a at
-    least; if the k-th best of c and its list is nearer than that, these are the k best of all:
-    they are *certified*. What is not is searched among all rows, by int8 products with an error
-    bound. The answers are always those of brute force, with cosines in float64, equal ones by
-    smaller place. Embeddings near a row and far from most others, as training makes them, are
-    certified nearly always; random directions never are.
+    Answers are always those of brute force, with cosines in float64, equal ones by smaller place.
+    What `build` makes proves most of them without a look at all rows; those are *certified*. The
+    others are searched among all rows, by int8 products with an error bound.
+
+    - *Links*, for prototypes, which lie far from each other: each row's nearest rows, and the
+      *horizon* behind them: no other row is nearer to it. A search looks into the cells of some
+      random rows for a row c near the embedding z. With a = angle(z, c), all rows outside the list
+      of c are at an angle of horizon - a at least; if the k-th best of c and its list is nearer
+      than that, these are the k best of all. Embeddings near a row and far from most others, as
+      training makes them, are certified nearly always; random directions never are.
+    - *Groups*, for galleries, where many rows lie together: with radius r around its center all
+      rows of a group are at an angle of angle(z, center) - r at least, so groups that are too far
+      for the k-th best so far are passed over. Where rows do not lie together none are made.
 
     Nothing is trained. Rows that were added since the last `build` are scanned. Searches may run
     in several threads while one other thread changes the index; each sees it as it was when it
     began.
 
-    Costs, for N rows of dimension d: a scan takes `N * d` int8 multiplications for an embedding,
-    a certified answer about `(N / 64 + 250) * d`, at most `(2**14 + 2 * N / 2**14 + 50) * d`.
-    `build` takes N * N * d for N new rows, M * N * d for M more of them: 1 minute of one core with
-    AVX-512 VNNI for 300,000 rows of dimension 256, 10 minutes for a million. Memory: d bytes a
-    row, 4 * d more for vectors that are not integers, and 4 * width + 28 for the graph.
+    Costs, for N rows of dimension d: a scan takes `N * d` int8 multiplications for an embedding.
+    Links: a certified answer about `(N / 64 + 250) * d`, at most `(2**14 + 2 * N / 2**14 + 50)`
+    times d; `build` N * N * d, M * N * d for M more rows: 1 minute of one core with AVX-512 VNNI
+    for 300,000 rows of dimension 256, 10 minutes for a million. Groups, C of them: `(C + R) * d`
+    with R rows in those that are looked into; `build` about 5 * N * C * d. Memory: d bytes a row,
+    4 * d more for vectors that are not integers; links 4 * width + 28; groups 8, and 5 * d a group.
 
     Args:
         dim: of the vectors.
-        width: nearest rows that are kept for each. More of them certify more answers and larger k.
+        width: nearest rows that are linked to each. More of them certify more answers and larger k.
         least: rows below which `build` leaves the scan, which is faster for a few.
 
     Raises:
@@ -164,14 +168,14 @@ class CertifiedIndex:
     @property
     def pending(self) -> int:
         """Rows that came since the last `build` and are scanned."""
-        return self.size - self._state.linked
+        return self.size - self._state.reached
 
     @property
     def nbytes(self) -> int:
         """Memory of its arrays."""
         state = self._state
-        graph = 0 if state.graph is None else state.graph.nbytes
-        return state.rows.nbytes + len(state.alive) + graph
+        built = 0 if state.built is None else state.built.nbytes
+        return state.rows.nbytes + len(state.alive) + built
 
     def vectors(self, places: Tensor) -> Tensor:
         """`[N]` places -> `[N, dim]` float32 unit vectors, those of deleted rows too.
@@ -266,67 +270,92 @@ class CertifiedIndex:
         self._state = replace(state, alive=alive, deleted=len(alive) - int(alive.sum()))
 
     @torch.inference_mode(False)
-    def build(self) -> None:
-        """Link the rows that came since the last call; see the costs above."""
-        state = self._state
-        if len(state.rows) < self.least or not self.pending:
-            return
-        graph = state.graph
-        if graph is None or 2 * len(graph) < len(state.rows):
-            graph = Graph.of(state.rows, state.alive, self.width)
-        else:
-            graph = graph.grown(state.rows, state.alive)
-        self._state = replace(state, graph=graph)
-
-    def save_links(self, path: str | os.PathLike[str]) -> None:
-        """Write what `build` made, for `load_links` of an index of the same rows.
+    def build(self, kind: Kind = "links") -> None:
+        """Link or group the rows that came since the last call; see the costs above.
 
         Args:
-            path: of a .npz file, 4 * width + 29 bytes a row.
+            kind: `links` or `groups`; all rows are taken anew where it was another before.
 
         Raises:
-            ValueError: nothing is linked.
+            ValueError: another kind.
+        """
+        made = _made_of(kind)
+        state = self._state
+        if len(state.rows) < self.least:
+            return
+        built = state.built if isinstance(state.built, made) else None
+        if built is not None and not self.pending:
+            return
+        if built is not None and 2 * len(built) >= len(state.rows):
+            built = built.grown(state.rows, state.alive)
+        elif kind == "links":
+            built = Graph.of(state.rows, state.alive, self.width)
+        else:
+            built = Groups.of(state.rows, state.alive)
+        self._state = replace(state, built=built)
+
+    def save(self, path: str | os.PathLike[str], keys: Tensor | None = None) -> None:
+        """Write what `build` made, for `load` of an index of the same rows.
+
+        Args:
+            path: of a .npz file: 4 * width + 29 bytes a row for links, 5 and 4 * dim a group.
+            keys: `[size]` int64 ascending names of the rows, such as ids of a table, by which
+                groups find their rows when some have gone.
+
+        Raises:
+            ValueError: nothing was built.
         """
         state = self._state
-        if state.graph is None:
-            raise ValueError(f"{self!r} has no links to be saved: call 'build' first.")
-        size = len(state.graph)
+        if state.built is None:
+            raise ValueError(f"{self!r} has nothing to be saved: call 'build' first.")
+        size = len(state.built)
         content: dict[str, Any] = {
-            **state.graph.arrays(),
+            **state.built.arrays(),
+            "kind": np.array("links" if isinstance(state.built, Graph) else "groups"),
             "alive": state.alive[:size].numpy(),
-            "rows": np.array(state.rows.digest(size)),
         }
+        if isinstance(state.built, Graph):
+            content["rows"] = np.array(state.rows.digest(size))
+        elif keys is not None:
+            content["keys"] = keys[:size].numpy()
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **content)
 
     @torch.inference_mode(False)
-    def load_links(self, path: str | os.PathLike[str]) -> None:
-        """Take links that were saved, in place of `build`; rows behind them are pending.
+    def load(self, path: str | os.PathLike[str], keys: Tensor | None = None) -> None:
+        """Take what was saved, in place of `build`; rows behind it are pending.
 
         Args:
             path: of the file.
+            keys: `[size]` int64 ascending names of the rows, as of `save`.
 
         Raises:
             FileNotFoundError: it is missing.
-            ValueError: not such a file, of another width or other rows, or made when rows were
-                deleted that are not now.
+            ValueError: not such a file; links of another width or other rows, or made when rows
+                were deleted that are not now; groups without the keys that are given, or of other
+                rows.
         """
         state = self._state
         try:
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
                 arrays = {name: content[name] for name in content.files}
-            alive, digest = arrays.pop("alive"), str(arrays.pop("rows"))
-            graph = Graph.from_arrays(arrays)
+            kind, alive = str(arrays.pop("kind")), arrays.pop("alive")
+            if kind == "links":
+                built, digest = Graph.from_arrays(arrays), str(arrays["rows"])
+            else:
+                if keys is not None:
+                    arrays["owner"], alive = _found_again(arrays["owner"], arrays["keys"], keys)
+                built, digest = Groups.from_arrays(arrays, state.rows), ""
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} does not hold the links of an index: {error}") from error
-        size = len(graph)
-        if size > len(state.rows) or state.rows.digest(size) != digest:
+            raise ValueError(f"{path} does not hold what an index has built: {error}") from error
+        size = len(built)
+        if size > len(state.rows) or (digest and state.rows.digest(size) != digest):
             raise ValueError(f"{path} holds the links of other rows than those of {self!r}.")
         if bool((state.alive[:size].numpy() & ~alive).any()):
-            raise ValueError(f"{path} holds links without rows that {self!r} has.")
-        if graph.lists.shape[1] != self.width:
-            raise ValueError(f"{path} holds {graph.lists.shape[1]} links a row, not {self.width}.")
-        self._state = replace(state, graph=graph)
+            raise ValueError(f"{path} holds {kind} without rows that {self!r} has.")
+        if isinstance(built, Graph) and built.lists.shape[1] != self.width:
+            raise ValueError(f"{path} holds {built.lists.shape[1]} links a row, not {self.width}.")
+        self._state = replace(state, built=built)
 
     @torch.inference_mode(False)
     def compact(self) -> Tensor:
@@ -337,11 +366,11 @@ class CertifiedIndex:
         """
         state = self._state
         kept = state.alive.nonzero()[:, 0]
-        graph = state.graph
-        if graph is not None:
-            graph = graph.only(kept[kept < len(graph)].numpy())
+        rows, built = state.rows.only(kept), state.built
+        if built is not None:
+            built = built.only(kept[kept < len(built)].numpy(), rows)
         alive = torch.ones(len(kept), dtype=torch.bool)
-        self._state = _State(state.rows.only(kept), alive, 0, graph)
+        self._state = _State(rows, alive, 0, built)
         return kept
 
     # ---------------------------------------------------------------- search
@@ -397,6 +426,24 @@ def _found(state: _State, z: Tensor, k: int, keep: Tensor | None, exact: bool) -
     )
 
 
+def _made_of(kind: str) -> type[Graph] | type[Groups]:
+    if kind not in ("links", "groups"):
+        raise ValueError(f"Argument 'kind' must be 'links' or 'groups', not {kind!r}.")
+    return Graph if kind == "links" else Groups
+
+
+def _found_again(
+    owner: np.ndarray, saved: np.ndarray, keys: Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """The groups of the rows that were there before, those of today's first keys, all alive."""
+    now = keys.numpy()
+    now = now[: np.searchsorted(now, saved[-1], side="right")] if len(saved) else now[:0]
+    place = np.searchsorted(saved, now)
+    if len(saved) != len(owner) or not np.array_equal(saved[place], now):
+        raise ValueError("its keys are not those of the rows")
+    return owner[place], np.ones(len(now), bool)
+
+
 def _keep(state: _State, allowed: Tensor | None) -> Tensor | None:
     """`[size]` the rows that may be found, or None for all."""
     if allowed is None:
@@ -436,14 +483,14 @@ def _search(state: _State, z: Tensor, k: int, keep: Tensor | None, exact: bool) 
     several = min(k, number)
     if several and len(z):
         best = cosine[:, :several], place[:, :several]
-        graph = state.graph
+        built = state.built
         scanned = np.arange(len(z))
         if (
-            graph is not None
-            and several <= graph.lists.shape[1]
+            built is not None
+            and (isinstance(built, Groups) or several <= built.lists.shape[1])
             and FEW * number >= len(state.rows)
         ):
-            certified = _walk(state.rows, graph, z.numpy(), several, keep, best, exact)
+            certified = built.search(state.rows, z.numpy(), several, keep, best, exact)
             _search_pending(state, z, several, keep, best)
             scanned = np.flatnonzero(~certified) if exact else scanned[:0]
         if len(scanned):
@@ -457,7 +504,7 @@ def _search_pending(
     state: _State, z: Tensor, k: int, keep: Tensor | None, best: tuple[np.ndarray, np.ndarray]
 ) -> None:
     """Put what is not in the graph among what was found there."""
-    parts = parts_of(state.linked, len(state.rows), keep)
+    parts = parts_of(state.reached, len(state.rows), keep)
     number = min(k, sum(map(len, parts)))
     if not number:
         return
@@ -468,75 +515,3 @@ def _search_pending(
     order = (-cosine).argsort(axis=-1, kind="stable")[:, :k]
     best[0][:] = np.take_along_axis(cosine, order, axis=-1)
     best[1][:] = np.take_along_axis(place, order, axis=-1)
-
-
-def _walk(
-    rows: Rows,
-    graph: Graph,
-    z: np.ndarray,
-    k: int,
-    keep: Tensor | None,
-    best: tuple[np.ndarray, np.ndarray],
-    exact: bool,
-) -> np.ndarray:
-    """Search the graph, and fill in what is certified; what is not as well where that will do.
-
-    Returns:
-        `[B]` bool: certified.
-    """
-    z32, margin = z.astype(np.float32, copy=False), rounding(rows.dim)
-    rounded = torch.from_numpy(rounded_queries(z32)[0])
-    certified = np.zeros(len(z), bool)
-    failed = np.full(len(z), -1)  # the center that did not do
-    left = np.arange(len(z))
-    pairs: list[tuple[np.ndarray, np.ndarray]] = []
-    for probes in PROBES:
-        last = not exact and probes == PROBES[-1]
-        cosine, center = graph.near(z32[left], rounded[torch.from_numpy(left)], rows, probes)
-        for hop in range(HOPS):
-            if not last:
-                new = (cosine > -2) & (center != failed[left])
-                left, center, cosine = left[new], center[new], cosine[new]
-            if not len(left):
-                break
-            failed[left] = center
-            ids, scores = graph.neighborhood(z32[left], rows, center, cosine)
-            found = scores if keep is None else np.where(keep.numpy()[ids], scores, -2)
-            kth = found.max(-1) if k == 1 else np.partition(found, -k, axis=-1)[:, -k]
-            done = proven = graph.bound(center, cosine, rows.dim) < kth - margin
-            certified[left[proven]] = True
-            where = scores.argmax(axis=-1)
-            if last:
-                done = proven | (where == 0) | (hop == HOPS - 1)
-            # What may be among the k best, with all that equals the last of them.
-            near = found[done] >= np.maximum(kth[done] - 2 * margin, -1.5)[:, None]
-            query, column = near.nonzero()
-            pairs.append((left[done][query], ids[done][query, column]))
-            go = ~done & (where > 0)
-            left, where = left[go], where[go]
-            center = np.take_along_axis(ids[go], where[:, None], axis=-1)[:, 0]
-            cosine = np.take_along_axis(scores[go], where[:, None], axis=-1)[:, 0]
-        left = np.flatnonzero(~certified)
-        if not len(left):
-            break
-    if pairs:
-        _fill(z, rows, pairs, k, best)
-    return certified
-
-
-def _fill(
-    z: np.ndarray,
-    rows: Rows,
-    pairs: list[tuple[np.ndarray, np.ndarray]],
-    k: int,
-    best: tuple[np.ndarray, np.ndarray],
-) -> None:
-    """Write the k best of the pairs of each embedding, where it has so many."""
-    query, place = (np.concatenate(column) for column in zip(*pairs, strict=True))
-    whole = np.bincount(query, minlength=len(z)) >= k
-    if whole.all():
-        best[0][:], best[1][:] = best_pairs(z, rows, query, place, k)
-        return
-    some = whole[query]
-    number = whole.cumsum() - 1
-    best[0][whole], best[1][whole] = best_pairs(z[whole], rows, number[query[some]], place[some], k)
