@@ -79,7 +79,17 @@ ROOMS: dict[str, set[str]] = {
         "run",
         "train",
     },
-    "gallery": {"images", "systems", "classes", "runs", "continual", "heads", "data", "run"},
+    "gallery": {
+        "images",
+        "search",
+        "systems",
+        "classes",
+        "runs",
+        "continual",
+        "heads",
+        "data",
+        "run",
+    },
     "serve": {"images", "runs", "continual", "run", "gallery"},
     "cli": {
         "config",

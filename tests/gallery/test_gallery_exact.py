@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -134,3 +136,28 @@ def test_vectors_that_are_not_copied():
     index.append(np.array([500]), vectors[:1])
     found = index.snapshot().search(vectors[:1], 2)
     assert answers(found)[0][0] == [0, 500]
+
+
+def test_groups_change_no_answer(tmp_path: Path):
+    vectors, queries = some_vectors(40_000, 8, 0), some_vectors(20, 8, 1)
+    ids, path = np.arange(40_000) * 2, tmp_path / "groups.npz"
+    index = ExactIndex.of(ids, vectors)
+    index.snapshot().save_groups(path)
+    index.load(path)
+    assert index.snapshot().index.pending == 0
+    assert answers(index.snapshot().search(queries, 9)) == brute_force(queries, vectors, ids, 9)
+    index.append(np.array([90_000]), queries[:1])
+    index.remove(ids[:11_000])
+    later = index.snapshot()
+    assert later.index.pending == 1
+    now = np.append(ids[11_000:], 90_000)
+    rows = np.concatenate([vectors[11_000:], queries[:1]])
+    expected = brute_force(queries, rows, now, 9)
+    assert answers(later.search(queries, 9)) == expected
+    again = ExactIndex.of(now, rows)
+    again.load(path)
+    assert again.snapshot().index.pending == 1
+    assert answers(again.snapshot().search(queries, 9)) == expected
+    few = ExactIndex.of(ids[:9], vectors[:9])
+    few.snapshot().save_groups(tmp_path / "none.npz")
+    assert not (tmp_path / "none.npz").exists()

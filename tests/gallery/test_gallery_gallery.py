@@ -318,3 +318,27 @@ def test_pin(run: Run):
         Pin.from_dict({**pin.as_dict(), "dim": "x"})
     with pytest.raises(ValueError, match="it has not model"):
         Pin.from_dict({"a": 1})
+
+
+def test_a_large_gallery_is_grouped(gallery: Gallery):
+    near = vectors(20)[np.arange(3000) % 20] + 0.1 * vectors(3000, seed=1)
+    gallery.add(near)
+    before = gallery.search(near[:7], 5)
+    store = gallery.store
+    assert isinstance(store, LanceStore)
+    gallery.build_index()
+    assert not (store.folder / "groups.npz").exists()  # few are searched one by one
+    store._index._index.least = 1
+    store._index.remove(np.empty(0, np.int64))
+    gallery.build_index()
+    assert (store.folder / "groups.npz").exists()
+    assert gallery.search(near[:7], 5) == before
+    again = Gallery.open(store.folder, gallery.run)
+    assert isinstance(again.store, LanceStore)
+    assert again.store._snapshot().index.pending == 0
+    again.delete([before[0][0].id])
+    found = [hit.id for hit in gallery.search(near[:1], 4)[0]]
+    assert found == [hit.id for hit in before[0][1:]]
+    (store.folder / "groups.npz").write_bytes(b"damaged")
+    third = Gallery.open(store.folder, gallery.run)
+    assert [hit.id for hit in third.search(near[:1], 4)[0]] == found

@@ -64,6 +64,7 @@ def run(arguments: list[str]) -> int:
                 found = _index_files(gallery, options, unread)
             elif data is not None:
                 found = _index_data(gallery, data, unread)
+            gallery.build_index()
         except KeyboardInterrupt:
             say(
                 f"Stopped. {len(gallery):,} images are in {gallery.store.name}; the same command "

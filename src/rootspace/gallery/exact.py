@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -67,6 +68,14 @@ class Snapshot:
         found = self.index.search_unit(wide, several, allowed=allowed)
         return Found([*self.ids[found.index.numpy()]], [*found.cosine.numpy()])
 
+    def save_groups(self, path: Path) -> None:
+        """Group the rows that are in no group yet, and write the groups, if there are any."""
+        index = self.index.snapshot()
+        if index.pending:
+            index.build("groups")
+            if index.pending < index.size:
+                index.save(path, torch.from_numpy(self.ids))
+
 
 class ExactIndex:
     """Unit vectors by id in memory, to be searched exactly. A table holds them: it is disposable.
@@ -99,6 +108,16 @@ class ExactIndex:
     def nbytes(self) -> int:
         """Memory of its arrays."""
         return self._index.nbytes + self._now.ids.nbytes + self._now.dead.nbytes
+
+    def load(self, path: Path) -> None:
+        """Take groups that a snapshot has saved: rows may have come and gone since.
+
+        Raises:
+            FileNotFoundError: there are none.
+            ValueError: they are damaged, or not of such rows.
+        """
+        self._index.load(path, torch.from_numpy(self._now.ids))
+        self._now = replace(self._now, index=self._index.snapshot())
 
     def append(self, ids: np.ndarray, vectors: np.ndarray) -> None:
         """Take more vectors.

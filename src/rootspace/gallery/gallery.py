@@ -229,6 +229,16 @@ class Gallery:
         """Write the table anew where it lies in many pieces. It is done by itself now and then."""
         self.store.compact()
 
+    def build_index(self) -> None:
+        """Make searches faster from 32,768 items on; no answer changes.
+
+        Items that lie together are put into groups, which is kept beside the table. What comes
+        later is searched one by one until the next call, which takes the new items alone. For N
+        items in C groups a first call takes about 5 * N * C * dim int8 products. A gallery on
+        PostgreSQL searches on the server, where it does nothing. `rootspace index` ends with it.
+        """
+        self.store.build_index()
+
     # ---------------------------------------------------------------- asking
 
     def search(

@@ -12,7 +12,7 @@ import os
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -33,6 +33,7 @@ FORMAT = 1
 """Version of the folder."""
 
 ABOUT, COUNTERS, TABLE = "gallery.json", "counters.json", "items"
+GROUPS = "groups.npz"
 
 CHANGES = 128
 """Changes after which the table is tidied up; one more for every `ROWS_A_CHANGE` items."""
@@ -306,6 +307,17 @@ class LanceStore:
                 self._state = _State(self._table.version, state.revision, state.row_ids)
             self._changes = len(self._table.list_versions())
 
+    def build_index(self) -> None:
+        snapshot = self._snapshot()
+        snapshot.save_groups(self.folder / GROUPS)  # others go on searching and writing
+        with self._memory:
+            self._load_groups(self._index)
+
+    def _load_groups(self, index: ExactIndex) -> None:
+        # They can always be made again: without them searches look at all items.
+        with suppress(FileNotFoundError, ValueError):
+            index.load(self.folder / GROUPS)
+
     def close(self) -> None:
         """Nothing is held open."""
 
@@ -351,7 +363,9 @@ class LanceStore:
         for batch in self._table.search().select(["id", "embedding"]).to_batches(BATCH):
             part = self._arrow.Table.from_batches([batch])
             vectors[np.searchsorted(ids, part["id"].to_numpy())] = self._matrix(part)
-        self._index = ExactIndex.of(ids, vectors)
+        index = ExactIndex.of(ids, vectors)
+        self._load_groups(index)
+        self._index = index
         revision = int(rows["revision"].to_numpy().max(initial=0))
         return _State(version, revision, rows["_rowid"].to_numpy().astype(np.uint64)[order])
 

@@ -267,6 +267,9 @@ class PostgresStore:
         """Rows that are deleted make room; the server does it by itself now and then."""
         self._run(f"VACUUM (ANALYZE) {self._name}", [])
 
+    def build_index(self) -> None:
+        """The server searches: nothing is done."""
+
     def close(self) -> None:
         with self._opening:
             for connection in self._all:

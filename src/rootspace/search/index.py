@@ -344,15 +344,15 @@ class CertifiedIndex:
                 built, digest = Graph.from_arrays(arrays), str(arrays["rows"])
             else:
                 if keys is not None:
-                    arrays["owner"], alive = _found_again(arrays["owner"], arrays["keys"], keys)
+                    arrays["owner"] = _found_again(arrays["owner"], arrays["keys"], keys)
                 built, digest = Groups.from_arrays(arrays, state.rows), ""
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path} does not hold what an index has built: {error}") from error
         size = len(built)
         if size > len(state.rows) or (digest and state.rows.digest(size) != digest):
             raise ValueError(f"{path} holds the links of other rows than those of {self!r}.")
-        if bool((state.alive[:size].numpy() & ~alive).any()):
-            raise ValueError(f"{path} holds {kind} without rows that {self!r} has.")
+        if digest and bool((state.alive[:size].numpy() & ~alive).any()):
+            raise ValueError(f"{path} holds links without rows that {self!r} has.")
         if isinstance(built, Graph) and built.lists.shape[1] != self.width:
             raise ValueError(f"{path} holds {built.lists.shape[1]} links a row, not {self.width}.")
         self._state = replace(state, built=built)
@@ -432,16 +432,14 @@ def _made_of(kind: str) -> type[Graph] | type[Groups]:
     return Graph if kind == "links" else Groups
 
 
-def _found_again(
-    owner: np.ndarray, saved: np.ndarray, keys: Tensor
-) -> tuple[np.ndarray, np.ndarray]:
-    """The groups of the rows that were there before, those of today's first keys, all alive."""
+def _found_again(owner: np.ndarray, saved: np.ndarray, keys: Tensor) -> np.ndarray:
+    """The groups of the rows that were there before, those of today's first keys."""
     now = keys.numpy()
     now = now[: np.searchsorted(now, saved[-1], side="right")] if len(saved) else now[:0]
     place = np.searchsorted(saved, now)
     if len(saved) != len(owner) or not np.array_equal(saved[place], now):
         raise ValueError("its keys are not those of the rows")
-    return owner[place], np.ones(len(now), bool)
+    return owner[place]
 
 
 def _keep(state: _State, allowed: Tensor | None) -> Tensor | None:
