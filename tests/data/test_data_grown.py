@@ -9,15 +9,20 @@ import numpy as np
 import pytest
 import torch
 from loading import ready, training
+from PIL import Image
 
+from rootspace.config import LoaderConfig
 from rootspace.data import (
     ArrayImages,
     Characters,
     Content,
     DataError,
+    DataModule,
     Grown,
+    ImageFolder,
     Joined,
     LabeledDataset,
+    RetrievalSet,
     StoredImages,
     View,
     store_images,
@@ -212,3 +217,35 @@ def test_images_of_the_memory_are_repeated_up_to_their_share(tmp_path: Path) -> 
 def test_bad_share(tmp_path: Path, share: float) -> None:
     with pytest.raises(DataError, match=r"'share' must lie in \[0, 1\)"):
         Grown(str(tmp_path / "memory"), Part(more()), share=share)
+
+
+def test_a_file_that_cannot_be_read_is_left_for_training_to_find(tmp_path: Path) -> None:
+    for name in "CE":
+        (tmp_path / "new" / name).mkdir(parents=True)
+        for number in range(3):
+            pixels = np.random.default_rng(number).integers(0, 256, (16, 16), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "new" / name / f"{number}.png")
+    (tmp_path / "new" / "C" / "1.png").write_bytes(b"no image")
+    memory_of(tmp_path / "memory", [0, 5])
+    new = ImageFolder(tmp_path / "new", image_size=16, grayscale=True, test_fraction=0)
+    source = Grown(str(tmp_path / "memory"), Part(new))
+    assert len(source.read().train) == 2 + 6
+    data = DataModule(source, LoaderConfig(skip_broken=True))
+    data.setup()
+    assert len(data.train_dataset) == 2 + 5
+
+
+def test_retrieval_sets_stay(tmp_path: Path) -> None:
+    class WithUnseen(Characters):
+        def read(self) -> Content:
+            content = super().read()
+            unseen = RetrievalSet(["x"], pictures(4))
+            return replace(content, retrieval={"unseen": unseen})
+
+    memory_of(tmp_path / "memory", [0, 5])
+    old = Part(
+        WithUnseen(ranges="U+0041-U+0044", image_size=16),
+        tests={name: f"old {name}" for name in letters().read().tests},
+    )
+    _, content = grown(tmp_path / "memory", old)
+    assert [*content.retrieval] == ["unseen"] and len(content.retrieval["unseen"].queries) == 4

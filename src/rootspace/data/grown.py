@@ -19,7 +19,7 @@ from rootspace.runs.folder import check_whole, is_finished
 
 from .datasets import Joined, LabeledDataset, View
 from .errors import DataError
-from .source import Content, DataSource
+from .source import Content, DataSource, RetrievalSet
 from .stored import FILES, StoredImages
 from .torch_dataset import as_source
 
@@ -68,7 +68,8 @@ class Grown(DataSource):
     Labels 0, 1, ... are the run's classes as the memory names them, then come the new data's, in
     their order. A class of the new data that the run has already, by name or by `same`, gives that
     class more images; those among them that the memory holds, pixel for pixel, are left out. Test
-    sets are those of the run and of each extension, under the names that `tests` gives them.
+    sets are those of the run and of each extension, under the names that `tests` gives them;
+    retrieval sets likewise, under their own names, the first of each.
 
     Memory: labels, 16 bytes an image of the replay memory, and what the data sets need.
 
@@ -112,6 +113,7 @@ class Grown(DataSource):
         for name in self.new.names(new):
             number.setdefault(name, len(number))
         tests: dict[str, LabeledDataset] = {}
+        retrieval: dict[str, RetrievalSet] = {}
         for part in (*self.old, self.new):
             if part is None:
                 continue
@@ -127,11 +129,13 @@ class Grown(DataSource):
                         f"{type(part.data).__name__} data another one by 'tests'."
                     )
                 tests[shown] = View(images, own[images.labels])
+            for name, found in content.retrieval.items():
+                retrieval.setdefault(name, found)
         own = self.new.labels(new, number)[new.train.labels]
         rows = rows_not_in(memory, new.train, own)
         added = View(new.train, own[rows], rows)
         train = Joined([memory, added])
-        return Content(list(number), train, tests, new.preprocessing, new.notes)
+        return Content(list(number), train, tests, new.preprocessing, new.notes, retrieval)
 
     def epoch(self, train: LabeledDataset, seed: int) -> LabeledDataset:
         """The new images once, those of the memory as often as their share asks for."""
@@ -186,7 +190,7 @@ def rows_not_in(memory: LabeledDataset, images: LabeledDataset, labels: Tensor) 
     """Which images the memory does not hold under the same label.
 
     Compared by SHA-256 of the pixels. Reads the images of the classes that both have, once; none
-    where they share no class.
+    where they share no class. What cannot be read is not held.
 
     Args:
         memory: the images to leave out.
@@ -202,9 +206,19 @@ def rows_not_in(memory: LabeledDataset, images: LabeledDataset, labels: Tensor) 
         there.update(zip(memory.labels[rows].tolist(), digests(memory, rows), strict=True))
     keep = torch.ones(len(labels), dtype=torch.bool)
     for rows in torch.isin(labels, both).nonzero()[:, 0].split(_TOGETHER):
-        found = zip(labels[rows].tolist(), digests(images, rows), strict=True)
+        found = zip(labels[rows].tolist(), _digests_or_none(images, rows), strict=True)
         keep[rows] = torch.tensor([which not in there for which in found], dtype=torch.bool)
     return keep.nonzero()[:, 0]
+
+
+def _digests_or_none(images: LabeledDataset, rows: Tensor) -> list[bytes | None]:
+    """`digests`, None for those that cannot be read: whoever trains on them is told."""
+    try:
+        return [*digests(images, rows)]
+    except DataError:
+        if len(rows) == 1:
+            return [None]
+        return [digest for row in rows for digest in _digests_or_none(images, row[None])]
 
 
 def digests(images: LabeledDataset, rows: Tensor) -> list[bytes]:
