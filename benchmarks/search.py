@@ -296,9 +296,10 @@ def smallest(choose: Callable[[int], None], share: Callable[[], float]) -> int:
 
 def brute_force(z: Tensor, vectors: Tensor) -> Tensor:
     """`[B]` largest cosines, in float64."""
-    best = torch.full((len(z),), -1.0, dtype=torch.float64)
+    best, wide = torch.full((len(z),), -1.0, dtype=torch.float64), z.double()
     for part in vectors.split(4096):
-        best = torch.maximum(best, (z.double() @ part.double().T).amax(-1))
+        some = wide @ part.double().T
+        torch.maximum(best, some.amax(-1), out=best)
     return best
 
 
@@ -315,12 +316,7 @@ def measure(part: str, real: Real, options: argparse.Namespace) -> Iterator[Line
     clock = time.process_time if options.clock == "cpu" else time.perf_counter
     index, asked = make_part(part, real, options.number, max(BATCHES))
     vectors = torch.from_numpy(index._state.rows.take(torch.arange(index.size).numpy()))
-    best: dict[str, Tensor] = {}
-    for name, z in asked.items():
-        score = [
-            (p.double() @ v.double().T).amax(-1) for p in z.split(64) for v in vectors.split(2**14)
-        ]
-        best[name] = torch.stack(score).view(len(z) // 64, -1, 64).amax(1).flatten()
+    best = {name: brute_force(z, vectors) for name, z in asked.items()}
     first = next(iter(asked))
     methods = list(ours(index, KIND[part], clock))
     methods += peers(options.peers, vectors, asked[first], best[first], options.threads, clock)

@@ -484,12 +484,12 @@ class TestGroups:
     )
     def test_any_order_of_changes(self, steps: list[tuple[str, int]], seed: int) -> None:
         torch.manual_seed(seed)
-        centers = unit(torch.randn(12, 12))
+        centers = unit(torch.randn(40, 12))
 
         def some(number: int) -> Tensor:
-            return unit(centers[torch.randint(12, (number,))] + 0.05 * torch.randn(number, 12))
+            return unit(centers[torch.randint(40, (number,))] + 0.05 * torch.randn(number, 12))
 
-        vectors, alive = some(400), torch.ones(400, dtype=torch.bool)
+        vectors, alive = some(1500), torch.ones(1500, dtype=torch.bool)
         made = grouped(vectors)
         assert made.pending == 0
         for step, number in steps:

@@ -232,7 +232,7 @@ class Graph:
         """
         # Rounding that makes a smaller than it is would not be safe. float32 would lose the root.
         near = (cosine.astype(np.float64) - rounding(dim)).clip(-1, 1)
-        far = self.horizon[center].astype(np.float64)
+        far = self.horizon[center].astype(np.float64).clip(-1, 1)
         apart = near * far + np.sqrt((1 - near * near) * (1 - far * far)) + rounding(dim)
         return np.where(far <= near, apart, 1.0)
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -25,16 +28,25 @@ SAMPLE = 2**17
 STRIDE = 8
 
 ASKED = 256
-"""Rows that are searched for the others, to see how many must be looked at."""
+"""Queries that are tried, to see how many rows must be looked at."""
+
+AWAY = 0.75
+"""Length of what is added to a row in a random direction for such a query: about 37 degrees."""
+
+GATHERED = 4
+"""What a look at a row costs, in looks at a center: rows lie here and there in memory."""
 
 BLOCK = 64
-"""Groups of like radius whose bound is that of the largest."""
+"""Groups of like radius: their bound is that of the largest, their best score is kept."""
+
+TILE = 2048
+"""Centers scored together: their scores stay in the cache."""
 
 BATCH = 256
-"""Queries searched together: their scores of all groups stay in the cache."""
+"""Queries searched together."""
 
-MANY = 512
-"""Rows from which on int8 products are taken first."""
+TOGETHER = 2**15
+"""Rows that are scored together."""
 
 PROBES = 8
 """Groups that a search looks into that need not be exact."""
@@ -43,7 +55,7 @@ MORE = 64
 """Groups that a query looks into where the first held too few rows."""
 
 SLACK = 1e-3
-"""Added to radii: near zero an angle is only as exact as the root of a float32's rounding."""
+"""Added to angles: near zero one is only as exact as the root of a float32's rounding."""
 
 FEW = 4
 """A query that must look at more than one of so many rows is scanned instead."""
@@ -53,15 +65,17 @@ FEW = 4
 class Groups:
     """A partition of the rows, by leader clustering.
 
-    The angle of a query to a row is at least that to the center of its group less the radius.
+    A query at angle a to the center of a group is at an angle of a - b at least to a row of it that
+    is at angle b to that center.
 
     Attributes:
         owner: `[N]` int32 group of each row.
         cosine: of `ANGLES`, with which they were made.
         centers: `[C, dim]` means of the groups, unit vectors, by radius ascending.
-        radius: `[C]` float64 angles.
-        order: `[N]` int32 rows by group.
+        radius: `[C]` float64, the largest angle in each group.
+        order: `[N]` int32 rows by group, the farthest from the center first.
         starts: `[C + 1]` where each group begins in `order`.
+        angles: `[N]` float32 angles to the centers, in that order.
     """
 
     owner: np.ndarray
@@ -70,13 +84,14 @@ class Groups:
     radius: np.ndarray
     order: np.ndarray
     starts: np.ndarray
+    angles: np.ndarray
 
     def __len__(self) -> int:
         return len(self.owner)
 
     @property
     def nbytes(self) -> int:
-        arrays = (self.owner, self.radius, self.order, self.starts)
+        arrays = (self.owner, self.radius, self.order, self.starts, self.angles)
         return self.centers.nbytes + sum(array.nbytes for array in arrays)
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -182,131 +197,252 @@ class Groups:
             part = slice(start, start + BATCH)
             z32 = z[part].astype(np.float32, copy=False)
             some, certified[part] = self._candidates(rows, z32, k, mask, exact)
-            pairs += [(np.full(len(place), start + query), place) for query, place in some]
+            pairs += [(query + start, place) for query, place in some]
         if pairs:
             fill(z, rows, pairs, k, best)
         return certified
 
     def _candidates(
         self, rows: Rows, z: np.ndarray, k: int, keep: np.ndarray | None, exact: bool
-    ) -> tuple[list[tuple[int, np.ndarray]], np.ndarray]:
-        """Queries and the rows that may be among their k best; and which are certified."""
-        margin, scores, rounded, scale, error = rounding(rows.dim), *self._scores(z)
-        probed = self._probed(scores, k, keep, exact)
-        queries = [_Query(rows, row, rounded[i : i + 1]) for i, row in enumerate(z)]
-        first = [
-            query.near(self._members(groups, keep), k)
-            for query, groups in zip(queries, probed, strict=True)
-        ]
-        for i, one in enumerate(first):
-            if one.floor < -1 and len(probed[i]) < min(MORE, len(scores)):
-                probed[i] = scores[:, i].topk(min(MORE, len(scores))).indices.numpy()
-                first[i] = queries[i].near(self._members(probed[i], keep), k)
-        floor = np.array([one.floor for one in first]) - margin
-        wanted = self._wanted(scores, floor, scale, error)
-        size = np.diff(self.starts)
-        found: list[tuple[int, np.ndarray]] = []
-        certified = np.zeros(len(z), bool)
-        for i, (groups, one) in enumerate(zip(wanted, first, strict=True)):
-            ids, seen = one.ids, len(groups) <= len(probed[i]) and {*groups} <= {*probed[i]}
-            if seen:
-                certified[i] = True
-            elif exact and FEW * size[groups].sum() <= len(self):
-                certified[i] = True
-                ids = queries[i].near(self._members(groups, keep), k).ids
-            elif exact:
-                continue
-            found.append((i, ids))
+    ) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:
+        """Pairs of queries and rows that may be among their k best; which are certified."""
+        scores = self._scores(z)
+        first = self._first(scores, rows, z, k, keep, exact)
+        wanted = self._wanted(scores, first)
+        number = np.bincount(wanted.query, wanted.count, len(z))
+        certified = number <= (len(self) / FEW if exact else 0)
+        if not exact:
+            return first.pairs, certified
+        found = [(query[own], ids[own]) for query, ids in first.pairs for own in [certified[query]]]
+        margin = 2 * rounding(rows.dim)
+        for part in wanted.only(certified[wanted.query]).parts():
+            query, ids = self._members(part, keep)
+            near = _cosines(rows, z, query, ids) >= first.floor[query] - margin
+            found.append((query[near], ids[near]))
         return found, certified
 
-    def _scores(self, z: np.ndarray) -> tuple[Tensor, Tensor, np.ndarray, np.ndarray]:
-        """`[C, B]` products with the centers, rounded queries, scale and error `[B]` of these."""
+    def _scores(self, z: np.ndarray) -> _Scores:
         rounded, step = rounded_queries(z)
         left = 1.001 * np.linalg.norm(z - step * rounded, axis=-1) + 1e-6
         error = left + (1 + left) * self.centers.error + rounding(z.shape[1])
-        rounded = torch.from_numpy(rounded)
-        products = int8_products(self.centers.rounded, rounded)
-        return products, rounded, step[:, 0].astype(np.float64) * self.centers.step, error
+        blocks = -(-len(self.radius) // BLOCK)
+        # What fills up the last block is beyond every bound.
+        products = torch.full((blocks, BLOCK, len(z)), -(2**30), dtype=torch.int32)
+        flat, asked = products.flatten(0, 1), torch.from_numpy(rounded)
+        best = torch.empty(blocks, len(z), dtype=torch.int32)
+        for start in range(0, len(self.radius), TILE):
+            part = self.centers.rounded[start : start + TILE]
+            flat[start : start + len(part)] = int8_products(part, asked)
+            some = slice(start // BLOCK, -(-(start + len(part)) // BLOCK))
+            best[some] = products[some].amax(dim=1)
+        return _Scores(products, best, step[:, 0].astype(np.float64) * self.centers.step, error)
 
-    def _probed(
-        self, scores: Tensor, k: int, keep: np.ndarray | None, exact: bool
-    ) -> list[np.ndarray]:
-        """The groups that each query looks into first, so many that they hold k rows."""
-        mean = len(self) / max(1, len(self.radius))
+    def _first(
+        self,
+        scores: _Scores,
+        rows: Rows,
+        z: np.ndarray,
+        k: int,
+        keep: np.ndarray | None,
+        exact: bool,
+    ) -> _First:
+        """A look into the nearest groups, so many that they hold k rows most likely."""
+        mean = len(self) / len(self.radius)
         if keep is not None:
             mean *= max(1, keep[: len(self)].sum()) / len(self)
         number = min(len(self.radius), max(1 if exact else PROBES, math.ceil(2 * (k - 1) / mean)))
-        if number == 1:
-            return [*scores.argmax(dim=0).numpy()[:, None]]
-        return [*scores.topk(number, dim=0).indices.T.numpy()]
+        every = np.arange(len(z))
+        group = scores.best_groups(every, number)
+        floor, pairs = self._look(rows, z, every, group, k, keep)
+        several = min(MORE, len(self.radius))
+        short = np.flatnonzero(floor < -1)
+        seen = [(np.repeat(every, number), group.ravel())]
+        if len(short) and number < several:
+            group = scores.best_groups(short, several)
+            floor[short], more = self._look(rows, z, short, group, k, keep)
+            pairs = [
+                (query[own], ids[own]) for query, ids in pairs for own in [~np.isin(query, short)]
+            ]
+            pairs += more
+            seen.append((np.repeat(short, several), group.ravel()))
+        query, groups = (np.concatenate(column) for column in zip(*seen, strict=True))
+        return _First(pairs, floor - rounding(rows.dim), query * len(self.radius) + groups)
 
-    def _wanted(
-        self, scores: Tensor, floor: np.ndarray, scale: np.ndarray, error: np.ndarray
-    ) -> list[np.ndarray]:
-        """The groups that may hold a row of a larger cosine than `floor`, for each query."""
+    def _look(
+        self,
+        rows: Rows,
+        z: np.ndarray,
+        query: np.ndarray,
+        group: np.ndarray,
+        k: int,
+        keep: np.ndarray | None,
+    ) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+        """The k-th best cosine in these groups, -2 where there is none, and what equals it or more.
+
+        Args:
+            query: `[Q]` numbers of queries, ascending.
+            group: `[Q, P]` different groups of each.
+        """
+        floor = np.full(len(query), -2.0)
+        found: list[tuple[np.ndarray, np.ndarray]] = []
+        size = np.diff(self.starts)[group].sum(axis=-1).cumsum()
+        bounds = np.searchsorted(size, np.arange(TOGETHER, size[-1] + TOGETHER, TOGETHER))
+        for low, high in zip([0, *(bounds + 1)], [*(bounds + 1), len(query)], strict=True):
+            some = group[low:high]
+            if not len(some):
+                continue
+            flat = some.ravel()
+            whole = np.diff(self.starts)[flat]
+            own, ids = self._members(
+                _Wanted(np.repeat(np.arange(low, low + len(some)), some.shape[1]), flat, whole),
+                keep,
+            )
+            cosine = _cosines(rows, z, query[own], ids)
+            order = np.lexsort((-cosine, own))
+            own, ids, cosine = own[order], ids[order], cosine[order]
+            count = np.bincount(own - low, minlength=len(some))
+            last = count.cumsum() - count + k - 1
+            enough = np.flatnonzero(count >= k)
+            floor[low + enough] = cosine[last[enough]]
+            near = cosine >= floor[own] - 2 * rounding(rows.dim)
+            found.append((query[own[near]], ids[near]))
+        return floor, found
+
+    def _wanted(self, scores: _Scores, first: _First) -> _Wanted:
+        """What may hold a row of a larger cosine than the floor, but for what was seen already."""
         reach = self.radius[BLOCK - 1 :: BLOCK]
         reach = np.append(reach, self.radius[-1]) if len(self.radius) % BLOCK else reach
-        angle = np.arccos(floor.clip(-1, 1)) + reach[:, None]
-        least = (np.cos(np.minimum(angle, math.pi)) - error) / scale - 1
-        least = torch.from_numpy(np.floor(least).clip(-(2**31), 2**31 - 1).astype(np.int32))
-        whole = len(scores) // BLOCK * BLOCK
-        many = scores[:whole].unflatten(0, (-1, BLOCK)) >= least[: whole // BLOCK, None]
-        rest = scores[whole:] >= least[whole // BLOCK :]
-        group, query = torch.cat([many.flatten(0, 1), rest]).nonzero(as_tuple=True)
-        order = query.argsort(stable=True)
-        bounds = np.searchsorted(query[order].numpy(), np.arange(1, len(floor)))
-        return np.split(group[order].numpy(), bounds)
+        own = np.arccos(first.floor.clip(-1, 1)) + SLACK
+        angle = np.minimum(own + reach[:, None], math.pi)
+        least = np.floor((np.cos(angle) - scores.error) / scores.scale - 1)
+        least = torch.from_numpy(least.clip(-(2**29), 2**30).astype(np.int32))
+        block, query = (scores.best >= least).nonzero(as_tuple=True)
+        product = scores.products[block, :, query]
+        row, column = (product >= least[block, query, None]).nonzero(as_tuple=True)
+        group, query = (block[row] * BLOCK + column).numpy(), query[row].numpy()
+        new = ~np.isin(query * len(self.radius) + group, first.seen)
+        group, query, product = group[new], query[new], product[row, column].numpy()[new]
+        cosine = product * scores.scale[query] + scores.error[query]
+        # Rows nearer to the center than that are too far from the query.
+        least_angle = np.arccos(cosine.clip(-1, 1)) - own[query] - SLACK
+        keys = self._keys
+        stop = np.searchsorted(keys, 4.0 * group + math.pi - least_angle.clip(0), side="right")
+        count = stop - self.starts[group]
+        some = np.flatnonzero(count > 0)
+        some = some[query[some].argsort(kind="stable")]
+        return _Wanted(query[some], group[some], count[some])
 
-    def _members(self, groups: np.ndarray, keep: np.ndarray | None) -> np.ndarray:
-        parts = [self.order[self.starts[g] : self.starts[g + 1]] for g in groups.tolist()]
-        ids = parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else self.order[:0]
-        return ids if keep is None else ids[keep[ids]]
+    @cached_property
+    def _keys(self) -> np.ndarray:
+        """`[N]` float64 ascending: by group, then by angle descending."""
+        number = np.repeat(np.arange(len(self.radius)), np.diff(self.starts))
+        return 4.0 * number + (math.pi - self.angles.astype(np.float64))
+
+    def _members(self, wanted: _Wanted, keep: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """The first rows of some groups, with the queries that look at them."""
+        end = wanted.count.cumsum()
+        total = int(end[-1]) if len(end) else 0
+        shift = self.starts[wanted.group] - (end - wanted.count)
+        ids = self.order[np.arange(total) + np.repeat(shift, wanted.count)]
+        query = np.repeat(wanted.query, wanted.count)
+        if keep is None:
+            return query, ids
+        kept = keep[ids]
+        return query[kept], ids[kept]
 
     def _cost(self, rows: Rows, stride: int) -> float:
-        """Products for a search of a row like these among `stride` times as many."""
+        """Looks at centers or rows for a query near a row, among `stride` times as many rows."""
         some = np.linspace(0, len(rows) - 1, min(ASKED, len(rows))).astype(np.int64)
         z = rows.take(some)
-        scores, rounded, scale, error = self._scores(z)
-        probed = self._probed(scores, 2, None, True)
-        floor = [
-            _Query(rows, row, rounded[i : i + 1]).near(self._members(groups, None), 2).floor
-            for i, (row, groups) in enumerate(zip(z, probed, strict=True))
-        ]
-        size = np.diff(self.starts)
-        wanted = self._wanted(scores, np.array(floor) - rounding(rows.dim), scale, error)
-        seen = np.mean([size[groups].sum() for groups in wanted])
-        return len(self.radius) + stride * float(seen)
+        noise = np.random.default_rng(0).standard_normal(z.shape).astype(np.float32)
+        z += AWAY * noise / np.linalg.norm(noise, axis=-1, keepdims=True)
+        z /= np.linalg.norm(z, axis=-1, keepdims=True)
+        scores = self._scores(z)
+        first = self._first(scores, rows, z, 1, None, True)
+        seen = (
+            self._wanted(scores, first).count.sum()
+            + np.diff(self.starts)[first.seen % len(self.radius)].sum()
+        )
+        return len(self.radius) + GATHERED * stride * float(seen) / len(z)
 
 
 @dataclass(frozen=True)
-class _Near:
-    """The rows that may be among the k best of some, and the k-th best cosine; -2 for fewer."""
+class _Scores:
+    """Products of queries with the centers.
 
-    ids: np.ndarray
-    floor: float
+    Attributes:
+        products: `[ceil(C / BLOCK), BLOCK, B]` int32.
+        best: `[ceil(C / BLOCK), B]`, the largest of each block.
+        scale: `[B]` what makes them cosines.
+        error: `[B]` how far these may be from the true ones.
+    """
+
+    products: Tensor
+    best: Tensor
+    scale: np.ndarray
+    error: np.ndarray
+
+    def best_groups(self, query: np.ndarray, number: int) -> np.ndarray:
+        """`[Q, number]` groups with the largest products."""
+        own = torch.from_numpy(query)
+        # They are in as many of the best blocks.
+        block = self.best[:, own].topk(min(number, len(self.best)), dim=0).indices.T.contiguous()
+        near = self.products[block, :, own[:, None]].flatten(1)
+        column = near.topk(number, dim=-1).indices
+        return (block.gather(1, column // BLOCK) * BLOCK + column % BLOCK).numpy()
 
 
 @dataclass(frozen=True)
-class _Query:
-    rows: Rows
-    z: np.ndarray
-    rounded: Tensor
+class _First:
+    """What a first look has found.
 
-    def near(self, ids: np.ndarray, k: int) -> _Near:
-        if len(ids) < k:
-            return _Near(ids, -2.0)
-        rows, margin = self.rows, rounding(self.rows.dim)
-        if len(ids) > max(MANY, 4 * k):
-            products = int8_products(torch.from_numpy(rows.rounded.numpy()[ids]), self.rounded)
-            products = products[:, 0].numpy()
-            step = np.abs(self.z).max() / np.float32(127)
-            left = 1.001 * float(np.linalg.norm(self.z - step * self.rounded.numpy()[0])) + 1e-6
-            error = left + (1 + left) * rows.error + margin
-            kth = np.partition(products, -k)[-k]
-            ids = ids[products >= kth - 2 * error / (float(step) * rows.step) - 1]
-        scores = rows.take(ids) @ self.z
-        kth = float(scores.max() if k == 1 else np.partition(scores, -k)[-k])
-        return _Near(ids[scores >= kth - 2 * margin], kth)
+    Attributes:
+        pairs: of queries and rows that may be among their k best so far.
+        floor: `[B]` a bound from below on the k-th best cosine.
+        seen: query * C + group of what was looked into.
+    """
+
+    pairs: list[tuple[np.ndarray, np.ndarray]]
+    floor: np.ndarray
+    seen: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """The first `count` rows of each group, for a query; by query."""
+
+    query: np.ndarray
+    group: np.ndarray
+    count: np.ndarray
+
+    def only(self, some: np.ndarray) -> _Wanted:
+        return _Wanted(self.query[some], self.group[some], self.count[some])
+
+    def parts(self) -> Iterator[_Wanted]:
+        """Of about `TOGETHER` rows each."""
+        piece = self.count.cumsum() // TOGETHER
+        bounds = [0, *(np.flatnonzero(np.diff(piece)) + 1).tolist(), len(piece)]
+        for low, high in pairwise(bounds):
+            if low < high:
+                yield self.only(np.arange(low, high))
+
+
+def _without(
+    short: np.ndarray, query: np.ndarray, ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The pairs of other queries than those."""
+    own = ~np.isin(query, short)
+    return query[own], ids[own]
+
+
+def _cosines(rows: Rows, z: np.ndarray, query: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """`[N]` float32, of pairs; those of a query stand together."""
+    found = np.empty(len(ids), np.float32)
+    bounds = [0, *(np.flatnonzero(np.diff(query)) + 1).tolist(), len(ids)]
+    for low, high in pairwise(bounds):
+        if low < high:
+            found[low:high] = rows.take(ids[low:high]) @ z[query[low]]
+    return found
 
 
 def _level(cosine: float, scale: float) -> int:
@@ -337,8 +473,11 @@ def _leaders(rows: Rows, places: Tensor, level: int, most: int) -> Tensor | None
     number = 0
     for part in places.split(QUERIES):
         block = rows.rounded[part]
-        if number:
-            block = block[int8_products(found[:number], block).amax(dim=0) < level]
+        for start in range(0, number, TILE):
+            leaders = found[start : min(start + TILE, number)]
+            block = block[int8_products(leaders, block).amax(dim=0) < level]
+            if not len(block):
+                break
         if not len(block):
             continue
         near = (int8_products(block, block) >= level).numpy()
@@ -356,12 +495,17 @@ def _leaders(rows: Rows, places: Tensor, level: int, most: int) -> Tensor | None
 
 def _nearest(rows: Rows, places: Tensor, centers: Tensor) -> tuple[Tensor, Tensor]:
     """`[M]` int32 centers nearest to some rows, and their products."""
-    owner = torch.empty(len(places), dtype=torch.int32)
-    score = torch.empty(len(places), dtype=torch.int32)
-    for start in range(0, len(places), QUERIES):
-        part = places[start : start + QUERIES]
-        best = int8_products(centers, rows.rounded[part]).max(dim=0)
-        owner[start : start + QUERIES], score[start : start + QUERIES] = best.indices, best.values
+    owner = torch.zeros(len(places), dtype=torch.int32)
+    score = torch.full((len(places),), -(2**30), dtype=torch.int32)
+    for low in range(0, len(places), QUERIES):
+        some = slice(low, low + QUERIES)
+        block = rows.rounded[places[some]]
+        for start in range(0, len(centers), TILE):
+            products = int8_products(block, centers[start : start + TILE])
+            best, index = products.max(dim=-1)
+            better = best > score[some]
+            score[some] = torch.where(better, best, score[some])
+            owner[some] = torch.where(better, index.int() + start, owner[some])
     return owner, score
 
 
@@ -383,6 +527,7 @@ def _measured(rows: Rows, owner: np.ndarray, centers: Tensor, cosine: float) -> 
     owner = number[owner]
     starts = np.zeros(len(order) + 1, np.int64)
     starts[1:] = np.bincount(owner, minlength=len(order)).cumsum()
-    by_group = owner.argsort(kind="stable").astype(np.int32)
+    by_group = np.lexsort((-angle, owner)).astype(np.int32)
     kept = Rows.of_vectors(centers[torch.from_numpy(order)])
-    return Groups(owner, cosine, kept, radius[order] + SLACK, by_group, starts)
+    angles = angle[by_group].astype(np.float32)
+    return Groups(owner, cosine, kept, radius[order] + SLACK, by_group, starts, angles)

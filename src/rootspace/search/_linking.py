@@ -31,11 +31,14 @@ def link(rows: Rows, alive: Tensor, start: int, stop: int, width: int) -> tuple[
         cosine. O((stop - start) * N * dim) int8 operations.
     """
     parts = parts_of(0, len(rows), alive)
-    found = [
-        _link(rows, parts, low, min(low + QUERIES, stop), width)
-        for low in range(start, stop, QUERIES)
-    ]
-    return torch.cat([one[0] for one in found]), torch.cat([one[1] for one in found])
+    # Made first: small results between large ones that go would tear the memory into pieces.
+    lists = torch.empty(stop - start, width, dtype=torch.int32)
+    horizon = torch.empty(stop - start)
+    for low in range(start, stop, QUERIES):
+        high = min(low + QUERIES, stop)
+        some = slice(low - start, high - start)
+        lists[some], horizon[some] = _link(rows, parts, low, high, width)
+    return lists, horizon
 
 
 def _link(
