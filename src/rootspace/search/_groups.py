@@ -54,6 +54,9 @@ PROBES = 8
 MORE = 64
 """Groups that a query looks into where the first held too few rows."""
 
+GROUP_KEY = 4.0
+"""Between the keys of two groups: more than pi."""
+
 SLACK = 1e-3
 """Added to angles: near zero one is only as exact as the root of a float32's rounding."""
 
@@ -75,7 +78,8 @@ class Groups:
         radius: `[C]` float64, the largest angle in each group.
         order: `[N]` int32 rows by group, the farthest from the center first.
         starts: `[C + 1]` where each group begins in `order`.
-        angles: `[N]` float32 angles to the centers, in that order.
+        keys: `[N]` float64, in that order: four times the number of the group, and pi less the
+            angle to its center; ascending.
     """
 
     owner: np.ndarray
@@ -84,14 +88,19 @@ class Groups:
     radius: np.ndarray
     order: np.ndarray
     starts: np.ndarray
-    angles: np.ndarray
+    keys: np.ndarray
 
     def __len__(self) -> int:
         return len(self.owner)
 
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """`[C]` rows of each group."""
+        return np.diff(self.starts)
+
     @property
     def nbytes(self) -> int:
-        arrays = (self.owner, self.radius, self.order, self.starts, self.angles)
+        arrays = (self.owner, self.radius, self.order, self.starts, self.keys)
         return self.centers.nbytes + sum(array.nbytes for array in arrays)
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -260,10 +269,7 @@ class Groups:
         if len(short) and number < several:
             group = scores.best_groups(short, several)
             floor[short], more = self._look(rows, z, short, group, k, keep)
-            pairs = [
-                (query[own], ids[own]) for query, ids in pairs for own in [~np.isin(query, short)]
-            ]
-            pairs += more
+            pairs = [_without(short, *pair) for pair in pairs] + more
             seen.append((np.repeat(short, several), group.ravel()))
         query, groups = (np.concatenate(column) for column in zip(*seen, strict=True))
         return _First(pairs, floor - rounding(rows.dim), query * len(self.radius) + groups)
@@ -285,18 +291,15 @@ class Groups:
         """
         floor = np.full(len(query), -2.0)
         found: list[tuple[np.ndarray, np.ndarray]] = []
-        size = np.diff(self.starts)[group].sum(axis=-1).cumsum()
+        size = self.sizes[group].sum(axis=-1).cumsum()
         bounds = np.searchsorted(size, np.arange(TOGETHER, size[-1] + TOGETHER, TOGETHER))
         for low, high in zip([0, *(bounds + 1)], [*(bounds + 1), len(query)], strict=True):
             some = group[low:high]
             if not len(some):
                 continue
-            flat = some.ravel()
-            whole = np.diff(self.starts)[flat]
-            own, ids = self._members(
-                _Wanted(np.repeat(np.arange(low, low + len(some)), some.shape[1]), flat, whole),
-                keep,
-            )
+            each = np.repeat(np.arange(low, low + len(some)), some.shape[1])
+            whole = _Wanted(each, some.ravel(), self.sizes[some.ravel()])
+            own, ids = self._members(whole, keep)
             cosine = _cosines(rows, z, query[own], ids)
             order = np.lexsort((-cosine, own))
             own, ids, cosine = own[order], ids[order], cosine[order]
@@ -325,18 +328,11 @@ class Groups:
         cosine = product * scores.scale[query] + scores.error[query]
         # Rows nearer to the center than that are too far from the query.
         least_angle = np.arccos(cosine.clip(-1, 1)) - own[query] - SLACK
-        keys = self._keys
-        stop = np.searchsorted(keys, 4.0 * group + math.pi - least_angle.clip(0), side="right")
-        count = stop - self.starts[group]
+        last = GROUP_KEY * group + math.pi - least_angle.clip(0)
+        count = np.searchsorted(self.keys, last, side="right") - self.starts[group]
         some = np.flatnonzero(count > 0)
         some = some[query[some].argsort(kind="stable")]
         return _Wanted(query[some], group[some], count[some])
-
-    @cached_property
-    def _keys(self) -> np.ndarray:
-        """`[N]` float64 ascending: by group, then by angle descending."""
-        number = np.repeat(np.arange(len(self.radius)), np.diff(self.starts))
-        return 4.0 * number + (math.pi - self.angles.astype(np.float64))
 
     def _members(self, wanted: _Wanted, keep: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """The first rows of some groups, with the queries that look at them."""
@@ -359,10 +355,8 @@ class Groups:
         z /= np.linalg.norm(z, axis=-1, keepdims=True)
         scores = self._scores(z)
         first = self._first(scores, rows, z, 1, None, True)
-        seen = (
-            self._wanted(scores, first).count.sum()
-            + np.diff(self.starts)[first.seen % len(self.radius)].sum()
-        )
+        seen = self._wanted(scores, first).count.sum()
+        seen += self.sizes[first.seen % len(self.radius)].sum()
         return len(self.radius) + GATHERED * stride * float(seen) / len(z)
 
 
@@ -529,5 +523,5 @@ def _measured(rows: Rows, owner: np.ndarray, centers: Tensor, cosine: float) -> 
     starts[1:] = np.bincount(owner, minlength=len(order)).cumsum()
     by_group = np.lexsort((-angle, owner)).astype(np.int32)
     kept = Rows.of_vectors(centers[torch.from_numpy(order)])
-    angles = angle[by_group].astype(np.float32)
-    return Groups(owner, cosine, kept, radius[order] + SLACK, by_group, starts, angles)
+    keys = GROUP_KEY * owner[by_group] + (math.pi - angle[by_group])
+    return Groups(owner, cosine, kept, radius[order] + SLACK, by_group, starts, keys)
