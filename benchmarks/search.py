@@ -42,7 +42,7 @@ from rootspace.search import CertifiedIndex, Kind
 from rootspace.systems import Orbit
 
 BATCHES = (1, 32, 1024)
-WIDTHS = (8, 16, 32, 64, 128, 256)
+WIDTHS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """efSearch of the graphs, and nprobe of IVF."""
 RECALL = 0.99
 LINKS, BUILD_WIDTH = 32, 100
