@@ -29,6 +29,7 @@ from rootspace.gallery.gallery import NAME
 from rootspace.gallery.items import Payload, Value
 from rootspace.gallery.locations import holds_gallery
 from rootspace.run import Run, load
+from rootspace.search.index import LEAST
 from rootspace.train.evaluation import check_shape
 
 from ._arguments import add_run, check_out, image_files
@@ -64,6 +65,8 @@ def run(arguments: list[str]) -> int:
                 found = _index_files(gallery, options, unread)
             elif data is not None:
                 found = _index_data(gallery, data, unread)
+            if found.added >= LEAST:
+                say(f"Grouping {len(gallery):,} images, so that a search looks at few of them.")
             gallery.build_index()
         except KeyboardInterrupt:
             say(
