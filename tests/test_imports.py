@@ -96,6 +96,7 @@ ROOMS: dict[str, set[str]] = {
         "metrics",
         "models",
         "runs",
+        "search",
         "report",
         "losses",
         "planning",
