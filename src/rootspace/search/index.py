@@ -89,8 +89,8 @@ class CertifiedIndex:
 
     Costs, for N rows of dimension d: a scan takes `N * d` int8 multiplications for an embedding.
     Links: a certified answer about `(N / 64 + 250) * d`, at most `(2**14 + 2 * N / 2**14 + 50)`
-    times d; `build` N * N * d, M * N * d for M more rows: 1 minute of one core with AVX-512 VNNI
-    for 300,000 rows of dimension 256, 10 minutes for a million. Groups, C of them: `(C + R) * d`
+    times d; `build` N * N * d, M * N * d for M more rows: 1 to 4 minutes of one core with AVX-512
+    VNNI for 300,000 rows of dimension 256, 10 to 45 for a million. Groups, C of them: `(C + R) * d`
     with R rows in those that are looked into; `build` about 5 * N * C * d. Memory: d bytes a row,
     4 * d more for vectors that are not integers; links 4 * width + 28; groups 16, and 5 * d for
     each of them.
