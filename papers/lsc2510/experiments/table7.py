@@ -5,9 +5,9 @@ augmentation; a classifier reaches 89 % of the training images, its mean embeddi
 (CEembs) 89 %, and A_nr, the roots of A_n in random order, 87.9 % without and 84.6 % with
 augmentation. Training with A_nr is slower than with CEembs (Fig. 8).
 
-At a desk: 1,000 characters in ten faces, `PatchNetwork`, 25 epochs, 80 with augmentation; crops and training accuracy as
-for Table 3. The classifier whose means are the targets is trained without augmentation there, and
-the one with it stands beside A_nr with augmentation.
+At a desk: 1,000 characters in ten faces, `PatchNetwork`, 25 epochs, 80 with augmentation; crops
+and training accuracy as for Table 3. The classifier whose means are the targets is trained without
+augmentation there, and the one with it stands beside A_nr with augmentation.
 
     python -m papers.lsc2510 --only table7
     python -m papers.lsc2510 --only table7 --scale paper --data DIR
