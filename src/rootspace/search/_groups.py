@@ -60,8 +60,12 @@ GROUP_KEY = 4.0
 SLACK = 1e-3
 """Added to angles: near zero one is only as exact as the root of a float32's rounding."""
 
-FEW = 4
-"""A query that must look at more than one of so many rows is scanned instead."""
+FEW = {256: 64, 8: 24, 1: 4}
+"""By the number of queries: one that must look at more than one of so many rows is scanned
+instead. The scan of many queries together costs less for each of them."""
+
+FAR = 4
+"""A query for which more than one of so many groups may hold something is scanned, too."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,7 @@ class Groups:
         places = alive.nonzero()[:, 0]
         stride = max(1, min(STRIDE, len(places) // SAMPLE))
         some = places[::stride]
-        sample, best = rows.only(some), (len(places) / FEW, 0.0)
+        sample, best = rows.only(some), (len(places) / FEW[1], 0.0)
         for cosine in ANGLES:
             made = _grouped(sample, torch.arange(len(some)), cosine, len(places) // LEAST_ROWS)
             if made is not None:
@@ -217,9 +221,10 @@ class Groups:
         """Pairs of queries and rows that may be among their k best; which are certified."""
         scores = self._scores(z)
         first = self._first(scores, rows, z, k, keep, exact)
-        wanted = self._wanted(scores, first)
+        wanted, far = self._wanted(scores, first)
         number = np.bincount(wanted.query, wanted.count, len(z))
-        certified = number <= (len(self) / FEW if exact else 0)
+        few = next(share for least, share in FEW.items() if len(z) >= least)
+        certified = ~far & (number <= (len(self) / few if exact else 0))
         if not exact:
             return first.pairs, certified
         found = [(query[own], ids[own]) for query, ids in first.pairs for own in [certified[query]]]
@@ -311,8 +316,12 @@ class Groups:
             found.append((query[own[near]], ids[near]))
         return floor, found
 
-    def _wanted(self, scores: _Scores, first: _First) -> _Wanted:
-        """What may hold a row of a larger cosine than the floor, but for what was seen already."""
+    def _wanted(self, scores: _Scores, first: _First) -> tuple[_Wanted, np.ndarray]:
+        """What may hold a row of a larger cosine than the floor, but for what was seen already.
+
+        Returns:
+            It, and `[B]` bool: too many groups, which are left out.
+        """
         reach = self.radius[BLOCK - 1 :: BLOCK]
         reach = np.append(reach, self.radius[-1]) if len(self.radius) % BLOCK else reach
         own = np.arccos(first.floor.clip(-1, 1)) + SLACK
@@ -323,8 +332,11 @@ class Groups:
         product = scores.products[block, :, query]
         row, column = (product >= least[block, query, None]).nonzero(as_tuple=True)
         group, query = (block[row] * BLOCK + column).numpy(), query[row].numpy()
-        new = ~np.isin(query * len(self.radius) + group, first.seen)
-        group, query, product = group[new], query[new], product[row, column].numpy()[new]
+        far = np.bincount(query, minlength=len(own)) > max(BLOCK, len(self.radius) // FAR)
+        new = np.flatnonzero(~far[query])
+        new = new[~np.isin(query[new] * len(self.radius) + group[new], first.seen)]
+        product = product[row[new], column[new]].numpy()
+        group, query = group[new], query[new]
         cosine = product * scores.scale[query] + scores.error[query]
         # Rows nearer to the center than that are too far from the query.
         least_angle = np.arccos(cosine.clip(-1, 1)) - own[query] - SLACK
@@ -332,7 +344,7 @@ class Groups:
         count = np.searchsorted(self.keys, last, side="right") - self.starts[group]
         some = np.flatnonzero(count > 0)
         some = some[query[some].argsort(kind="stable")]
-        return _Wanted(query[some], group[some], count[some])
+        return _Wanted(query[some], group[some], count[some]), far
 
     def _members(self, wanted: _Wanted, keep: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         """The first rows of some groups, with the queries that look at them."""
@@ -355,8 +367,9 @@ class Groups:
         z /= np.linalg.norm(z, axis=-1, keepdims=True)
         scores = self._scores(z)
         first = self._first(scores, rows, z, 1, None, True)
-        seen = self._wanted(scores, first).count.sum()
-        seen += self.sizes[first.seen % len(self.radius)].sum()
+        wanted, far = self._wanted(scores, first)
+        seen = wanted.count.sum() + self.sizes[first.seen % len(self.radius)].sum()
+        seen += int(far.sum()) * len(rows)  # these are scanned
         return len(self.radius) + GATHERED * stride * float(seen) / len(z)
 
 
