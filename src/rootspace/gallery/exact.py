@@ -68,13 +68,19 @@ class Snapshot:
         found = self.index.search_unit(wide, several, allowed=allowed)
         return Found([*self.ids[found.index.numpy()]], [*found.cosine.numpy()])
 
-    def save_groups(self, path: Path) -> None:
-        """Group the rows that are in no group yet, and write the groups, if there are any."""
+    def save_groups(self, path: Path) -> bool:
+        """Group the rows that are in no group yet, and write the groups, if there are any.
+
+        Returns:
+            Whether something was written.
+        """
         index = self.index.snapshot()
         if index.pending:
             index.build("groups")
-            if index.pending < index.size:
-                index.save(path, torch.from_numpy(self.ids))
+        written = self.index.pending > index.pending
+        if written:
+            index.save(path, torch.from_numpy(self.ids))
+        return written
 
 
 class ExactIndex:

@@ -308,10 +308,10 @@ class LanceStore:
             self._changes = len(self._table.list_versions())
 
     def build_index(self) -> None:
-        snapshot = self._snapshot()
-        snapshot.save_groups(self.folder / GROUPS)  # others go on searching and writing
-        with self._memory:
-            self._load_groups(self._index)
+        # Others go on searching and writing meanwhile.
+        if self._snapshot().save_groups(self.folder / GROUPS):
+            with self._memory:
+                self._load_groups(self._index)
 
     def _load_groups(self, index: ExactIndex) -> None:
         # They can always be made again: without them searches look at all items.

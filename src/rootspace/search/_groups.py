@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ._ranking import fill
-from ._rows import Rows, rounded_queries, rounding
+from ._rows import Rows, rounded_queries, rounding, score_error
 from ._scan import QUERIES, int8_products
 
 ANGLES = (0.94, 0.85, 0.7, 0.5)
@@ -237,8 +237,7 @@ class Groups:
 
     def _scores(self, z: np.ndarray) -> _Scores:
         rounded, step = rounded_queries(z)
-        left = 1.001 * np.linalg.norm(z - step * rounded, axis=-1) + 1e-6
-        error = left + (1 + left) * self.centers.error + rounding(z.shape[1])
+        error = score_error(z, rounded, step, self.centers)[:, 0]
         blocks = -(-len(self.radius) // BLOCK)
         # What fills up the last block is beyond every bound.
         products = torch.full((blocks, BLOCK, len(z)), -(2**30), dtype=torch.int32)
@@ -461,17 +460,16 @@ def _grouped(rows: Rows, places: Tensor, cosine: float, most: int) -> Groups | N
     leaders = _leaders(rows, places, _level(cosine, rows.step**2), most)
     if leaders is None:
         return None
-    owner = np.zeros(len(rows), np.int32)
-    owner[:] = _nearest(rows, torch.arange(len(rows)), leaders)[0].numpy()
+    owner = _nearest(rows, torch.arange(len(rows)), leaders)[0]
     sums = torch.zeros(len(leaders), rows.dim, dtype=torch.float64)
     for part in places.split(QUERIES):
         vectors = torch.from_numpy(rows.take(part.numpy(), np.float64))
-        sums.index_add_(0, torch.from_numpy(owner)[part].long(), vectors)
+        sums.index_add_(0, owner[part].long(), vectors)
     norm = torch.linalg.vector_norm(sums, dim=-1, keepdim=True)
     # A leader that has lost its own row to another has none.
     centers = torch.where(norm > 1e-6, sums / norm.clamp_min(1e-6), leaders.double())
     centers = torch.nn.functional.normalize(centers, dim=-1).float()
-    return _measured(rows, owner, centers, cosine)
+    return _measured(rows, owner.numpy(), centers, cosine)
 
 
 def _leaders(rows: Rows, places: Tensor, level: int, most: int) -> Tensor | None:

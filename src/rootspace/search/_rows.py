@@ -150,6 +150,17 @@ def rounded_queries(z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.rint(z / step).astype(np.int8), step
 
 
+def score_error(z: np.ndarray, rounded: np.ndarray, step: np.ndarray, rows: Rows) -> np.ndarray:
+    """`[B, 1]` how far int8 scores of embeddings and rows may be from their cosines.
+
+    By Cauchy-Schwarz, from the length of what rounding left over; see `rounded_queries`.
+    """
+    # Rounding of this bound itself is far below a thousandth of it.
+    left = 1.001 * np.linalg.norm(z - step * rounded, axis=-1, keepdims=True) + 1e-6
+    # |z.v - z'.v'| <= |z - z'| |v| + |z'| |v - v'|
+    return left + (1 + left) * rows.error + rounding(rows.dim)
+
+
 def _roomy(vectors: Tensor) -> float:
     """A step of rounding with room for somewhat larger coordinates."""
     parts = vectors.split(ROOM) if len(vectors) else ()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ._ranking import best_pairs
-from ._rows import Rows, rounded_queries, rounding
+from ._rows import Rows, rounded_queries, rounding, score_error
 
 STEP = 4096
 """Rows scored together: their scores stay in the cache for a batch of a few hundred."""
@@ -132,11 +132,9 @@ def _by_groups(z: Tensor, rows: Rows, parts: list[Part], k: int) -> tuple[Tensor
     The scores are right to within the length of what rounding left over (Cauchy-Schwarz). Groups
     that may hold one of the k best, usually a few of them, are scored again in float32.
     """
-    rounded, step = map(torch.from_numpy, rounded_queries(z.numpy()))
-    # Rounding of this bound itself is far below a thousandth of it.
-    left = 1.001 * torch.linalg.vector_norm(z - step * rounded, dim=-1, keepdim=True) + 1e-6
-    # |z.v - z'.v'| <= |z - z'| |v| + |z'| |v - v'|
-    error = left + (1 + left) * rows.error + rounding(rows.dim)
+    arrays = rounded_queries(z.numpy())
+    error = torch.from_numpy(score_error(z.numpy(), *arrays, rows))
+    rounded, step = map(torch.from_numpy, arrays)
     best = torch.cat([_group_maxima(rounded, part.of(rows.rounded)) for part in parts], dim=-1)
     coarse = best.float() * (step * rows.step)
     # The k-th largest of the groups' maxima bounds the k-th best cosine from below.
