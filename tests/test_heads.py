@@ -298,6 +298,9 @@ def test_from_map_takes_the_best_loss_there_is(system: str, kind: type[ClassLoss
 def test_search_cost_counts_cosines() -> None:
     assert chosen().search_cost == C
     assert PrototypeHead.from_map(ClassMap(RootA(20), 400)).search_cost == 0
+    # Few of the 420 vectors have a class: an embedding far from these may need a search.
+    assert PrototypeHead.from_map(ClassMap(RootA(20), 27)).search_cost == 0
+    assert PrototypeHead.from_map(ClassMap(RootA(20), 26)).search_cost == 26
 
 
 # -------------------------------------------------------------------- PrototypeHead: prediction

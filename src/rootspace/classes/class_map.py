@@ -42,6 +42,9 @@ FORMAT = 1
 LONGEST_WALK = 256
 """How many neighbors a search for an assigned vector looks at, at most."""
 
+SPARSEST = 16
+"""Vectors of a system for each class, at most, where walks all but never fail: one in e^16 does."""
+
 FEW_COORDINATES = 32
 """Vectors with fewer than dim / 32 non-zero coordinates are scored through these."""
 
@@ -171,10 +174,13 @@ class ClassMap:
 
     @property
     def closed_form(self) -> bool:
-        """Whether `predict` needs no search over the class vectors, however many there are."""
+        """Whether `predict` needs no search over the class vectors, for any embedding.
+
+        Where few of a system's vectors have a class, only embeddings near a class vector need none.
+        """
         if isinstance(self._codes, LevelCodes) or isinstance(self.system, Enumerated):
             return False
-        return self.num_classes == self.capacity or self._next_width(1, 1) > 0
+        return self.capacity <= SPARSEST * self.num_classes
 
     @property
     def bytes_per_class(self) -> float:
