@@ -334,7 +334,7 @@ def test_probability_of_chosen_prototypes_is_a_dense_softmax(
     share = (16.0 * normalize(head.transform(z), dim=-1) @ table(head).float().T).softmax(-1)
     expected = share.gather(-1, labels.clamp(min=0)).masked_fill(labels < 0, 0.0)
     torch.testing.assert_close(head.probability(z, labels), expected)
-    monkeypatch.setattr("rootspace.heads.SCORES", 64)  # some classes at once
+    monkeypatch.setattr("rootspace.heads.prototype.SCORES", 64)  # some classes at once
     torch.testing.assert_close(head.probability(z, labels), expected)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         torch.testing.assert_close(head.probability(z, labels), expected)

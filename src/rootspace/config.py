@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from enum import Enum
@@ -83,7 +84,7 @@ class ClassSpec:
         found = _imported(self.class_path, setting)
         if not isinstance(found, type) or not issubclass(found, kind):
             kinds = kind if isinstance(kind, tuple) else (kind,)
-            wanted = " or ".join(f"{k.__module__}.{k.__qualname__}" for k in kinds)
+            wanted = " or ".join(_import_path(k) for k in kinds)
             raise ValueError(
                 f"Argument '{setting}' must name a subclass of {wanted}, not {self.class_path}."
             )
@@ -150,6 +151,16 @@ def _imported(path: str, setting: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"Argument '{setting}': {path} cannot be imported: {error}.") from error
+
+
+def _import_path(cls: type) -> str:
+    """Of a class: the shortest, as packages show what their modules define."""
+    path = cls.__module__
+    while (package := path.rpartition(".")[0]) and (
+        getattr(sys.modules.get(package), cls.__qualname__, None) is cls
+    ):
+        path = package
+    return f"{path}.{cls.__qualname__}"
 
 
 def _built(value: Any, setting: str) -> Any:
