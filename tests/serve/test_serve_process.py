@@ -17,9 +17,17 @@ from servers import CLASSES, FACES, glyph, serving
 from rootspace.cli import main
 from rootspace.run import load
 from rootspace.serve.client import Client, ServerError
-from rootspace.serve.server import is_loopback
+from rootspace.serve.server import is_loopback, listen
 
 Letters = list[tuple[str, bytes]]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_answers_do_not_wait_for_acknowledgments(host: str):
+    with listen(host, 0) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_client_of_a_process(run: Path, letters: Letters, tmp_path: Path):
