@@ -233,6 +233,7 @@ class LoaderConfig:
             together, where the losses tell them apart; 1 for random batches.
         unique_labels: make each training input a class of its own: `all`, or so many of them,
             drawn by `seed`. They are the one test set too, "train", which is never augmented.
+        unique_tests: with `unique_labels`, test on so many of them, drawn by `seed`; None for all.
         validation: share of each class's training inputs that is set aside as the test set
             "validation", by which `best.ckpt`, `train.keep` and `train.early_stopping` go. Data
             that bring a test set named `validation`, `valid` or `val` need none.
@@ -248,6 +249,7 @@ class LoaderConfig:
     per_class: int | None = None
     neighbors: int = 8
     unique_labels: int | Literal["all"] | None = None
+    unique_tests: int | None = None
     validation: float = 0.0
     label_noise: float = 0.0
     skip_broken: bool = False
@@ -263,6 +265,13 @@ class LoaderConfig:
                 "Argument 'loader.unique_labels' must be 'all' or a number of at least 2 inputs, "
                 f"not {wanted!r}."
             )
+        if self.unique_tests is not None:
+            _at_least("loader", self, unique_tests=1)
+            if wanted is None:
+                raise ValueError(
+                    f"Argument 'loader.unique_tests' needs 'loader.unique_labels': "
+                    f"{self.unique_tests} of which inputs?"
+                )
         if not 0 <= self.validation < 1:
             raise ValueError(
                 f"Argument 'loader.validation' must lie in [0, 1), not {self.validation}."

@@ -8,6 +8,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar, cast
 
@@ -29,6 +30,7 @@ from rootspace.systems import (
 
 from ._matching import choose
 from .codes import CHUNK, Codes, LevelCodes, NumberCodes, check_codes, make_codes, read_codes
+from .coordinate_lists import CoordinateLists
 from .search import search_placements, search_vectors
 from .shuffle import KeyedPermutation
 
@@ -47,6 +49,13 @@ SPARSEST = 16
 
 FEW_COORDINATES = 32
 """Vectors with fewer than dim / 32 non-zero coordinates are scored through these."""
+
+FEW_CLASSES, MANY_CLASSES = 2**14, 2**24
+"""How many classes with such vectors are searched through `CoordinateLists`: of fewer a scan is as
+fast, of more these are no longer made without being asked for."""
+
+MOST_LISTED = 64
+"""Classes that are found together so, at most."""
 
 
 class Prediction(NamedTuple):
@@ -132,6 +141,7 @@ class ClassMap:
         self._permutation: KeyedPermutation | None = None
         self._codes: Codes | None = None
         self._index: CertifiedIndex | None = None
+        self._lists: CoordinateLists | None = None
 
     @classmethod
     def assigned(
@@ -289,7 +299,8 @@ class ClassMap:
         neighbors are walked from the best until k of them have a class, or, where too few have
         one for that to pay, all class vectors are scored in chunks; the result is the same. An
         embedding near its class vector, as training makes them, needs no walk. Vectors stored by
-        their levels are searched in int8, with one byte a coordinate, made at the first call.
+        their levels are searched in int8, with one byte a coordinate, made at the first call; so
+        are `CoordinateLists` for sparse ones on the CPU, 27 bytes a class with one interpolation.
 
         Args:
             z: `[..., dim]` embeddings of any length but zero.
@@ -337,8 +348,9 @@ class ClassMap:
         width = k
         cosine, label = self._neighbors(z, k)
         open_rows = (label < 0).any(dim=-1).nonzero()[:, 0]
+        straight = not self.closed_form and self._has_lists(z.device, k)
         while len(open_rows):
-            width = self._next_width(width, k)
+            width = 0 if straight else self._next_width(width, k)
             if not width:
                 unit = z[open_rows] / norm[open_rows, None]
                 cosine[open_rows], label[open_rows] = self._search(unit, k)
@@ -389,16 +401,42 @@ class ClassMap:
         def vectors(start: int, stop: int) -> Tensor:
             return self.vectors(torch.arange(start, stop, device=z.device), dtype=z.dtype)
 
+        if not self._is_sparse:
+            return search_vectors(z, vectors, self.num_classes, k)
+        if self._has_lists(z.device, k):
+            if self._lists is None:
+                self._lists = CoordinateLists(self._placements, self.num_classes)
+            return self._lists.search(z, k)
+
         def placements(start: int, stop: int) -> tuple[Tensor, Tensor]:
             labels = torch.arange(start, stop, device=z.device)
-            placed = self.system.placements(self.indices(labels), z.dtype)
-            assert placed is not None
-            return placed
+            positions, values = self._placements(labels)
+            return positions, values.to(z.dtype)
 
-        sample = self.system.placements(self.indices(torch.zeros(1, dtype=torch.int64)), z.dtype)
-        if sample is not None and FEW_COORDINATES * sample[0].shape[1] <= self.dim:
-            return search_placements(z, placements, self.num_classes, k)
-        return search_vectors(z, vectors, self.num_classes, k)
+        return search_placements(z, placements, self.num_classes, k)
+
+    def _has_lists(self, device: torch.device, k: int) -> bool:
+        """Whether a search on a device goes through `CoordinateLists`."""
+        return (
+            device.type == "cpu"
+            and FEW_CLASSES <= self.num_classes <= MANY_CLASSES
+            and k <= MOST_LISTED
+            and self._is_sparse
+            and not torch.compiler.is_compiling()
+        )
+
+    @cached_property
+    def _is_sparse(self) -> bool:
+        """Whether the vectors have so few coordinates that scores are summed up from these."""
+        placed = self.system.placements(
+            self.indices(torch.zeros(1, dtype=torch.int64)), torch.float64
+        )
+        return placed is not None and FEW_COORDINATES * placed[0].shape[1] <= self.dim
+
+    def _placements(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        placed = self.system.placements(self.indices(labels), torch.float64)
+        assert placed is not None
+        return placed
 
     @property
     def index(self) -> CertifiedIndex | None:
@@ -456,7 +494,7 @@ class ClassMap:
             index.add(vectors)
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_index": None}
+        return {**self.__dict__, "_index": None, "_lists": None}
 
     def probability(self, z: Tensor, labels: Tensor, scale: float | None = None) -> Tensor:
         """How likely each of these classes is, in a softmax over ALL vectors of the system.

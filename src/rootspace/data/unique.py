@@ -49,7 +49,30 @@ def unique_images(images: LabeledDataset, wanted: int | Literal["all"], seed: in
             f"Argument 'loader.unique_labels' must be at most {len(images)} (the training inputs), "
             f"not {wanted}."
         )
-    rows = np.arange(len(images))
-    if wanted != "all":
-        rows = np.sort(np.random.default_rng(seed).choice(len(images), wanted, replace=False))
-    return View(images, torch.arange(len(rows)), torch.from_numpy(rows))
+    count = len(images) if wanted == "all" else wanted
+    rows = _drawn(len(images), count, seed)
+    return View(images, torch.arange(count), rows)
+
+
+def tested_images(images: View, wanted: int | None, seed: int) -> View:
+    """All of them, or `wanted` drawn by `seed`, under their labels.
+
+    Raises:
+        DataError: there are fewer.
+    """
+    if wanted is None:
+        return images
+    if wanted > len(images):
+        raise DataError(
+            f"Argument 'loader.unique_tests' must be at most {len(images)} (the labels), not "
+            f"{wanted}."
+        )
+    return View.some(images, _drawn(len(images), wanted, seed))
+
+
+def _drawn(count: int, wanted: int, seed: int) -> torch.Tensor:
+    """So many of `count` places, ascending."""
+    if wanted == count:
+        return torch.arange(count)
+    rows = np.random.default_rng(seed).choice(count, wanted, replace=False)
+    return torch.from_numpy(np.sort(rows))
