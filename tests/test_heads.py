@@ -359,6 +359,8 @@ def test_probability_of_a_formula_is_over_the_whole_system() -> None:
     total = (share @ everything.T).logsumexp(-1, keepdim=True)
     own = (share[:, None] * head.vectors(labels)).sum(-1)
     torch.testing.assert_close(found, (own - total).exp())
+    with pytest.raises(ValueError, match="zero embeddings"):
+        head.probability(torch.zeros(5, DIM), labels)
 
 
 def test_before_the_choice_there_is_nothing_to_predict() -> None:
@@ -427,6 +429,36 @@ def test_choose_keeps_the_frame_unless_it_is_given() -> None:
 
 
 # -------------------------------------------------------------------- PrototypeHead: extend
+
+
+def test_what_is_refused_leaves_the_head_as_it_was() -> None:
+    def picky(classes: ClassMap) -> ClassLoss:
+        if classes.num_classes in (3, C + 2):
+            raise ValueError("other classes")
+        return InBatchSoftmaxLoss(classes)
+
+    head = chosen(loss=picky, framed=False)
+    head.follow()
+    for refused in (
+        lambda: head.extend(2),
+        lambda: head.extend(["a"], means(1)),
+        lambda: head.extend(2, means(3)),
+        lambda: head.extend(2, means(2)),
+        lambda: head.set_prototypes(ClassMap(RootA(DIM), 3), torch.ones(DIM)),
+    ):
+        with pytest.raises(ValueError):
+            refused()
+        assert head.follows and not head.framed and head.num_classes == C
+    z = torch.randn(4, DIM)
+    assert head.transform(z).equal(z)
+
+
+def test_whole_numbers_as_scale() -> None:
+    head = chosen(loss=partial(InBatchSoftmaxLoss, scale=5))
+    assert head.scale == 5.0
+    other = chosen(loss=partial(InBatchSoftmaxLoss, scale=5.0))
+    z, labels = torch.randn(3, DIM), torch.tensor([[0, 1]])
+    assert head.probability(z, labels.expand(3, 2)).equal(other.probability(z, labels.expand(3, 2)))
 
 
 def test_extend_before_the_choice() -> None:

@@ -84,4 +84,4 @@ def test_assigned_maps_of_small_orbits_reject_vectors_without_a_class() -> None:
     system = RootD(8)
     classes = ClassMap.assigned(system, system.vectors(torch.tensor([3, 50])))
     found = classes.predict(system.vectors(torch.arange(5)), reject_unassigned=True)
-    assert found.label.shape == (5, 1)
+    assert found.label[:, 0].tolist() == [-1, -1, -1, 0, -1]

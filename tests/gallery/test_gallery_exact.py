@@ -23,9 +23,9 @@ def brute_force(
 ) -> list[tuple[list[int], list[float]]]:
     found = []
     for query in queries:
-        cosine = (vectors.astype(np.float64) * query.astype(np.float64)).sum(axis=-1)
+        cosine = (vectors.astype(np.float64) * query.astype(np.float64)).sum(axis=-1).clip(-1, 1)
         best = np.lexsort((ids, -cosine))[:k]
-        found.append((ids[best].tolist(), cosine[best].clip(-1, 1).tolist()))
+        found.append((ids[best].tolist(), cosine[best].tolist()))
     return found
 
 

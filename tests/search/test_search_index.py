@@ -657,3 +657,68 @@ def test_no_row_is_nearer_than_the_horizon(seed: int, width: int, first: int, mo
         others = torch.ones(len(vectors), dtype=torch.bool)
         others[[row, *inside]] = False
         assert bool((scores[row, others] <= horizon + 1e-6).all())
+
+
+@pytest.mark.parametrize("kind", ["links", "groups"])
+@pytest.mark.parametrize("forget", [False, True])
+def test_an_index_whose_rows_are_all_gone(kind: index.Kind, forget: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    vectors = crowds(400, 12)
+    made = CertifiedIndex(12, width=8, least=1)
+    made.delete(made.add(vectors))
+    made.build(kind)  # of no row
+    assert bool((made.search(vectors[:3]).index < 0).all())
+    made.add(vectors)
+    made.build(kind)
+    made.delete(torch.arange(made.size))
+    if forget:
+        assert len(made.compact()) == 0
+    first = int(made.add(vectors[:50])[0])
+    for _ in range(2):
+        assert_exact(made.search(vectors, 3), vectors, made.vectors(torch.arange(made.size)), 3,
+                     torch.arange(made.size) >= first)  # fmt: skip
+        made.build(kind)
+
+
+@pytest.mark.parametrize("kind", ["links", "groups"])
+def test_new_rows_that_are_gone_before_they_are_built(kind: index.Kind) -> None:
+    torch.manual_seed(0)
+    vectors = crowds(400, 12)
+    made = CertifiedIndex(12, width=8, least=1)
+    made.add(vectors)
+    made.build(kind)
+    made.delete(made.add(vectors[:2]))
+    made.build(kind)
+    assert_exact(made.search(vectors, 3), vectors, vectors, 3)
+
+
+def test_cosines_that_rounding_makes_greater_than_one_are_equal() -> None:
+    """Copies of one row within rounding are found in their order, built or not."""
+    for seed in range(8):
+        torch.manual_seed(seed)
+        copies = unit(unit(torch.randn(1, 32)) + 1e-7 * torch.randn(6, 32))
+        made = CertifiedIndex(32, width=8, least=1)
+        made.add(torch.cat([copies[:3], unit(torch.randn(500, 32)), copies[3:]]))
+        z = copies[:1].double()
+        before = made.search(z, 6)
+        made.build("links")
+        after = made.search(z, 6)
+        assert before.index.equal(after.index)
+        for found in (before, after):
+            same = found.cosine[0, 1:] == found.cosine[0, :-1]
+            assert bool((found.index[0, 1:] > found.index[0, :-1])[same].all())
+
+
+def test_an_index_of_a_part_of_a_tensor_leaves_the_rest_alone() -> None:
+    torch.manual_seed(0)
+    whole = unit(torch.randn(300, 12))
+    kept = whole.clone()
+    made = CertifiedIndex.of_unit(whole[100:200])
+    made.add(unit(torch.randn(50, 12)))
+    assert whole.equal(kept)
+    assert made.search(kept[100:200]).index[:, 0].equal(torch.arange(100))
+    levels = torch.randint(-1, 2, (12, 40), dtype=torch.int8)
+    levels[:4], levels[4:] = 1, 0
+    made = CertifiedIndex.of_levels(levels.T, 2.0)
+    made.add(levels.T[:3])
+    assert made.size == 43

@@ -8,7 +8,6 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar, cast
 
@@ -348,7 +347,7 @@ class ClassMap:
         width = k
         cosine, label = self._neighbors(z, k)
         open_rows = (label < 0).any(dim=-1).nonzero()[:, 0]
-        straight = not self.closed_form and self._has_lists(z.device, k)
+        straight = len(open_rows) and not self.closed_form and self._has_lists(z.device, k)
         while len(open_rows):
             width = 0 if straight else self._next_width(width, k)
             if not width:
@@ -401,7 +400,7 @@ class ClassMap:
         def vectors(start: int, stop: int) -> Tensor:
             return self.vectors(torch.arange(start, stop, device=z.device), dtype=z.dtype)
 
-        if not self._is_sparse:
+        if not self._is_sparse():
             return search_vectors(z, vectors, self.num_classes, k)
         if self._has_lists(z.device, k):
             if self._lists is None:
@@ -421,11 +420,10 @@ class ClassMap:
             device.type == "cpu"
             and FEW_CLASSES <= self.num_classes <= MANY_CLASSES
             and k <= MOST_LISTED
-            and self._is_sparse
             and not torch.compiler.is_compiling()
+            and self._is_sparse()
         )
 
-    @cached_property
     def _is_sparse(self) -> bool:
         """Whether the vectors have so few coordinates that scores are summed up from these."""
         placed = self.system.placements(
@@ -448,7 +446,7 @@ class ClassMap:
 
         What it finds stays the same, exact; see `rootspace.search.CertifiedIndex`, with what
         building costs: 10 to 45 minutes of one core for a million classes of dimension 256, 7 to 20
-        seconds for 100,000. It keeps 4 * width + 28 bytes a class beside the bytes that a scan
+        seconds for 100,000. It keeps 4 * width + dim / 64 + 20 bytes a class beside the bytes that a scan
         keeps as well, one a coordinate; 5 a coordinate for vectors that are not integers. Below
         32,768 classes a scan is as fast, and stays. Classes of `extend_assigned` are scanned until
         the next call.

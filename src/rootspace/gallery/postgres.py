@@ -184,10 +184,12 @@ class PostgresStore:
         found = Found([], [])
         for query in queries:
             ids, vectors = self._nearest(query, k, where)
-            cosine = (vectors.astype(np.float64) * query.astype(np.float64)).sum(axis=-1)
+            cosine = (
+                (vectors.astype(np.float64) * query.astype(np.float64)).sum(axis=-1).clip(-1, 1)
+            )
             best = np.lexsort((ids, -cosine))[:k]
             found.ids.append(ids[best])
-            found.cosines.append(cosine[best].clip(-1, 1))
+            found.cosines.append(cosine[best])
         return found
 
     def scan(self) -> Iterator[tuple[list[Item], np.ndarray]]:

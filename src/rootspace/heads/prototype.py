@@ -204,7 +204,7 @@ class PrototypeHead(Head):
     @property
     def scale(self) -> float | None:
         scale = getattr(self.loss, "scale", None)
-        return scale if isinstance(scale, float) else None
+        return float(scale) if isinstance(scale, int | float) else None
 
     @property
     def needs_pairs(self) -> bool:
@@ -331,10 +331,10 @@ class PrototypeHead(Head):
     def probability(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """How likely `[..., k]` classes are for `[..., dim]` embeddings, `[..., k]` in [0, 1].
 
-        With the scale of the loss, and where it has none that at which an embedding on its vector
-        would have 0.9. For prototypes by formula in a softmax over all vectors of the system, in
-        closed form; for chosen ones over the prototypes of all classes, O(num_classes * dim) time.
-        A label of -1 has probability 0.
+        With the scale of the loss. For prototypes by formula in a softmax over all vectors of the
+        system, in closed form, and where the loss has no scale with that at which an embedding on
+        its vector has 0.9. For chosen ones over the prototypes of all classes, O(num_classes * dim)
+        time, and without a scale with 16. A label of -1 has probability 0.
 
         Raises:
             RuntimeError: nothing is chosen yet.
@@ -343,7 +343,8 @@ class PrototypeHead(Head):
         """
         class_map, z = self._known(), self.transform(embeddings)
         if class_map.order != "assigned":
-            return class_map.probability(z, labels, self.scale)
+            flat, _ = directed_rows(z.reshape(-1, self.dim), "embeddings")
+            return class_map.probability(flat.reshape(z.shape), labels, self.scale)
         scale = 16.0 if self.scale is None else self.scale
         flat, norm = directed_rows(z.reshape(-1, self.dim), "embeddings")
         with torch.autocast(z.device.type, enabled=False):
@@ -470,13 +471,13 @@ class PrototypeHead(Head):
                 raise ValueError(
                     f"Argument '{name}' must have shape {list(shape)}, not {list(value.shape)}."
                 )
+        self._take(class_map)
+        self._stay()
         if center is not None or rotation is not None:
             with torch.no_grad():
                 self.center.copy_(torch.zeros(self.dim) if center is None else center)
                 self.rotation.copy_(torch.eye(self.dim) if rotation is None else rotation)
             self._framed = True
-        self._stay()
-        self._take(class_map)
 
     def _take(self, class_map: ClassMap) -> None:
         # What the loss refuses leaves the head as it was.
@@ -497,39 +498,38 @@ class PrototypeHead(Head):
         Raises:
             ValueError: means are missing or not wanted, or too few vectors are left.
         """
-        count = count_new(new)
-        self.settle()
-        class_map = self.class_map
-        wanted = class_map is not None and class_map.order == "assigned"
-        if wanted and means is None:
+        count, names = count_new(new), joined_names(self._names, new)
+        chosen = self.loss is not None and self.loss.classes.order == "assigned"
+        if chosen and means is None:
             raise ValueError(
                 "Argument 'means' must hold a mean embedding for each new class: the prototypes "
                 "of this head are chosen from the data."
             )
-        if means is not None and not wanted:
+        if means is not None and not chosen:
             raise ValueError(
                 "Argument 'means' must be left out: prototypes of this head "
-                + ("are not chosen yet." if class_map is None else "go by a formula.")
+                + ("go by a formula." if self.ready else "are not chosen yet.")
             )
-        if class_map is None:
-            if self.num_classes + count > self.system.size:
-                raise ValueError(
-                    f"Argument 'new' must be at most {self.system.size - self.num_classes:,}, the "
-                    f"vectors of {self.system!r} that are left, not {count:,}."
-                )
-            self._names = joined_names(self._names, new)
+        if means is not None and means.shape != (count, self.dim):
+            raise ValueError(
+                f"Argument 'means' must have shape [{count}, {self.dim}], not {list(means.shape)}."
+            )
+        if self.loss is None and self.num_classes + count > self.system.size:
+            raise ValueError(
+                f"Argument 'new' must be at most {self.system.size - self.num_classes:,}, the "
+                f"vectors of {self.system!r} that are left, not {count:,}."
+            )
+        self.catch_up()
+        if self.loss is None:
+            self._names = names
             self.num_classes += count
         elif means is None:
-            self._take(class_map.extend(new))
+            self._take(self.loss.classes.extend(new))
         else:
-            if means.shape != (count, self.dim):
-                raise ValueError(
-                    f"Argument 'means' must have shape [{count}, {self.dim}], not "
-                    f"{list(means.shape)}."
-                )
-            names = None if isinstance(new, int) else new
             near = self.transform(means.detach()).cpu()
-            self._take(class_map.extend_assigned(near, names))
+            own = None if isinstance(new, int) else new
+            self._take(self.loss.classes.extend_assigned(near, own))
+        self._stay()
 
     @torch.no_grad()
     def fold_into(self, linear: nn.Linear) -> None:

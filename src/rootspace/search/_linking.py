@@ -142,6 +142,8 @@ def insert(
             row, place, _ = _pairs(block, rows, part, least[low:high])
             old.append(row + low)
             new.append(place)
+    if not old:  # none of the new rows is alive
+        return lists, horizon
     row, place = torch.cat(old), torch.cat(new)
     touched, number = row.unique(return_inverse=True)
     before = lists[touched]

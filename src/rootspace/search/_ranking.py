@@ -32,7 +32,7 @@ def best_pairs(
         part = slice(start, start + PAIRS)
         vectors = rows.take(place[part], np.float64)
         vectors *= z[query[part]]
-        cosine[part] = vectors.sum(axis=-1)
+        cosine[part] = vectors.sum(axis=-1).clip(-1, 1)
     if k == 1 and len(query) == len(z):  # one each
         order = query.argsort()
         best = order[:, None]
@@ -40,7 +40,7 @@ def best_pairs(
         order = np.lexsort((place, -cosine, query))
         first = np.searchsorted(query[order], np.arange(len(z)))
         best = order[first[:, None] + np.arange(k)]
-    return cosine[best].clip(-1, 1), place[best]
+    return cosine[best], place[best]
 
 
 def fill(

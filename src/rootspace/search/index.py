@@ -92,7 +92,7 @@ class CertifiedIndex:
     times d; `build` N * N * d, M * N * d for M more rows: 1 to 4 minutes of one core with AVX-512
     VNNI for 300,000 rows of dimension 256, 10 to 45 for a million. Groups, C of them: `(C + R) * d`
     with R rows in those that are looked into; `build` about 5 * N * C * d. Memory: d bytes a row,
-    4 * d more for vectors that are not integers; links 4 * width + 28; groups 16, and 5 * d for
+    4 * d more for vectors that are not integers; links 4 * width + d / 64 + 20; groups 16, and 5 * d for
     each of them.
 
     Args:
@@ -133,8 +133,7 @@ class CertifiedIndex:
         """
         index = cls(levels.shape[-1], width=width, least=least)
         _check_levels(levels, norm, "levels")
-        if levels.untyped_storage().nbytes() != levels.numel():
-            levels = levels.clone()  # what is added is written behind them
+        levels = _own_storage(levels)
         alive = torch.ones(len(levels), dtype=torch.bool)
         index._state = _State(Rows.of_levels(levels, norm), alive, 0, None)
         return index
@@ -150,6 +149,7 @@ class CertifiedIndex:
             least: as above.
         """
         index = cls(vectors.shape[-1], width=width, least=least)
+        vectors = _own_storage(vectors)
         alive = torch.ones(len(vectors), dtype=torch.bool)
         index._state = _State(Rows.of_vectors(vectors), alive, 0, None)
         return index
@@ -282,7 +282,7 @@ class CertifiedIndex:
         """
         made = _made_of(kind)
         state = self._state
-        if len(state.rows) < self.least:
+        if len(state.rows) < self.least or state.deleted == len(state.rows):
             return
         built = state.built if isinstance(state.built, made) else None
         if built is not None and not self.pending:
@@ -299,7 +299,8 @@ class CertifiedIndex:
         """Write what `build` made, for `load` of an index of the same rows.
 
         Args:
-            path: of a .npz file: 4 * width + 29 bytes a row for links, 5 and 4 * dim a group.
+            path: of a .npz file: 4 * width + dim / 64 + 13 bytes a row for links, 5 and
+                4 * dim a group for groups, 8 more a row with `keys`.
             keys: `[size]` int64 ascending names of the rows, such as ids of a table, by which
                 groups find their rows when some have gone.
 
@@ -350,6 +351,8 @@ class CertifiedIndex:
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path} does not hold what an index has built: {error}") from error
         size = len(built)
+        if not size:
+            raise ValueError(f"{path} holds what was built of no row.")
         if size > len(state.rows) or (digest and state.rows.digest(size) != digest):
             raise ValueError(f"{path} holds the links of other rows than those of {self!r}.")
         if digest and bool((state.alive[:size].numpy() & ~alive).any()):
@@ -369,7 +372,8 @@ class CertifiedIndex:
         kept = state.alive.nonzero()[:, 0]
         rows, built = state.rows.only(kept), state.built
         if built is not None:
-            built = built.only(kept[kept < len(built)].numpy(), rows)
+            old = kept[kept < len(built)].numpy()
+            built = built.only(old, rows) if len(old) else None
         alive = torch.ones(len(kept), dtype=torch.bool)
         self._state = _State(rows, alive, 0, built)
         return kept
@@ -454,6 +458,14 @@ def _keep(state: _State, allowed: Tensor | None) -> Tensor | None:
             f"Argument 'allowed' must have shape [{len(state.alive)}], not {list(allowed.shape)}."
         )
     return state.alive & allowed.cpu()
+
+
+def _own_storage(rows: Tensor) -> Tensor:
+    """The rows; copied where they do not fill a storage in order, since others come behind them."""
+    whole = rows.untyped_storage().nbytes() == rows.numel() * rows.element_size()
+    if whole and rows.is_contiguous():
+        return rows
+    return rows.clone(memory_format=torch.contiguous_format)
 
 
 def _check_levels(levels: Tensor, norm: float, name: str) -> None:
