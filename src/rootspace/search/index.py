@@ -92,8 +92,8 @@ class CertifiedIndex:
     times d; `build` N * N * d, M * N * d for M more rows: 1 to 4 minutes of one core with AVX-512
     VNNI for 300,000 rows of dimension 256, 10 to 45 for a million. Groups, C of them: `(C + R) * d`
     with R rows in those that are looked into; `build` about 5 * N * C * d. Memory: d bytes a row,
-    4 * d more for vectors that are not integers; links 4 * width + d / 64 + 20; groups 16, and 5 * d for
-    each of them.
+    4 * d more for vectors that are not integers; links 4 * width + d / 64 + 20; groups 16, and
+    5 * d for each of them.
 
     Args:
         dim: of the vectors.
