@@ -347,9 +347,8 @@ class ClassMap:
         width = k
         cosine, label = self._neighbors(z, k)
         open_rows = (label < 0).any(dim=-1).nonzero()[:, 0]
-        straight = len(open_rows) and not self.closed_form and self._has_lists(z.device, k)
         while len(open_rows):
-            width = 0 if straight else self._next_width(width, k)
+            width = self._next_width(width, k)
             if not width:
                 unit = z[open_rows] / norm[open_rows, None]
                 cosine[open_rows], label[open_rows] = self._search(unit, k)
@@ -402,7 +401,12 @@ class ClassMap:
 
         if not self._is_sparse():
             return search_vectors(z, vectors, self.num_classes, k)
-        if self._has_lists(z.device, k):
+        if (
+            z.device.type == "cpu"
+            and FEW_CLASSES <= self.num_classes <= MANY_CLASSES
+            and k <= MOST_LISTED
+            and not torch.compiler.is_compiling()
+        ):
             if self._lists is None:
                 self._lists = CoordinateLists(self._placements, self.num_classes)
             return self._lists.search(z, k)
@@ -413,16 +417,6 @@ class ClassMap:
             return positions, values.to(z.dtype)
 
         return search_placements(z, placements, self.num_classes, k)
-
-    def _has_lists(self, device: torch.device, k: int) -> bool:
-        """Whether a search on a device goes through `CoordinateLists`."""
-        return (
-            device.type == "cpu"
-            and FEW_CLASSES <= self.num_classes <= MANY_CLASSES
-            and k <= MOST_LISTED
-            and not torch.compiler.is_compiling()
-            and self._is_sparse()
-        )
 
     def _is_sparse(self) -> bool:
         """Whether the vectors have so few coordinates that scores are summed up from these."""
