@@ -47,6 +47,7 @@ ROOMS: dict[str, set[str]] = {
     "model_file": {"config", "models", "heads", "data", "building"},
     "run": {"config", "classes", "runs", "continual", "choosing", "model_file"},
     "train": {
+        "continual",
         "config",
         "systems",
         "models",

@@ -88,6 +88,11 @@ class ClassSpec:
             raise ValueError(
                 f"Argument '{setting}' must name a subclass of {wanted}, not {self.class_path}."
             )
+        if inspect.isabstract(found):
+            raise ValueError(
+                f"Argument '{setting}' must name a complete class, not {self.class_path}, which "
+                "leaves methods to its subclasses."
+            )
         return found
 
     def build(

@@ -162,6 +162,37 @@ def test_predict_text_and_csv_and_unknown(run: Path, capsys: pytest.CaptureFixtu
     assert len(lines) == 12 and all("unknown" in line for line in lines)
 
 
+def test_an_image_is_unknown_by_its_best_cosine(run: Path, capsys: pytest.CaptureFixture[str]):
+    """Where that is large enough the others keep their names, whatever their own."""
+    arguments = ["predict", str(run), str(run / "samples"), "--top=3", "--format=json"]
+    assert main(arguments) == 0
+    plain = [row["answers"] for row in json.loads(capsys.readouterr().out)]
+    least = sorted(row[0]["cosine"] for row in plain)[6]
+    assert any(row[0]["cosine"] >= least > row[1]["cosine"] for row in plain)
+    assert main([*arguments, f"--min_cosine={least}"]) == 0
+    for row, before in zip(json.loads(capsys.readouterr().out), plain, strict=True):
+        first = before[0]["class"] if before[0]["cosine"] >= least else "unknown"
+        assert row["answers"] == [{**before[0], "class": first}, *before[1:]]
+
+
+def test_a_run_is_resumed_by_its_settings(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """As by its folder: `run.dir` of a file holds as that of the command line, the last one."""
+    own = shutil.copytree(run, tmp_path / "run")
+    path = tmp_path / "again.yaml"
+    path.write_text(f"run: {{dir: {own}}}\n")
+    assert main(["train", "--resume", f"--config={path}"]) == 0
+    assert f"{own} is complete" in capsys.readouterr().err
+    assert main(["train", f"--config={path}", "--resume", f"--run.dir={tmp_path}/none"]) == 2
+    assert f"{tmp_path}/none is not a run folder" in capsys.readouterr().err
+    path.write_text(f"run: {{dir: {tmp_path}/none}}\n")
+    assert main(["train", f"--config={path}", "--resume", f"--run.dir={own}"]) == 0
+    assert f"{own} is complete" in capsys.readouterr().err
+    assert main(["train", "--resume", f"--config={tmp_path}/no.yaml"]) == 2
+    assert "no.yaml does not exist" in capsys.readouterr().err
+
+
 def test_embed(run: Path, tmp_path: Path):
     samples = sorted((run / "samples").glob("*.png"))
     for name in ("out.npy", "out.parquet"):

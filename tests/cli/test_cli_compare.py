@@ -130,6 +130,12 @@ def test_a_section_of_another_kind_begins_anew():
         ("data: {class_path: Characters}", "must have a section `compare` with `methods`"),
         ("compare: {methods: []}", "must have a section `compare` with `methods`"),
         ("compare: {methods: {a: {}}, sseeds: [1]}", r"unknown keys \['sseeds'\]"),
+        ("compare: {methods: {a: {}}, seeds: 3}", r"list of whole numbers .*, not 3\."),
+        ("compare: {methods: {a: {}}, seeds: []}", r"list of whole numbers .*, not \[\]\."),
+        ("compare: {methods: {a: {}}, seeds: [0, x]}", r"whole numbers .*, not \[0, 'x'\]\."),
+        ("compare: {methods: {a: 5}}", r"method 'a' of .* must have settings .*, not 5\."),
+        ("compare: {methods: {a/b: {}}}", r"name without slashes, .*, not 'a/b'\."),
+        ("compare: {methods: {..: {}}}", r"name without slashes, .*, not '\.\.'\."),
         ("[", "is not YAML"),
     ],
 )
@@ -138,6 +144,15 @@ def test_wrong_recipes(tmp_path: Path, content: str, message: str):
     path.write_text(content)
     with pytest.raises(ValueError, match=message):
         read_recipe(path)
+
+
+def test_a_method_that_is_empty_has_the_common_settings(recipe: Path):
+    recipe.write_text(recipe.read_text() + "    plain:\n")
+    base, methods, seeds = read_recipe(recipe)
+    assert methods["plain"] == {} and seeds == [0, 1]
+    assert complete(base, methods["plain"], 3, []).train.seed == 3
+    with pytest.raises(ValueError, match=r"section 'train' must hold settings .*, not 5\."):
+        complete(base, {"train": 5}, 3, [])
 
 
 def test_wrong_arguments(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

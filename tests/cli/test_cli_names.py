@@ -53,6 +53,22 @@ def test_old_and_new_names(folder_run: Path, tmp_path: Path, capsys: pytest.Capt
     assert "rootspace classes" in history[-1]["command"]
 
 
+def test_a_column_old_alone_says_nothing(
+    folder_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    file = tmp_path / "names.csv"
+    file.write_text("label,name,old\n0,first,whatever\n", encoding="utf-8")
+    output(capsys, "classes", folder_run, "import", file)
+    assert names_of(folder_run)[0] == "first"
+
+
+def test_a_page_after_the_last_class_is_empty(folder_run: Path, capsys: pytest.CaptureFixture[str]):
+    for start in (5, 10**20):
+        found = answer(capsys, "classes", folder_run, "list", f"--start={start}")
+        assert found["classes"] == [] and found["num_classes"] == 5
+    assert answer(capsys, "classes", folder_run, "list", "--retired", "--start=9999999999999999999")
+
+
 def test_what_export_writes_is_read_back(
     folder_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -217,6 +217,13 @@ def test_what_cannot_be_read_is_left_out(trained: Path, cub: Path, tmp_path: Pat
     assert out.splitlines()[2].split()[-2:] == ["1", "1"]
 
 
+def test_no_pair_can_be_read(trained: Path, cub: Path, tmp_path: Path, capsys):
+    pairs = tmp_path / "pairs.csv"
+    write(pairs, ["left,right,same", f"{cub / 'images' / BIRDS[0] / '0.png'},none.png,1"])
+    message = refusal(capsys, "evaluate", trained, "--protocol=verification", f"--pairs={pairs}")
+    assert "must hold pairs of which both images can be read; none can" in message
+
+
 def test_run_without_a_test_set(cub: Path, tmp_path: Path, capsys):
     run = tmp_path / "run"
     data = ["--data=CUB200", f"--data.root={cub}", "--train.epochs=1"]

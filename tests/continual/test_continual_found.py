@@ -12,6 +12,7 @@ from commands import error
 from PIL import Image
 
 from rootspace.cli import main
+from rootspace.data import StoredImages
 from rootspace.runs import RunRecord
 
 SMALL = ["--data.image_size=16", "--loader.batch_size=8", "--train.epochs=1"]
@@ -107,3 +108,20 @@ def test_settings_that_do_not_fit(run: Path, tmp_path: Path, capsys: pytest.Capt
     (tmp_path / "old/val").rename(tmp_path / "old/gone")
     assert "needs a validation set" in error(capsys, *arguments, "--train.keep=best")
     assert not (tmp_path / "more").exists()
+
+
+def test_a_share_of_the_new_images_is_for_choosing(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    new = images(tmp_path / "new/train", "de", 4, 3).parent
+    arguments = [*extend(run, new, "more"), "--loader.validation=0.25", "--train.keep=best"]
+    message = error(capsys, *arguments)
+    assert "'loader.validation' must be 0, not 0.25: the validation set" in message
+    assert not (tmp_path / "more").exists()
+    (tmp_path / "old/val").rename(tmp_path / "old/test")
+    assert main(arguments) == 0
+    found = RunRecord.read(tmp_path / "more")
+    assert found.test["validation"].images == 2 and found.best_epoch is not None
+    memory = StoredImages(tmp_path / "more/start/replay")
+    assert f"4 new images, {len(memory)} remembered" in capsys.readouterr().err
+    assert len(StoredImages(tmp_path / "more/replay")) == len(memory) + 4

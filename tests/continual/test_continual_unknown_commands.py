@@ -14,6 +14,7 @@ from rootspace.continual import Rejector
 from rootspace.continual.live import REJECTOR
 from rootspace.data import Characters
 from rootspace.run import load
+from rootspace.runs.folder import check_whole
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +52,18 @@ def test_calibration_on_known_inputs(code_run: Path, capsys: pytest.CaptureFixtu
         assert row["unknown"] == (before["answers"][0]["cosine"] < rejector.threshold)
         first = "unknown" if row["unknown"] else before["answers"][0]["class"]
         assert row["answers"][0]["class"] == first and row["answers"][1:] == before["answers"][1:]
+
+
+def test_the_runs_own_file_by_another_path(
+    formula_run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(formula_run.parent)
+    own = formula_run.resolve() / REJECTOR
+    output(capsys, "calibrate", formula_run.name, f"--out={own}", "--false_reject=0.1")
+    check_whole(formula_run)
+    output(capsys, "calibrate", formula_run.name, "--false_reject=0.2")
+    output(capsys, "calibrate", formula_run.name, f"--out={own}", "--false_reject=0.3")
+    output(capsys, "predict", formula_run.name, formula_run / "samples", "--unknown")
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,20 @@ def test_reading_leaves_the_random_numbers_alone(make_images: Make) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_a_test_set_may_be_called_as_the_training_data(make_images: Make) -> None:
+    root = make_images(COUNTS)
+    for name in ("train/a/2.png", "val/b/1.png"):
+        cut(root / name)
+    source = ImageFolder(root, test_folders={"train": "val"})
+    found = check_content(source.read())
+    assert {name: (one.inputs, one.broken) for name, one in found.sets.items()} == {
+        "train": (12, 1),
+        "train (test)": (4, 1),
+    }
+    data = ready(source, skip_broken=True)
+    assert len(data.train_dataset) == 11 and len(data.test_datasets["train"]) == 3
+
+
 # --------------------------------------------------------------------- training without them
 
 

@@ -119,6 +119,19 @@ def test_some_images_under_other_labels() -> None:
     assert torch.equal(some.original(0), images.images[4])
 
 
+def test_nothing_of_the_memory_is_set_aside(tmp_path: Path) -> None:
+    memory_of(tmp_path / "memory", [0, 1, 2, 3, 12, 13])
+    source, content = grown(tmp_path / "memory")
+    data = ready(source, validation=0.25)
+    added = len(content.train) - 6
+    validation = data.test_datasets["validation"]
+    assert 0 < len(validation) == len(content.train) - len(data.train_dataset) < added
+    assert source.num_remembered == 6 and torch.bincount(validation.labels)[:2].tolist() == [0, 0]
+    found, labels = data.train_dataset.batch(range(6))
+    memory = StoredImages(tmp_path / "memory")
+    assert torch.equal(found, memory.batch(range(6))[0]) and torch.equal(labels, memory.labels)
+
+
 def test_old_classes_keep_their_labels(tmp_path: Path) -> None:
     memory_of(tmp_path / "memory", [0, 1, 3])
     names = list(letters().read().tests)

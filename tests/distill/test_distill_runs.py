@@ -51,6 +51,15 @@ def test_a_teacher_hands_on_its_own_vectors(
     assert isinstance(head, PrototypeHead) and not head.needs_pairs
 
 
+def test_a_teacher_that_a_file_names_brings_its_data_too(code: Path, tmp_path: Path):
+    run, path = tmp_path / "run", tmp_path / "student.yaml"
+    path.write_text(f"teacher: {{run: {code}}}\nrun: {{dir: {run}}}\ntrain: {{epochs: 1}}\n")
+    student = [*SMALL[len(DATA) :], "--config", str(path)]
+    assert main(["distill", *student]) == 0
+    assert read_config(run).data == read_config(code).data
+    assert torch.equal(vectors_of(code), vectors_of(run))
+
+
 def test_fewer_classes_than_the_teacher(code: Path, tmp_path: Path):
     """Ten of its classes in the data: the student answers with the teacher's labels."""
     run = tmp_path / "run"

@@ -126,6 +126,47 @@ def test_payload_and_filters(
     assert "is not UTF-8" in refusal(capsys, "index", folder_run, images, f"--payload={table}")
 
 
+def test_only_what_is_written_as_a_number_is_one(
+    capsys: pytest.CaptureFixture[str], folder_run: Path, images: Path
+):
+    cells = {"007": "007", "1_000": "1_000", "nan": "nan", "inf": "inf", "1e5": "1e5", " 1": " 1"}
+    cells |= {"٣": "٣", "-": "-", "1.": "1.", "9" * 18: 10**18 - 1, "9" * 19: "9" * 19}
+    cells |= {"0": 0, "-12": -12, "0.50": 0.5, "true": True, "True": "True"}
+    table = images / "about.csv"
+    names = [f"c{i}" for i in range(len(cells))]
+    table.write_text(f"path,{','.join(names)}\na/0.png,{','.join(cells)}\n", encoding="utf-8")
+    answer(capsys, "index", folder_run, images / "a", f"--payload={table}")
+    gallery = Gallery.open(folder_run / "gallery", rs.load(folder_run))
+    (item,) = (item for some, _ in gallery.scan() for item in some if item.payload)
+    assert item.payload == dict(zip(names, cells.values(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{images}", "--delete=id >= 3", "--payload={images}/bad.csv"], "must have the column"),
+        (["{images}", "--delete=id >= 3", "--payload={images}/key.csv"], "'--payload' must have"),
+        (["{images}", "{images}/none", "--delete=id >= 3"], "none does not exist"),
+        (["{images}", "--delete=id >="], "Argument '--delete' must be conditions"),
+    ],
+)
+def test_nothing_is_deleted_or_made_where_an_argument_is_wrong(
+    capsys: pytest.CaptureFixture[str],
+    folder_run: Path,
+    images: Path,
+    arguments: list[str],
+    message: str,
+):
+    (images / "bad.csv").write_text("year\n3\n")
+    (images / "key.csv").write_text("path,bad key\na/0.png,3\n")
+    wrong = [argument.format(images=images) for argument in arguments]
+    assert message in refusal(capsys, "index", folder_run, *wrong)
+    assert not (folder_run / "gallery").exists()
+    answer(capsys, "index", folder_run, images / "a", images / "f")
+    assert message in refusal(capsys, "index", folder_run, *wrong)
+    assert len(Gallery.open(folder_run / "gallery", rs.load(folder_run))) == 6
+
+
 def test_search(capsys: pytest.CaptureFixture[str], folder_run: Path, images: Path, tmp_path: Path):
     answer(capsys, "index", folder_run, images)
     query = images / "a/1.png"

@@ -94,6 +94,19 @@ def test_items(client: TestClient, letters: Letters, own: Path):
         assert other.get("/v1/gallery").json() == {"num_items": 3}
 
 
+def test_an_empty_folder_becomes_a_gallery(own: Path, tmp_path: Path, letters: Letters):
+    folder = tmp_path / "gallery"
+    folder.mkdir()
+    with TestClient(create_app(Service(RunModel(own, gallery=folder), LIMITS))) as client:
+        assert client.get("/v1/gallery").json() == {"num_items": 0}
+        client.post("/v1/gallery/items", files=upload(letters[0][1]))
+        assert client.get("/v1/gallery").json() == {"num_items": 1}
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/file").touch()
+    with pytest.raises(ValueError, match="other"):
+        RunModel(own, gallery=tmp_path / "other")
+
+
 def test_search_is_that_of_the_gallery(client: TestClient, letters: Letters, own: Path):
     contents = [content for _, content in letters]
     client.post("/v1/gallery/items", files=upload(*contents[:8]), data={"label": "a"})

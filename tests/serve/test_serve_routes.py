@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import shutil
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import torch
-from servers import CLASSES, LIMITS, refusal, upload
+from servers import CLASSES, LIMITS, live, refusal, upload
 from starlette.testclient import TestClient
 
 import rootspace
 from rootspace.cli import main
 from rootspace.run import load
+from rootspace.serve import service as service_module
 from rootspace.serve.app import PAGE, create_app
 from rootspace.serve.projection import fit
 from rootspace.serve.run_model import RunModel
@@ -186,7 +194,61 @@ def test_a_failure_of_ours_is_told_as_one(run: Path, letters: Letters, monkeypat
         assert client.post("/v1/predict", files=upload(letters[0][1])).status_code == 200
 
 
+def test_the_plane_is_found_once_and_holds_nobody_up(
+    run: Path, letters: Letters, monkeypatch: pytest.MonkeyPatch
+):
+    """Predictions that need it wait in a thread; other requests are answered meanwhile."""
+    begun, go, calls = threading.Event(), threading.Event(), list[int]()
+
+    def slow(vectors: Any, count: int) -> Any:
+        calls.append(count)
+        begun.set()
+        assert go.wait(30)
+        return fit(vectors, count)
+
+    monkeypatch.setattr(service_module, "fit", slow)
+    service = Service(RunModel(run), LIMITS)
+    with live(create_app(service)) as address, ThreadPoolExecutor(4) as pool:
+
+        def predict() -> Any:
+            files = upload(letters[0][1])
+            return httpx.post(f"{address}/v1/predict", files=files, timeout=30).json()
+
+        waiting = [pool.submit(predict) for _ in range(3)]
+        try:
+            assert begun.wait(30)
+            assert httpx.get(f"{address}/v1/health", timeout=5).json() == {"status": "ok"}
+        finally:
+            go.set()
+        places = [one.result()["results"][0]["position"] for one in waiting]
+    assert calls == [16]
+    np.testing.assert_allclose(places, places[:1] * 3, atol=1e-4)
+
+
 # ---------------------------------------------------------------- metrics and page
+
+
+def test_a_client_that_has_gone_is_counted_as_such(
+    run: Path, letters: Letters, monkeypatch: pytest.MonkeyPatch
+):
+    service, begun = Service(RunModel(run), LIMITS), threading.Event()
+
+    async def never(*_: Any) -> Any:
+        begun.set()
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(service, "answers", never)
+    with live(create_app(service)) as address:
+        with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as line:
+            request = httpx.Request("POST", f"{address}/v1/predict", files=upload(letters[0][1]))
+            head = "".join(f"{key}: {value}\r\n" for key, value in request.headers.items())
+            line.sendall(f"POST /v1/predict HTTP/1.1\r\n{head}\r\n".encode() + request.read())
+            assert begun.wait(20)
+        end = time.monotonic() + 20
+        counted = 'rootspace_requests_total{route="/v1/predict",status="499"} 1.0'
+        while counted not in httpx.get(f"{address}/metrics").text:
+            assert time.monotonic() < end
+            time.sleep(0.02)
 
 
 def test_metrics(client: TestClient, letters: Letters):

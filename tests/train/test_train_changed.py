@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
+import lightning as L
 import numpy as np
 import pytest
 import torch
@@ -19,12 +20,21 @@ from PIL import Image
 from rootspace.cli._main import main
 from rootspace.config import ClassSpec, Config, LoaderConfig, PrototypesConfig, RunConfig
 from rootspace.config import TrainConfig as Train
+from rootspace.continual.live import open_registry
+from rootspace.heads import NormalizedHead
 from rootspace.run import load
 from rootspace.runs import EpochRow, RunRecord
 from rootspace.runs import folder as files
+from rootspace.train.callbacks import Checkpoints
+from rootspace.train.module import RunModule
 from rootspace.train.training import train
 
-Lost = Callable[[int], AbstractContextManager[None]]
+Losing = Callable[[int], AbstractContextManager[None]]
+
+
+class Killed(Exception):
+    """The process ended here."""
+
 
 NAMES = ("ant", "bee", "cat")
 
@@ -95,7 +105,7 @@ def _remove_tests(data: Path) -> None:
 def test_other_data_are_refused(
     data: Path,
     tmp_path: Path,
-    lost_after: Lost,
+    lost_after: Losing,
     change: Callable[[Path], None],
     message: str,
     head: str,
@@ -111,7 +121,7 @@ def test_other_data_are_refused(
     assert not files.is_finished(tmp_path / "run")
 
 
-def test_data_may_be_moved(data: Path, tmp_path: Path, lost_after: Lost):
+def test_data_may_be_moved(data: Path, tmp_path: Path, lost_after: Losing):
     whole, broken = (config(tmp_path / name, data) for name in ("whole", "broken"))
     train(whole)
     with lost_after(1):
@@ -129,7 +139,9 @@ def test_a_finished_run_trains_longer(data: Path, tmp_path: Path):
     folder = tmp_path / "run"
     train(config(folder, data))
     (folder / files.REJECTOR).write_text("{}")  # of these weights
-    first = load(folder).model.embedder.state_dict()
+    for change in (["rename", "ant", "Ameise", "--keep"], ["retire", "bee"]):
+        assert main(["classes", str(folder), *change]) == 0
+    first, vectors = load(folder).model.embedder.state_dict(), _vectors(folder)
     assert main(["train", "--resume", f"--run.dir={folder}", "--train.epochs=2"]) == 2
     assert files.is_finished(folder)
     assert main(["train", "--resume", f"--run.dir={folder}", "--train.epochs=5"]) == 0
@@ -139,6 +151,22 @@ def test_a_finished_run_trains_longer(data: Path, tmp_path: Path):
     assert not (folder / files.REJECTOR).exists()
     later = load(folder).model.embedder.state_dict()
     assert any(not torch.equal(first[name], later[name]) for name in first)
+    assert _vectors(folder) != vectors, "else this test shows nothing"
+    with open_registry(folder, load(folder).class_map, NAMES) as registry:
+        assert [entry.vector for entry in registry.entries()] == _vectors(folder)
+        assert registry.names(range(3)) == ["Ameise", "bee", "cat"] and registry.find("ant") == 0
+        assert registry.retired().tolist() == [1] and registry.entry(2).images == 8
+        actions = [change.action for change in registry.history()]
+        assert actions == ["create", "rename", "alias", "retire", "choose"]
+        with pytest.raises(ValueError, match="keeps its label and vector"):
+            registry.give_vectors({0: b"another"})
+    assert main(["classes", str(folder), "restore", "bee"]) == 0
+
+
+def _vectors(folder: Path) -> list[int] | list[bytes]:
+    classes = load(folder).class_map
+    assert classes is not None
+    return classes.vector_ids(torch.arange(3))
 
 
 def test_a_ruined_state_replaces_no_good_one(data: Path, tmp_path: Path):
@@ -253,7 +281,7 @@ def test_training_ends_early(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert again == RunRecord.read(tmp_path / "run")
 
 
-def test_a_run_that_was_killed_after_its_early_end_stays_ended(tmp_path: Path, lost_after: Lost):
+def test_a_run_that_was_killed_after_its_early_end_stays_ended(tmp_path: Path, lost_after: Losing):
     data = images(tmp_path / "photos")
     whole = train(_chosen_by(tmp_path / "whole", data, early_stopping=1))
     assert whole is not None and whole.epochs < 6
@@ -263,6 +291,76 @@ def test_a_run_that_was_killed_after_its_early_end_stays_ended(tmp_path: Path, l
     record = train(broken, resume=True)
     assert record is not None and record.epochs == whole.epochs
     assert record.test == whole.test
+
+
+def test_the_best_epoch_is_there_when_the_last_state_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A run that is killed between the two files of an epoch, which no later one surpasses."""
+    run = _chosen_by(tmp_path / "run", images(tmp_path / "photos"), keep="best")
+    monkeypatch.setattr(RunModule, "quality", lambda self: -float(self.current_epoch))
+    save = Checkpoints._save
+
+    def lose(self: Checkpoints, trainer: L.Trainer, name: str) -> None:
+        save(self, trainer, name)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "_save", lose)
+        with pytest.raises(Killed):
+            train(run)
+    record = train(run, resume=True)
+    assert record is not None and record.best_epoch == 1
+
+
+def test_stopped_while_gradients_add_up(
+    tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A run is saved between two steps of the optimizer, not between two batches of one."""
+    whole, broken = (config(tmp_path / name, data) for name in ("whole", "broken"))
+    train(_accumulating(whole))
+    save = Checkpoints._save
+
+    def lose(self: Checkpoints, trainer: L.Trainer, name: str) -> None:
+        save(self, trainer, name)
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(Checkpoints, "_save", lose)
+        train(_accumulating(broken, checkpoint_minutes=1e-9))
+    state = torch.load(tmp_path / "broken/checkpoints/last.ckpt", weights_only=True)
+    assert state["global_step"] == 1 and state["epoch"] == 0
+    train(_accumulating(broken), resume=True)
+    found = load(tmp_path / "broken").model.embedder.state_dict()
+    for name, value in load(tmp_path / "whole").model.embedder.state_dict().items():
+        assert torch.equal(value, found[name]), name
+
+
+def _accumulating(run: Config, **settings: float) -> Config:
+    return replace(run, train=replace(run.train, accumulate_grad_batches=3, **settings))
+
+
+@pytest.mark.parametrize(
+    ("baseline", "message"),
+    [
+        ("LearnedHead", "must name a complete class, not rootspace.heads.LearnedHead, which leav"),
+        (f"{__name__}.Headless", "Headless: Argument 'head': .*unexpected keyword argument 'dim'"),
+    ],
+)
+def test_a_baseline_that_cannot_be_made_is_noticed_first(
+    data: Path, tmp_path: Path, baseline: str, message: str
+):
+    run = config(tmp_path / "run", data)
+    with pytest.raises(ValueError, match=rf"^Argument 'run.baselines'.*{message}"):
+        train(replace(run, run=replace(run.run, baselines=[baseline])))
+    assert not (tmp_path / "run").exists()
+
+
+class Headless(NormalizedHead):
+    """A head that takes no dimension."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(dim=8, names=names)
 
 
 def test_choices_need_a_validation_set(data: Path, tmp_path: Path):

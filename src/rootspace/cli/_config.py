@@ -255,6 +255,36 @@ def _help(name: str) -> str:
     return " ".join(text)
 
 
+def looked_ahead(arguments: list[str], section: str, name: str) -> str | None:
+    """What arguments say of a setting on which the defaults of others depend.
+
+    On the command line or in a file of --config, of which the last holds, as for the parser.
+
+    Args:
+        arguments: of the command line.
+        section: of the setting.
+        name: of the setting in it.
+
+    Raises:
+        ValueError: a file that cannot be read.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    option = f"--{section}.{name}"
+    for flag in ("--config", option):
+        parser.add_argument(
+            flag, dest="given", action="append", type=lambda text, flag=flag: (flag, text)
+        )
+    found: str | None = None
+    for flag, text in parser.parse_known_args(arguments)[0].given or []:
+        if flag == option:
+            found = text
+            continue
+        settings = read_sections(Path(text).expanduser()).get(section)
+        if isinstance(settings, Mapping) and settings.get(name) is not None:
+            found = str(settings[name])
+    return found
+
+
 def read_sections(path: Path) -> Sections:
     """The sections of a YAML file.
 

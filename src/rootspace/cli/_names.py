@@ -45,7 +45,7 @@ def read_names(path: Path, entries: Sequence[ClassEntry]) -> Names:
     owner = {text: e.label for e in entries for text in (e.name, *e.aliases)}
     for number, row in _rows(path):
         where = f"{path}, line {number}"
-        if "old" in row:
+        if {"old", "new"} <= {*row}:
             old = from_csv_text(row["old"])
             label = owner.get(old)
             if label is None:

@@ -181,6 +181,8 @@ def _scores_of_pairs(trained: Run, source: Path, unread: Unread) -> tuple[Tensor
     read, z = embed_files(trained, files, "Pairs", unread)
     place = {file: i for i, file in enumerate(read)}
     kept = [(place[a], place[b], same) for a, b, same in pairs if a in place and b in place]
+    if not kept:
+        raise ValueError(f"{source} must hold pairs of which both images can be read; none can.")
     unit = torch.nn.functional.normalize(z, dim=-1)
     left, right, same = (torch.tensor(column) for column in zip(*kept, strict=True))
     cosines = (unit[left] * unit[right]).sum(-1).cpu()

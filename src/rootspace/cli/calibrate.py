@@ -94,7 +94,7 @@ def run(arguments: list[str]) -> int:
         source=source,
     )
     rejector.save(out)
-    if out == options.run / REJECTOR:
+    if out.resolve() == (options.run / REJECTOR).resolve():
         record(options.run, REJECTOR)
     _answer(options, out, rejector, known, unknown)
     unread.check(number)

@@ -155,7 +155,7 @@ def _list(registry: ClassRegistry, options: argparse.Namespace, _: str) -> None:
             chosen = [label for label in retired if label >= options.start]
             entries = [registry.entry(label) for label in chosen[: options.limit]]
         else:
-            rest = registry.entries(options.start)
+            rest = registry.entries(min(options.start, number))
             entries = [entry for _, entry in zip(range(options.limit), rest, strict=False)]
         generation = registry.generation
     rows = [

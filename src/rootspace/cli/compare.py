@@ -65,9 +65,26 @@ def read_recipe(path: Path) -> tuple[Sections, dict[str, Sections], list[int]]:
     unknown = set(section) - {"methods", "seeds"}
     if unknown:
         raise ValueError(f"Argument '--config': unknown keys {sorted(unknown)} in `compare`.")
+    for name, settings in methods.items():
+        if set("/\\\0") & set(str(name)) or str(name) in ("", ".", ".."):
+            raise ValueError(
+                f"Argument '--config': a method of {path} must have a name without slashes, which "
+                f"becomes a folder, not {str(name)!r}."
+            )
+        if not isinstance(settings, dict | None):
+            raise ValueError(
+                f"Argument '--config': the method {str(name)!r} of {path} must have settings such "
+                f"as 'train: {{lr: 0.01}}', not {settings!r}."
+            )
+    seeds = section.get("seeds", [0])
+    if not isinstance(seeds, list) or not seeds or any(type(seed) is not int for seed in seeds):
+        raise ValueError(
+            f"Argument '--config': 'seeds' in `compare` of {path} must be a list of whole numbers "
+            f"such as [0, 1, 2], not {seeds!r}."
+        )
     base = merged(Config().as_dict(), named_in_full(content))
     named = {str(name): named_in_full(settings or {}) for name, settings in methods.items()}
-    return base, named, section.get("seeds", [0])
+    return base, named, seeds
 
 
 def complete(base: Sections, method: Sections, seed: int, settings: list[str]) -> Config:
@@ -77,7 +94,13 @@ def complete(base: Sections, method: Sections, seed: int, settings: list[str]) -
         ValueError: naming the setting that cannot be.
     """
     wanted = merged(base, method)
-    wanted["train"] = {**wanted.get("train", {}), "seed": seed}
+    train = wanted.get("train", {})
+    if not isinstance(train, Mapping):
+        raise ValueError(
+            f"Argument '--config': the section 'train' must hold settings such as 'lr: 0.01', not "
+            f"{train!r}."
+        )
+    wanted["train"] = {**train, "seed": seed}
     parser = config_parser(PROG, Config())
     parser.set_defaults(wanted)
     return with_seed(parse(settings, parser, PROG), seed)

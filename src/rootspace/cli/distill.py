@@ -19,7 +19,7 @@ from rootspace.run import read_config
 from rootspace.runs.folder import CONFIG
 from rootspace.train.callbacks import StoppedByUser
 
-from ._config import check_whole_data, config_parser, parse
+from ._config import check_whole_data, config_parser, looked_ahead, parse
 from ._parser import Parser, path
 from .extend import refuse
 from .train import resumption
@@ -34,8 +34,7 @@ def run(arguments: list[str]) -> int:
         epilog="All settings of `rootspace train` describe the student; its data are those of "
         "--teacher.run by default.",
     )
-    first.add_argument("--teacher.run", dest="teacher", type=path)
-    known, _ = first.parse_known_args(arguments)
+    first.parse_known_args(arguments)  # for --help
     folder, rest = resumption(arguments)
     if folder is not None:
         refuse(rest)
@@ -44,8 +43,10 @@ def run(arguments: list[str]) -> int:
         check_whole_data(rest)
         base, problem = Config(loss=LOSS), None
         try:
-            if known.teacher is not None:
-                data = for_another_run(read_config(known.teacher).data, known.teacher)
+            named = looked_ahead(rest, "teacher", "run")
+            if named is not None:
+                teacher = path(named)
+                data = for_another_run(read_config(teacher).data, teacher)
                 base = replace(base, data=data)
         except ValueError as error:
             problem = error  # of less importance than what the parser may find

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import reduce
 from operator import add
@@ -25,8 +26,9 @@ from rootspace._extras import require
 from rootspace._terminal import bar, one_line, say
 from rootspace.data import DataModule, make_data
 from rootspace.gallery import Gallery, ImageFile, Indexed, index_files, index_inputs, missing_files
+from rootspace.gallery.filters import Condition, conditions
 from rootspace.gallery.gallery import NAME
-from rootspace.gallery.items import Payload, Value
+from rootspace.gallery.items import Payload, Value, check_payload
 from rootspace.gallery.locations import holds_gallery
 from rootspace.run import Run, load
 from rootspace.search.index import LEAST
@@ -40,6 +42,9 @@ from ._parser import Parser, path
 from ._test_sets import data_config, place_of, readable_batches, split_settings
 
 PROG = "rootspace index"
+
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(\.[0-9]+)?")
+"""In a table of payloads, of at most 64 bits."""
 
 
 def run(arguments: list[str]) -> int:
@@ -57,12 +62,15 @@ def run(arguments: list[str]) -> int:
     trained = load(options.run, options.device)
     changes_only = options.delete is not None or options.delete_missing or options.faiss is not None
     data = None if options.paths or (changes_only and not settings) else _data(trained, settings)
+    # All arguments are looked at before anything is deleted or made.
+    files = _files(trained, options) if options.paths else []
+    where = conditions(options.delete, "--delete")
     with _opened(trained, options) as gallery:
-        deleted = _delete(gallery, options)
+        deleted = _delete(gallery, where, options.delete_missing)
         found, unread = Indexed(), Unread()
         try:
             if options.paths:
-                found = _index_files(gallery, options, unread)
+                found = _index_files(gallery, files, unread)
             elif data is not None:
                 found = _index_data(gallery, data, unread)
             if found.added >= LEAST:
@@ -98,7 +106,8 @@ def _parser() -> Parser:
         "--payload",
         type=path,
         metavar="FILE.csv",
-        help="what to keep beside image files: the column path, and one for each name",
+        help="what to keep beside image files: the column path, and one for each name; true, "
+        "false, and numbers such as -3 and 2.5 are taken as such, anything else is text",
     )
     parser.add_argument("--delete", metavar="WHERE", help="first, delete what a filter finds")
     parser.add_argument(
@@ -124,18 +133,18 @@ def _opened(trained: Run, options: argparse.Namespace) -> Gallery:
     return Gallery.create(place, trained, float16=options.float16)
 
 
-def _delete(gallery: Gallery, options: argparse.Namespace) -> int:
+def _delete(gallery: Gallery, where: Sequence[Condition], missing: bool) -> int:
     before = len(gallery)
-    if options.delete is not None:
-        gallery.delete(gallery.ids(options.delete).tolist())
-    if options.delete_missing:
+    if where:
+        gallery.delete(gallery.ids(where).tolist())
+    if missing:
         gallery.delete(missing_files(gallery))
     return before - len(gallery)
 
 
-def _index_files(gallery: Gallery, options: argparse.Namespace, unread: Unread) -> Indexed:
-    assert gallery.run is not None
-    image_shape(gallery.run)
+def _files(trained: Run, options: argparse.Namespace) -> list[ImageFile]:
+    """The image files, each once, with label and payload."""
+    image_shape(trained)
     payloads = {} if options.payload is None else _payloads(options.payload)
     files: dict[Path, ImageFile] = {}
     for root in options.paths:
@@ -143,9 +152,13 @@ def _index_files(gallery: Gallery, options: argparse.Namespace, unread: Unread) 
             inner = file.relative_to(root).parts if file != root else ()
             label = inner[0] if len(inner) > 1 and not options.no_labels else None
             files[file.absolute()] = ImageFile(file, label, payloads.get(file.resolve(), {}))
+    return list(files.values())
+
+
+def _index_files(gallery: Gallery, files: list[ImageFile], unread: Unread) -> Indexed:
     parts = list[Indexed]()
     with bar("Indexing", len(files)) as shown:
-        for part in index_files(gallery, list(files.values())):
+        for part in index_files(gallery, files):
             parts.append(part)
             _tell(part, unread)
             shown.advance(part.seen)
@@ -214,14 +227,14 @@ def _payloads(file: Path) -> dict[Path, Payload]:
     """Resolved path -> payload, of a CSV file; relative paths begin at its folder.
 
     Raises:
-        ValueError: no such file, not CSV in UTF-8, or without the column path.
+        ValueError: no such file, not CSV in UTF-8, without the column path, or with a column that
+            no payload can have.
     """
     found: dict[Path, Payload] = {}
     for row in _rows(file):
         name = row.pop("path")
-        found[(file.parent / name).resolve()] = {
-            key: _value(text) for key, text in row.items() if text
-        }
+        payload = {key: _value(text) for key, text in row.items() if text}
+        found[(file.parent / name).resolve()] = check_payload(payload, "--payload")
     return found
 
 
@@ -243,11 +256,10 @@ def _rows(file: Path) -> Iterator[dict[str, str]]:
 
 
 def _value(text: str) -> Value:
+    """What a cell holds: a number only where it is written as numbers are, unlike 007."""
     if text in ("true", "false"):
         return text == "true"
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    return text
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        return text
+    return int(text) if match[1] is None else float(text)

@@ -69,7 +69,9 @@ def _parser() -> Parser:
     add_images(parser)
     parser.add_argument("--top", type=int, default=1, metavar="K", help="how many classes")
     parser.add_argument(
-        "--min_cosine", type=cosine, help="answer 'unknown' where the best cosine is smaller"
+        "--min_cosine",
+        type=cosine,
+        help="answer 'unknown' in the first place where the best cosine is smaller",
     )
     parser.add_argument(
         "--unknown",
@@ -91,7 +93,7 @@ def _rows(
     unread: Unread,
 ) -> Iterator[Row]:
     classes = trained.classes()
-    width = options.top
+    width, least = options.top, options.min_cosine
     if rejector is not None:
         width = min(max(width, rejector.score.width), classes.num_active)
     for paths, z in file_batches(trained, files, "Predicting", unread):
@@ -104,14 +106,10 @@ def _rows(
             unknown = rejector.is_unknown(scores).tolist()
         cosines = prediction.cosine[:, : options.top].tolist()
         for file, row, stranger in zip(paths, cosines, unknown, strict=True):
-            answers = [Answer(_name(next(names), c, options.min_cosine), c) for c in row]
-            if stranger:
+            answers = [Answer(next(names), c) for c in row]
+            if stranger or (least is not None and row[0] < least):
                 answers[0] = Answer(UNKNOWN, answers[0].cosine)
             yield Row(str(file), answers, stranger)
-
-
-def _name(name: str, cosine: float, least: float | None) -> str:
-    return UNKNOWN if least is not None and cosine < least else name
 
 
 def _print(rows: Iterable[Row], how: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from rootspace.config import Config
@@ -11,7 +12,7 @@ from rootspace.run import read_config
 from rootspace.train.callbacks import StoppedByUser
 from rootspace.train.training import check_resumed_here, train
 
-from ._config import check_resumed, config_parser, parse
+from ._config import check_resumed, config_parser, looked_ahead, parse
 from ._parser import path
 
 PROG = "rootspace train"
@@ -31,6 +32,7 @@ def run(arguments: list[str]) -> int:
     )
     config = parse(rest, parser, PROG, base)
     if resume is not None:
+        config = replace(config, run=replace(config.run, dir=str(resume)))
         # What the run left out has the parser's defaults in both.
         check_resumed(config, parse([], parser, PROG, base))
     try:
@@ -47,8 +49,8 @@ def resumption(arguments: list[str]) -> tuple[Path | None, list[str]]:
     """The folder of the run to resume, None for a new run; and the other arguments."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--resume", action="store_true")
-    first.add_argument("--run.dir", dest="folder", type=path, default=Path(Config().run.dir))
+    first.add_argument("--run.dir")
     found, rest = first.parse_known_args(arguments)
     if not found.resume:
         return None, arguments
-    return found.folder, rest
+    return path(looked_ahead(arguments, "run", "dir") or Config().run.dir), rest

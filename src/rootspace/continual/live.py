@@ -339,6 +339,26 @@ def copy_registry(source: Path, folder: Path, classes: ClassMap | None = None) -
             registry.give_vectors(dict(zip(labels, vectors, strict=True)))
 
 
+def renew_registry(folder: Path, classes: ClassMap | None) -> None:
+    """Give the classes in a run's registry the vectors that a longer training has chosen.
+
+    Names, aliases, retired classes, counts and history stay. Nothing happens where the run has no
+    registry, or its classes have the vectors that they had.
+
+    Args:
+        folder: of the run.
+        classes: its class map, None for a learned head.
+    """
+    if classes is None or not (folder / REGISTRY).exists():
+        return
+    with ClassRegistry(folder / REGISTRY) as registry:
+        old = [entry.vector for entry in registry.entries()]
+    vectors = classes.vector_ids(torch.arange(len(old)))
+    if old != vectors:
+        with _copied(folder, folder) as copy, ClassRegistry(copy) as registry:
+            registry.choose_anew(vectors)
+
+
 @contextmanager
 def _copied(source: Path, folder: Path) -> Iterator[Path]:
     """A copy of a registry to be changed, which appears when the block ends without an error."""

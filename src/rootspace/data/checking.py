@@ -108,7 +108,8 @@ class DataCheck:
     """What is to be known of some data before a network is trained on them.
 
     Attributes:
-        sets: "train", each test set and each part of a retrieval set -> what it holds.
+        sets: "train", each test set and each part of a retrieval set -> what it holds. A name that
+            is taken has "(test)" behind it.
         broken: what cannot be read.
         duplicates: those of several classes first, then those of several sets.
         rare: class -> how many training inputs it has that can be read, where they are few.
@@ -135,12 +136,19 @@ def check_content(content: Content, workers: int = 0, few: int = 2) -> DataCheck
         workers: processes that read beside this one.
         few: classes with fewer training inputs are rare.
     """
-    sets = {TRAIN: content.train, **content.tests}
-    names = dict.fromkeys(sets, content.class_names)
+    sets, names = {TRAIN: content.train}, {TRAIN: content.class_names}
+
+    def add(name: str, data: LabeledDataset, class_names: Sequence[str]) -> None:
+        while name in sets:  # a test set may be called "train"
+            name += " (test)"
+        sets[name], names[name] = data, class_names
+
+    for name, data in content.tests.items():
+        add(name, data, content.class_names)
     for name, found in content.retrieval.items():
-        parts = {name: found.queries, f"{name} gallery": found.gallery}
-        sets |= {part: data for part, data in parts.items() if data is not None}
-        names |= dict.fromkeys(parts, found.class_names)
+        add(name, found.queries, found.class_names)
+        if found.gallery is not None:
+            add(f"{name} gallery", found.gallery, found.class_names)
     scans = {name: scan(data, name, workers) for name, data in sets.items()}
     shape = content.preprocessing
     wanted = 0 if shape is None else shape.inner or shape.size
@@ -184,26 +192,27 @@ def without_broken(content: Content, workers: int = 0) -> Content:
     Raises:
         DataError: no training image of a class is left.
     """
-    kept: dict[str, LabeledDataset] = {}
     notes = list(content.notes)
-    for name, data in {TRAIN: content.train, **content.tests}.items():
+
+    def readable(data: LabeledDataset, name: str) -> LabeledDataset:
         found = scan(data, name, workers)
-        kept[name] = data
         if not found.broken:
-            continue
+            return data
         rows = list(found.broken)
         shown = ", ".join(_name(data, row) for row in rows[:_NAMED])
         more = f" and {len(rows) - _NAMED:,} more" if len(rows) > _NAMED else ""
         notes.append(f"left out: {len(rows):,} of {name} that cannot be read: {shown}{more}")
-        kept[name] = View.some(data, _readable(found))
-    lost = set(content.train.labels.tolist()) - set(kept[TRAIN].labels.tolist())
+        return View.some(data, _readable(found))
+
+    train = readable(content.train, TRAIN)
+    tests = {name: readable(data, name) for name, data in content.tests.items()}
+    lost = set(content.train.labels.tolist()) - set(train.labels.tolist())
     if lost:
         raise DataError(
             f"Argument 'loader.skip_broken' leaves no training image of "
             f"{content.class_names[min(lost)]!r}: replace the images of that class, or remove it."
         )
-    train = kept.pop(TRAIN)
-    return replace(content, train=train, tests=kept, notes=tuple(notes))
+    return replace(content, train=train, tests=tests, notes=tuple(notes))
 
 
 def scan(data: LabeledDataset, title: str, workers: int) -> Scan:

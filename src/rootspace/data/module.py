@@ -115,14 +115,16 @@ class DataModule:
             self._disturb_labels(self.loader.label_noise, noise_seed)
 
     def _with_validation(self, content: Content, name: str) -> Content:
-        """Set a share of the training inputs of each class aside."""
+        """Set a share of the training inputs of each class aside, of those that are new."""
         given = validation_of(content.tests)
         if given is not None:
             raise DataError(
                 f"Argument 'loader.validation' must be 0, not {self.loader.validation}: {name} "
                 f"have the validation set '{given}'."
             )
-        aside = set_aside(content.train.labels, self.loader.validation, self.loader.seed)
+        old, labels = self.source.num_remembered, content.train.labels
+        aside = torch.zeros(len(labels), dtype=torch.bool)
+        aside[old:] = set_aside(labels[old:], self.loader.validation, self.loader.seed)
         if not bool(aside.any()):
             raise DataError(
                 f"Argument 'loader.validation' = {self.loader.validation} leaves nothing to set "

@@ -68,6 +68,9 @@ class DataSource(abc.ABC):
     test_fraction: float = 0.0
     """Share of each class that `read` sets aside as a test set where there is none."""
 
+    num_remembered: int = 0
+    """First training inputs that an earlier run was trained on: none of them is set aside."""
+
     @abc.abstractmethod
     def read(self) -> Content:
         """Find and check the files.

@@ -7,7 +7,7 @@ The run that is extended is only read. The extended one is a run folder of its o
     start/replay  the images that training repeats
     ...           what `rootspace train` writes
     replay        what is remembered for the next extension
-    metrics.json  written last: the run is complete
+    manifest.json written last: the run is complete
 
 Whatever is written appears under its name when it is whole, and each step is skipped where its
 result is there, so a process may be killed at any moment.
@@ -51,7 +51,7 @@ from rootspace.data import (
     make_data,
 )
 from rootspace.data.grown import GROWN, Part, rows_not_in
-from rootspace.data.module import validation_of
+from rootspace.data.module import VALIDATION, validation_of
 from rootspace.model_file import Model, class_names, write_model
 from rootspace.run import Run, load, read_config
 from rootspace.runs import RunRecord
@@ -202,7 +202,8 @@ def planned(run: Run, config: Config) -> Config:
         )
     shape = run.model.preprocessing
     config = replace(config, data=data_with_images(config.data, shape.size, shape.interpolation))
-    new = make_data(config)
+    share = config.loader.validation
+    new = make_data(replace(config, loader=replace(config.loader, validation=0.0)))
     new.setup()
     check_shape(run.model, new, f"Argument 'data': {run.folder}")
     found = known_labels(run.folder, run.names, list(new.class_names))
@@ -237,7 +238,13 @@ def planned(run: Run, config: Config) -> Config:
     if not count:
         _check_new_images(run, new, found)
     data, tests = grown_data(run, config.data, same, memory, list(new.test_datasets), folder)
-    check_batches(config, run.model.head, new, validation_of(tests))
+    validation = validation_of(tests)
+    if share and validation is not None:
+        raise ValueError(
+            f"Argument 'loader.validation' must be 0, not {share}: the validation set of the "
+            f"extended run is '{validation}'."
+        )
+    check_batches(config, run.model.head, new, VALIDATION[0] if share else validation)
     check_optimizer(config, run.model.embedder, run.model.head)
     return replace(
         base,

@@ -1,6 +1,6 @@
 """What a finished run leaves behind for readers: figures, curves, and what its report shows.
 
-    metrics.json      RunRecord, written last: the run is complete
+    metrics.json      RunRecord
     metrics.csv       EpochRow, a line for each epoch
     evaluation.npz    Evaluation
 

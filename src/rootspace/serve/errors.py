@@ -10,6 +10,9 @@ from rootspace._terminal import one_line
 SHOWN = 100
 """Characters of what a client has sent that a message repeats."""
 
+GONE = 499
+"""What is counted where the client has left before its answer."""
+
 CODES = {
     400: "bad_request",
     401: "unauthorized",
@@ -22,6 +25,7 @@ CODES = {
     415: "media_type",
     421: "wrong_host",
     422: "invalid",
+    GONE: "client_gone",
     500: "internal",
     503: "overloaded",
     504: "too_slow",

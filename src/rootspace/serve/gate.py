@@ -15,16 +15,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rootspace._terminal import one_line, say
 
-from .errors import RefusedError, shown
+from .errors import GONE, RefusedError, shown
 from .metrics import Metrics
 from .schema import ErrorAnswer, Problem
 from .service import Limits
 
 OPEN = ("/", "/v1/health", "/openapi.json", "/page/")
 """Paths without a token: what holds nothing of the run."""
-
-GONE = 499
-"""What is counted where the client has left before its answer."""
 
 SAFE = ("GET", "HEAD", "OPTIONS")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")

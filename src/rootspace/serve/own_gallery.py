@@ -14,7 +14,7 @@ class OwnGallery:
 
     Args:
         run: whose embeddings it holds.
-        folder: of the gallery, which need not be there.
+        folder: of the gallery, which may be empty or not there.
 
     Raises:
         ValueError: there is something else, or a gallery of another model.
@@ -23,7 +23,7 @@ class OwnGallery:
     def __init__(self, run: Run, folder: Path) -> None:
         self._run, self._folder, self._lock = run, folder, Lock()
         self._identities: Identities | None = None
-        if folder.exists():
+        if not _is_free(folder):
             self.needed()
 
     @property
@@ -42,7 +42,7 @@ class OwnGallery:
         """The classes of a gallery that is there now."""
         with self._lock:
             if self._identities is None:
-                make = Gallery.open if self._folder.exists() else Gallery.create
+                make = Gallery.create if _is_free(self._folder) else Gallery.open
                 self._identities = Identities(make(self._folder, self._run))
             return self._identities
 
@@ -50,3 +50,8 @@ class OwnGallery:
         """Let go of its files."""
         if self._identities is not None:
             self._identities.gallery.close()
+
+
+def _is_free(folder: Path) -> bool:
+    """Whether a gallery can be made there."""
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))

@@ -12,7 +12,7 @@ from rootspace._errors import DataError
 from rootspace._terminal import one_line
 
 from . import schema
-from .errors import RefusedError
+from .errors import GONE, RefusedError
 from .service import Answer, Limits, Service, Upload
 
 T = TypeVar("T")
@@ -158,8 +158,8 @@ def add_images(app: APIRouter, service: Service) -> None:
             raise RefusedError(422, f"Argument 'k' must be at most {service.model.most}, not {k}.")
         uploads = await read_uploads(images, limits)
         found = await while_connected(request, service.answers(uploads, k), limits)
-        results = [_image_answer(service, answer) for answer in found]
-        return schema.Predictions(results=await asyncio.gather(*results))
+        results = await asyncio.to_thread(lambda: [_image_answer(service, one) for one in found])
+        return schema.Predictions(results=results)
 
     @app.post("/v1/embed", tags=["images"], responses=OF_IMAGES)
     async def embed(request: Request, images: Images) -> schema.Embeddings:
@@ -194,10 +194,10 @@ def problem(error: DataError) -> schema.Problem:
     return schema.Problem(code="image_unreadable", message=one_line(str(error)))
 
 
-async def _image_answer(service: Service, answer: Answer | DataError) -> schema.ImageAnswer:
+def _image_answer(service: Service, answer: Answer | DataError) -> schema.ImageAnswer:
     if isinstance(answer, DataError):
         return schema.ImageAnswer(error=problem(answer))
-    names = await asyncio.to_thread(service.model.names, answer.labels)
+    names = service.model.names(answer.labels)
     return schema.ImageAnswer(
         answers=[
             schema.ClassAnswer(label=label, name=name, cosine=cosine)
@@ -213,7 +213,7 @@ async def while_connected(request: Request, work: Awaitable[T], limits: Limits) 
     """The result of some work, which is given up when the client has gone.
 
     Raises:
-        RefusedError: it takes too long.
+        RefusedError: it takes too long, or the client has gone.
     """
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_gone(request))
@@ -223,8 +223,9 @@ async def while_connected(request: Request, work: Awaitable[T], limits: Limits) 
         )
         if task.done():
             return task.result()
-        why = "The client has gone." if gone.done() else f"It took over {limits.seconds:g} s."
-        raise RefusedError(504, why)
+        if gone.done():
+            raise RefusedError(GONE, "The client has gone.")
+        raise RefusedError(504, f"It took over {limits.seconds:g} s.")
     finally:
         task.cancel()
         gone.cancel()

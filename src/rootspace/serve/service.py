@@ -97,7 +97,7 @@ class Service:
         )
         # Pillow decodes without the interpreter's lock; as many at once bound the memory.
         self._readers = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="images")
-        self._map_lock = Lock()
+        self._map_lock, self._points_lock = Lock(), Lock()
 
     async def close(self) -> None:
         """Finish what waits, and end all threads."""
@@ -185,20 +185,34 @@ class Service:
 
     # ---------------------------------------------------------------- the plane
 
-    @cached_property
+    @property
     def projection(self) -> Projection | None:
-        """Of the class vectors, found when it is first asked for; None where they are not known."""
+        """Of the class vectors, None where they are not known.
+
+        The first call takes seconds where there are many classes, and the others wait for it: not
+        for the thread that serves.
+        """
         with self._map_lock:
-            if self.model.vectors(np.zeros(1, np.int64)) is None:
-                return None
-            return fit(self._vectors, self.model.num_classes)
+            return self._projection
 
     @cached_property
-    def map_points(self) -> tuple[Floats, int] | None:
-        """`[N, 2]` class vectors in the plane, and the step between their labels."""
-        if self.projection is None:
+    def _projection(self) -> Projection | None:
+        if self.model.vectors(np.zeros(1, np.int64)) is None:
             return None
-        return place_classes(self.projection, self._vectors, self.model.num_classes, MAP_POINTS)
+        return fit(self._vectors, self.model.num_classes)
+
+    @property
+    def map_points(self) -> tuple[Floats, int] | None:
+        """`[N, 2]` class vectors in the plane, and the step between their labels; likewise."""
+        with self._points_lock:
+            return self._map_points
+
+    @cached_property
+    def _map_points(self) -> tuple[Floats, int] | None:
+        projection = self.projection
+        if projection is None:
+            return None
+        return place_classes(projection, self._vectors, self.model.num_classes, MAP_POINTS)
 
     def _vectors(self, labels: NDArray[np.int64]) -> Floats:
         vectors = self.model.vectors(labels)
@@ -206,10 +220,9 @@ class Service:
         return vectors
 
     def position(self, z: Floats) -> list[float] | None:
-        """Where an embedding `[dim]` is in the plane."""
-        if self.projection is None:
-            return None
-        return self.projection.place(z[None])[0].tolist()
+        """Where an embedding `[dim]` is in the plane, see `projection`."""
+        projection = self.projection
+        return None if projection is None else projection.place(z[None])[0].tolist()
 
 
 def _row(found: Answers, row: int, k: int) -> Answer:

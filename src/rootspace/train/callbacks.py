@@ -31,7 +31,7 @@ NEAR_CHANCE = 0.9
 """Share of the contrastive loss by chance above which nothing has been learned."""
 
 AGREE_EVERY = 16
-"""Batches after which the processes of a distributed run ask each other whether to save or stop."""
+"""Steps after which the processes of a distributed run ask each other whether to save or stop."""
 
 
 class StoppedByUser(Exception):
@@ -96,10 +96,12 @@ class Checkpoints(Checkpoint):
         batch: Any,
         batch_idx: int,
     ) -> None:
-        # The last batch of an epoch is saved with the epoch.
-        if trainer.is_last_batch:
-            return
-        if trainer.world_size > 1 and (batch_idx + 1) % AGREE_EVERY:
+        # The last batch of an epoch is saved with the epoch. Between two steps there are gradients,
+        # which a checkpoint does not hold.
+        agree_every = AGREE_EVERY if trainer.world_size > 1 else 1
+        if trainer.is_last_batch or (batch_idx + 1) % (
+            agree_every * trainer.accumulate_grad_batches
+        ):
             return
         late = time.monotonic() - self._saved_at > 60 * self.minutes
         if _any_process(trainer, late or self._stop):
@@ -115,9 +117,10 @@ class Checkpoints(Checkpoint):
         elif not math.isnan(quality):
             self.worse += 1
         self._end_if_hopeless(trainer)
-        self._save(trainer, LAST)
+        # In this order: the last state says which epoch is the best.
         if better:
             self._save(trainer, BEST)
+        self._save(trainer, LAST)
         if trainer.current_epoch + 1 < (trainer.max_epochs or 0) and not trainer.should_stop:
             self._raise_if_asked(trainer)
 

@@ -36,6 +36,7 @@ from rootspace.building import (
 from rootspace.callbacks import ChoosePrototypes, choice_record
 from rootspace.choosing import choose_prototypes
 from rootspace.config import Config, TrainConfig
+from rootspace.continual.live import renew_registry
 from rootspace.data import DataModule, ImagePreprocessing, data_with_images, make_data
 from rootspace.data.datasets import generators_kept
 from rootspace.heads import Head, PrototypeHead
@@ -84,6 +85,8 @@ def train(config: Config, *, resume: bool = False) -> RunRecord | None:
     baselines = {
         name: baseline_config(config, name, model.head.dim) for name in config.run.baselines
     }
+    for name, baseline in baselines.items():
+        check_baseline(name, baseline, data)
     folder.mkdir(parents=True, exist_ok=True)
     record = fit(config, folder, data, model, resume=resume)
     for name, baseline in baselines.items():
@@ -280,6 +283,24 @@ def _check_transform(
         ) from error
 
 
+def check_baseline(name: str, config: Config, data: DataModule) -> None:
+    """Show that a baseline's head can be made and fits the data, before the run is trained.
+
+    Args:
+        name: of the baseline in the settings.
+        config: of it.
+        data: set up.
+
+    Raises:
+        ValueError: it does not.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]):
+            check_batches(config, make_head(config, data.class_names), data, data.validation)
+    except ValueError as error:
+        raise ValueError(f"Argument 'run.baselines': {name}: {error}") from error
+
+
 @torch.no_grad()
 def check_network(model: Model, data: DataModule) -> None:
     """Show that the network takes the data and gives what the head takes, by two inputs.
@@ -465,6 +486,7 @@ def fit(
             return None
         tests, evaluation = evaluate(model, data, means)
         write_model(folder / files.MODEL, model)
+        renew_registry(folder, model.head.class_map)
         evaluation.write(folder)
         save_samples(data, folder / files.SAMPLES)
         record = _record(config, model, data, history, choosing, tests, peak, str(device), best)

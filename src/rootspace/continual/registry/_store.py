@@ -16,6 +16,12 @@ from rootspace._terminal import one_line
 SCHEMA = 1
 """Version of the tables, kept in `PRAGMA user_version`."""
 
+VECTORS_STAY = """
+    CREATE TRIGGER vectors_stay BEFORE UPDATE OF label, vector, added ON classes
+    WHEN OLD.vector IS NOT NULL OR NEW.label <> OLD.label OR NEW.added <> OLD.added
+    BEGIN SELECT RAISE(ABORT, 'a class keeps its label and vector'); END
+    """
+
 # What must never be wrong is said to the database itself, so that no other program can break it:
 # one table holds names and aliases, since neither may equal the other, and triggers keep vectors,
 # classes and history as they are.
@@ -52,11 +58,7 @@ TABLES = (
     "CREATE UNIQUE INDEX name_of ON names (label) WHERE alias = 0",
     "CREATE INDEX aliases_of ON names (label) WHERE alias = 1",
     "CREATE TABLE about (key TEXT PRIMARY KEY, value) WITHOUT ROWID",
-    """
-    CREATE TRIGGER vectors_stay BEFORE UPDATE OF label, vector, added ON classes
-    WHEN OLD.vector IS NOT NULL OR NEW.label <> OLD.label OR NEW.added <> OLD.added
-    BEGIN SELECT RAISE(ABORT, 'a class keeps its label and vector'); END
-    """,
+    VECTORS_STAY,
     """
     CREATE TRIGGER classes_stay BEFORE DELETE ON classes
     BEGIN SELECT RAISE(ABORT, 'a class is retired, never deleted'); END
@@ -86,7 +88,7 @@ class ClassEntry:
         name: that predictions print.
         aliases: other names, sorted.
         vector: number of its vector in the system; its packed code (bytes) where the system is too
-            large to be numbered; None for a learned head. For good.
+            large to be numbered; None for a learned head. For good, unless the run trains on.
         images: pictures of it that were trained on, so far.
         retired: whether predictions leave it out.
         added: generation of the registry that added it.
@@ -108,8 +110,9 @@ class Change:
     Attributes:
         generation: 1, 2, ... in order; the registry's own is that of its last change.
         at: time in UTC, ISO 8601 to the second.
-        action: "create", "add", "rename", "alias", "remove alias", "retire", "restore" or "count".
-        label: of the class it is about; None for "create", "add" and "count".
+        action: "create", "add", "rename", "alias", "remove alias", "retire", "restore", "count" or
+            "choose".
+        label: of the class it is about; None for "create", "add", "count" and "choose".
         detail: names or numbers, to read.
         command: that made it, "" if not told.
         source: data or reason behind it, "" if not told.

@@ -16,6 +16,7 @@ from rootspace._files import replacing
 
 from ._store import (
     TABLES,
+    VECTORS_STAY,
     Change,
     ClassEntry,
     StaleRegistryError,
@@ -38,7 +39,8 @@ class ClassRegistry:
     """The label set of a run, in one SQLite file that several processes may change.
 
     Labels are 0, 1, 2, ... in the order of adding and are never given away again, nor is a
-    vector: a class is retired, not deleted, and the database itself refuses anything else.
+    vector: a class is retired, not deleted, and the database itself refuses anything else. Only a
+    run that trains on chooses other vectors for its classes.
     Names and aliases are all different, those of retired classes included, and compare by
     code points.
 
@@ -352,6 +354,28 @@ class ClassRegistry:
         """Labels of the classes that have no vector."""
         rows = self._store.rows("SELECT label FROM classes WHERE vector IS NULL ORDER BY label")
         return [row[0] for row in rows]
+
+    def choose_anew(self, vectors: Vectors) -> None:
+        """Other vectors for all classes, of a run that has trained on and has chosen again.
+
+        Args:
+            vectors: of each class, as `ClassMap.vector_ids` gives them.
+
+        Raises:
+            ValueError: not one a class, or two are equal.
+        """
+        with self._store.writing():
+            if len(vectors) != len(self):
+                raise ValueError(
+                    f"Argument 'vectors' must hold {len(self)} values, one a class, not "
+                    f"{len(vectors)}."
+                )
+            self._store.run("DROP TRIGGER vectors_stay")
+            # First none: a class may get what was another's.
+            self._store.run("UPDATE classes SET vector = NULL")
+            self._store.run(VECTORS_STAY)
+            self.give_vectors(dict(enumerate(vectors)))
+            self._record("choose", None, f"other vectors for {len(vectors)} classes")
 
     def rename(self, which: int | str, name: str) -> None:
         """Give a class another name; one of its own aliases may become it. The old one is free.
