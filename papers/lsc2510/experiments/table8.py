@@ -53,8 +53,8 @@ DESK = {
     "100k": Desk(100_000, 30, 2048, "RootA(384)", 15),
     "147k": Desk(147_000, 45, 2048, "RootA(384)", 25),
     "300k": Desk(300_000, 16, 8192, "RootA(384, interpolations=1)", 70),
-    "600k": Desk(600_000, 4, 4096, "RootA(384, interpolations=1)", 25),
-    "1281k": Desk(1_281_000, 3, 4096, "RootA(384, interpolations=1)", 50),
+    "600k": Desk(600_000, 6, 4096, "RootA(384, interpolations=1)", 28),
+    "1281k": Desk(1_281_000, 6, 4096, "RootA(384, interpolations=1)", 60),
 }
 BATCH = 500
 
