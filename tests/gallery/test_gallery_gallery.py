@@ -342,3 +342,9 @@ def test_a_large_gallery_is_grouped(gallery: Gallery):
     (store.folder / "groups.npz").write_bytes(b"damaged")
     third = Gallery.open(store.folder, gallery.run)
     assert [hit.id for hit in third.search(near[:1], 4)[0]] == found
+
+
+def test_an_extended_run_is_taken(gallery: Gallery, extended: Run):
+    gallery.add(vectors(2))
+    again = Gallery.open(gallery.store.name, extended)
+    assert again.add(vectors(1, seed=1)).added == (2,)
