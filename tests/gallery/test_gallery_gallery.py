@@ -348,3 +348,15 @@ def test_an_extended_run_is_taken(gallery: Gallery, extended: Run):
     gallery.add(vectors(2))
     again = Gallery.open(gallery.store.name, extended)
     assert again.add(vectors(1, seed=1)).added == (2,)
+
+
+def test_items_are_those_of_now(gallery: Gallery):
+    """What another has changed is seen by whoever asks for items by their ids."""
+    other = Gallery.open(gallery.store.name)
+    gallery.add(vectors(2), labels="x")
+    assert other.get([0])[0].label == "x"
+    gallery.update([0], label="y")
+    assert other.get([0])[0].label == "y"
+    gallery.delete([0])
+    with pytest.raises(UnknownItemError):
+        other.get([0])

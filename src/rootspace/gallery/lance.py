@@ -477,7 +477,7 @@ class LanceStore:
     def _take(self, ids: Sequence[int], names: list[str]) -> Any:
         """Columns of those of some items that are there, in any order."""
         with self._memory:
-            snapshot, row_ids = self._index.snapshot(), self._state.row_ids
+            snapshot, row_ids = self._snapshot(), self._state.row_ids
         place = snapshot.rows(np.asarray(ids, np.int64))
         wanted = row_ids[place[place >= 0]].tolist()
         if not wanted:
