@@ -360,3 +360,17 @@ def test_items_are_those_of_now(gallery: Gallery):
     gallery.delete([0])
     with pytest.raises(UnknownItemError):
         other.get([0])
+
+
+def test_a_reading_that_failed_is_made_again(gallery: Gallery, monkeypatch: pytest.MonkeyPatch):
+    other = Gallery.open(gallery.store.name)
+    gallery.add(vectors(2))
+
+    def fail(*_: object) -> None:
+        raise OSError("no such file")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(LanceStore, "_rows_since", fail)
+        with pytest.raises(ValueError, match="no such file"):
+            other.ids()
+    assert other.ids().tolist() == [0, 1]

@@ -378,8 +378,8 @@ class LanceStore:
             if listed is not None and listed == self._seen:
                 return
             self._table.checkout_latest()
-            self._seen = listed
             if self._table.version == self._state.version:
+                self._seen = listed
                 return
 
             def read() -> tuple[int, Any, Any]:
@@ -400,6 +400,7 @@ class LanceStore:
             last = int(ids["revision"].to_numpy().max(initial=0))
             revision = max(self._state.revision, last)
             self._state = _State(version, revision, self._state.row_ids)
+            self._seen = listed
 
     def _listed(self) -> list[str] | None:
         """Files of the table's versions, None where they cannot be listed."""
