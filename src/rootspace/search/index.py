@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -34,6 +35,9 @@ FEW = 16
 
 
 Kind: TypeAlias = Literal["links", "groups"]
+
+_DAMAGE = (ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What reading a .npz file raises that is damaged; NotImplementedError is a RuntimeError."""
 
 
 class Found(NamedTuple):
@@ -347,7 +351,7 @@ class CertifiedIndex:
                 if keys is not None:
                     arrays["owner"] = _found_again(arrays["owner"], arrays["keys"], keys)
                 built, digest = Groups.from_arrays(arrays, state.rows), ""
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except _DAMAGE as error:
             raise ValueError(f"{path} does not hold what an index has built: {error}") from error
         size = len(built)
         if size > len(state.rows) or (digest and state.rows.digest(size) != digest):
