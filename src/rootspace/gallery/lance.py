@@ -260,6 +260,7 @@ class LanceStore:
         self,
         ids: Sequence[int],
         *,
+        paths: Sequence[str | None] | None = None,
         labels: Sequence[str | None] | None = None,
         payloads: Sequence[Payload] | None = None,
         stamps: Sequence[str | None] | None = None,
@@ -267,7 +268,7 @@ class LanceStore:
         if not len(ids):
             return
         texts = None if payloads is None else [_dumped(payload) for payload in payloads]
-        columns = {"label": labels, "payload": texts, "stamp": stamps}
+        columns = {"path": paths, "label": labels, "payload": texts, "stamp": stamps}
         given = {name: list(values) for name, values in columns.items() if values is not None}
         with self.writing():
             _, revision = self._reserve(0)

@@ -46,6 +46,7 @@ class Store(Protocol):
         self,
         ids: Sequence[int],
         *,
+        paths: Sequence[str | None] | None = None,
         labels: Sequence[str | None] | None = None,
         payloads: Sequence[Payload] | None = None,
         stamps: Sequence[str | None] | None = None,
