@@ -27,6 +27,7 @@ from rootspace.data import DataModule, make_data
 from rootspace.gallery import Gallery, ImageFile, Indexed, index_files, index_inputs, missing_files
 from rootspace.gallery.gallery import NAME
 from rootspace.gallery.items import Payload, Value
+from rootspace.gallery.lance import LanceStore
 from rootspace.gallery.locations import holds_gallery
 from rootspace.run import Run, load
 from rootspace.search.index import LEAST
@@ -65,7 +66,7 @@ def run(arguments: list[str]) -> int:
                 found = _index_files(gallery, options, unread)
             elif data is not None:
                 found = _index_data(gallery, data, unread)
-            if found.added >= LEAST:
+            if found.added >= LEAST and isinstance(gallery.store, LanceStore):
                 say(f"Grouping {len(gallery):,} images, so that a search looks at few of them.")
             gallery.build_index()
         except KeyboardInterrupt:
