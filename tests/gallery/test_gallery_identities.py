@@ -401,3 +401,22 @@ def test_commands(
         more = [str(new)] if action == "why" else []
         assert main(["identities", str(folder_run), action, *more]) == 0
         assert capsys.readouterr().out.strip()
+
+
+def test_classes_stay_when_the_run_grows(grown: Identities, extended: Run, far: np.ndarray):
+    grown.label([0], "new")
+    grown.label([10], "other")
+    grown.merge(["new"], "other")
+    grown.rename("a", "first")
+    found = Identities(Gallery.open(grown.gallery.store.name, extended))
+    names = [i.name for i in found.all()]
+    assert sorted(names) == sorted(["first", "猫", "=d", "-e", "f", "x", "y", "other"])
+    assert [row[0].name for row in found.predict(far[:2])] == ["other", "other"]
+    found.label([16], "alone")
+    assert found.predict(far[2:])[0][0].name == "alone"
+    for _ in range(4):
+        found.undo()
+    assert {*found.find(["new"]).tolist()} == {7} and found.predict(far[:1])[0][0].name == "new"
+    found.rename("y", "why")
+    with pytest.raises(ValueError, match="a run with more classes"):
+        again(grown).all()

@@ -156,7 +156,7 @@ class Identities:
         if path is None:
             path = _journal_of(gallery.store, gallery.run)
         self.gallery, self.run = gallery, gallery.run
-        self._journal = Journal(path, gallery.store.pin.dim)
+        self._journal = Journal(path, gallery.store.pin.dim, len(self.run.names))
         self._cache: tuple[tuple[object, ...], _Known] | None = None
         with self._changing():
             pass
