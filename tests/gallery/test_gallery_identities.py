@@ -420,3 +420,15 @@ def test_classes_stay_when_the_run_grows(grown: Identities, extended: Run, far: 
     found.rename("y", "why")
     with pytest.raises(ValueError, match="a run with more classes"):
         again(grown).all()
+
+
+def test_an_enrolled_class_that_the_run_has_learned(
+    grown: Identities, extended: Run, far: np.ndarray
+):
+    grown.label([0], "x")
+    found = Identities(Gallery.open(grown.gallery.store.name, extended))
+    assert [i.name for i in found.all()] == extended.names and found.all()[5].images == 10
+    (match,) = found.predict(far[:1])[0]
+    assert (match.label, match.name) == (5, "x") and match.cosine > 0.8
+    found.retire("x")
+    assert found.predict(far[:1])[0][0].name != "x"

@@ -811,6 +811,12 @@ def _read_known(
             gone.add(label)
         elif entry.state == "retired":
             retired.add(label)
+    # The vector of an enrolled class that the run has been trained on since speaks for the run's.
+    own = {name: label for label, name in enumerate(names[:trained]) if label not in gone}
+    for label, name in enumerate(names[trained:], trained):
+        if name in own and label not in gone | retired:
+            owner[owner == label] = own[name]
+            gone.add(label)
     silent = np.isin(owner, [*retired])
     # Classes that are gone and merged speak for others, those that were taken back do not.
     silent[[label for label in gone if owner[label] == label]] = True
