@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,11 +14,13 @@ import torch
 
 import rootspace as rs
 from image_folders import write_images
+from rootspace.classes import ClassMap
 from rootspace.cli import main
 from rootspace.continual.live import create_registry
 from rootspace.gallery import Gallery, Identities, identities
 from rootspace.gallery.lance import unit
 from rootspace.run import Run
+from rootspace.systems import RootA
 
 
 def cluster(center: np.ndarray, number: int, seed: int, spread: float = 0.1) -> np.ndarray:
@@ -432,3 +436,19 @@ def test_an_enrolled_class_that_the_run_has_learned(
     assert (match.label, match.name) == (5, "x") and match.cosine > 0.8
     found.retire("x")
     assert found.predict(far[:1])[0][0].name != "x"
+
+
+def test_no_vector_is_given_twice(gallery: Gallery):
+    """Where the nearest vectors of enrolled classes and of a new one collide."""
+    known = Identities(gallery)._known()
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        system = RootA(6)
+        taken = torch.randperm(system.size, generator=generator)[:10]
+        run = cast(Run, SimpleNamespace(class_map=ClassMap.assigned(system, taken)))
+        known = replace(known, run=run, vectors=np.empty((0, 6), np.float32))
+        mean = torch.randn(1, 6, generator=generator)
+        for part in mean + 0.3 * torch.randn(8, 6, generator=generator):
+            vector = known.free_vector(part.numpy())
+            assert not (known.vectors == vector).all(axis=1).any()
+            known = replace(known, vectors=np.concatenate([known.vectors, vector[None]]))

@@ -764,13 +764,14 @@ class _Known:
         near = unit(mean[None])
         if class_map is None or class_map.order != "assigned":
             return near[0]
-        means = torch.from_numpy(np.concatenate([self.vectors, near]))
-        if class_map.num_classes + len(means) > class_map.capacity:
+        if class_map.num_classes + len(self.vectors) >= class_map.capacity:
             return near[0]
-        # Those that are enrolled already keep their vectors. Nobody sees the names of this map.
-        names = None if class_map.names is None else [""] * len(means)
-        grown = class_map.extend_assigned(means, names)
-        return grown.vectors(torch.tensor([grown.num_classes - 1]))[0].float().cpu().numpy()
+        # Those that are enrolled first, by themselves: a mean beside them could move them.
+        for means in (self.vectors, near):
+            # Nobody sees the names of this map.
+            names = None if class_map.names is None else [""] * len(means)
+            class_map = class_map.extend_assigned(torch.from_numpy(means), names)
+        return class_map.vectors(torch.tensor([class_map.num_classes - 1]))[0].float().cpu().numpy()
 
 
 def _journal_of(store: Store, run: Run) -> Path:
