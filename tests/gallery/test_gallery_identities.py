@@ -452,3 +452,16 @@ def test_no_vector_is_given_twice(gallery: Gallery):
             vector = known.free_vector(part.numpy())
             assert not (known.vectors == vector).all(axis=1).any()
             known = replace(known, vectors=np.concatenate([known.vectors, vector[None]]))
+
+
+def test_what_is_usual_follows_the_gallery(grown: Identities, run: Run):
+    """How near an input must be, without a rejector, is the same for all that ask."""
+    grown.label([16], "new")
+    vector = grown.vectors(np.array([5]))
+    z = unit(vector + 0.9 * unit(grown.gallery.embeddings([0]) * 0.1 + directions(run, 4)[3:]))
+    before = grown.is_known(z)
+    own = run.model.head.vectors(torch.arange(5)).numpy()
+    grown.gallery.add(np.concatenate([cluster(v, 4, i, 0.001) for i, v in enumerate(own)]))
+    grown.gallery.update(grown.gallery.ids()[-20:].tolist(), label=np.repeat(run.names, 4).tolist())
+    assert before.all()
+    assert not again(grown).is_known(z).any() and not grown.is_known(z).any()

@@ -158,6 +158,7 @@ class Identities:
         self.gallery, self.run = gallery, gallery.run
         self._journal = Journal(path, gallery.store.pin.dim, len(self.run.names))
         self._cache: tuple[tuple[object, ...], _Known] | None = None
+        self._measured: tuple[object, float] | None = None
         with self._changing():
             pass
 
@@ -607,6 +608,12 @@ class Identities:
 
     def _usual(self) -> float:
         """Median cosine of the run's classes in the gallery to their vectors."""
+        version, measured = self.gallery.store.version, self._measured
+        if measured is None or measured[0] != version:
+            measured = self._measured = version, self._measure()
+        return measured[1]
+
+    def _measure(self) -> float:
         ids, names = [], {name: i for i, name in enumerate(self.run.names)}
         own = []
         for id, label in self._labels().items():
@@ -667,8 +674,8 @@ class _Known:
         retired_by_run: of these, those that the run's registry says.
         entries: what the journal says, by label.
         vectors: float32 `[M, dim]` of the enrolled classes.
-        least: least cosine to the vector of an enrolled class.
         rejector: of the run, for its classes.
+        usual: where there is none, tells the median cosine of the run's classes to their vectors.
     """
 
     run: Run
@@ -682,8 +689,16 @@ class _Known:
     retired_by_run: frozenset[int]
     entries: dict[int, Entry]
     vectors: np.ndarray
-    least: float
     rejector: Rejector | None
+    usual: Callable[[], float]
+
+    @property
+    def least(self) -> float:
+        """Least cosine to the vector of an enrolled class."""
+        # Two members of a class deviate from its vector each in a way of its own, so the cosine
+        # between them is about the product of their cosines to it.
+        cosine = self.usual() if self.rejector is None else self.rejector.known_cosine
+        return max(cosine, 0.0) ** 2
 
     def find(self, name: str) -> int | None:
         """The label of a name."""
@@ -706,7 +721,12 @@ class _Known:
         new = np.array([vectors[label] for label in sorted(vectors)], np.float32)
         together = np.concatenate([self.vectors, new.reshape(-1, self.vectors.shape[1])])
         ordered = [entries[label] for label in sorted(entries)]
-        return _read_known(self.run, ordered, together, lambda: self.least, self.least)
+        return _read_known(self.run, ordered, together, self.usual)
+
+    @property
+    def _excluded(self) -> Tensor:
+        """Of the run's classes, those whose vectors speak of nobody."""
+        return torch.from_numpy(self.mute[self.mute < self.trained])
 
     @torch.no_grad()
     def predict(self, z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -795,7 +815,6 @@ def _read_known(
     entries: Sequence[Entry],
     vectors: np.ndarray,
     usual: Callable[[], float],
-    least: float | None = None,
 ) -> _Known:
     trained = len(run.names)
     by_label = {entry.label: entry for entry in entries}
@@ -822,11 +841,6 @@ def _read_known(
     # Classes that are gone and merged speak for others, those that were taken back do not.
     silent[[label for label in gone if owner[label] == label]] = True
     rejector = read_rejector(run.folder) if (run.folder / REJECTOR).is_file() else None
-    if least is None:
-        # Two members of a class deviate from its vector each in a way of its own, so the cosine
-        # between them is about the product of their cosines to it.
-        cosine = usual() if rejector is None else rejector.known_cosine
-        least = max(cosine, 0.0) ** 2
     return _Known(
         run,
         names,
@@ -839,6 +853,6 @@ def _read_known(
         by_run,
         by_label,
         vectors,
-        least,
         rejector,
+        usual,
     )

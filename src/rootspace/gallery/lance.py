@@ -150,6 +150,12 @@ class LanceStore:
     def pin(self) -> Pin:
         return self._pin
 
+    @property
+    def version(self) -> object:
+        with self._memory:
+            self._refresh()
+            return self._state.version
+
     def __len__(self) -> int:
         return len(self._snapshot())
 

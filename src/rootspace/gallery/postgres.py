@@ -137,6 +137,12 @@ class PostgresStore:
     def pin(self) -> Pin:
         return self._pin
 
+    @property
+    def version(self) -> object:
+        # Rows that are gone, and the last transaction that has written one.
+        text = f"SELECT count(*), max(xmin::text::bigint) FROM {self._name}"
+        return self._rows(text)[0]
+
     def __len__(self) -> int:
         return self._rows(f"SELECT count(*) FROM {self._name}")[0][0]
 

@@ -30,6 +30,11 @@ class Store(Protocol):
         """Whose embeddings it holds."""
         ...
 
+    @property
+    def version(self) -> object:
+        """Another one after each change of the table, whoever made it."""
+        ...
+
     def writing(self) -> AbstractContextManager[None]:
         """No other process or thread changes the table inside."""
         ...
