@@ -16,10 +16,12 @@ import rootspace as rs
 from image_folders import write_images
 from rootspace.classes import ClassMap
 from rootspace.cli import main
+from rootspace.continual import KnownScore, Rejector
 from rootspace.continual.live import create_registry
 from rootspace.gallery import Gallery, Identities, identities
 from rootspace.gallery.lance import unit
 from rootspace.run import Run
+from rootspace.runs.folder import REJECTOR, record
 from rootspace.systems import RootA
 
 
@@ -452,6 +454,20 @@ def test_no_vector_is_given_twice(gallery: Gallery):
             vector = known.free_vector(part.numpy())
             assert not (known.vectors == vector).all(axis=1).any()
             known = replace(known, vectors=np.concatenate([known.vectors, vector[None]]))
+
+
+def test_an_input_of_a_retired_class_is_unknown(folder_run: Path):
+    score = KnownScore()
+    known = torch.linspace(0.9, 1, 100)
+    rejector = Rejector.calibrate(score, known, rate=0.05, known_cosine=0.95)
+    rejector.save(folder_run / REJECTOR)
+    record(folder_run, REJECTOR)
+    run = rs.load(folder_run)
+    one = Identities(Gallery.create(folder_run / "gallery", run))
+    z = run.model.head.vectors(torch.arange(2)).numpy()
+    assert one.is_known(z).tolist() == [True, True]
+    one.retire(run.names[0])
+    assert one.is_known(z).tolist() == [False, True]
 
 
 def test_what_is_usual_follows_the_gallery(grown: Identities, run: Run):

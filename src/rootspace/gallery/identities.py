@@ -729,21 +729,21 @@ class _Known:
         return torch.from_numpy(self.mute[self.mute < self.trained])
 
     @torch.no_grad()
+    def _of_run(self, z: Tensor, k: int) -> Prediction:
+        """The k nearest of the run's classes that are not mute, or all where there are fewer."""
+        excluded, search = self._excluded, self.run.model.head.search
+        k = min(k, self.trained - len(excluded))
+        parts = [predict_without(search, p, k, excluded, self.trained) for p in z.split(CHUNK)]
+        return Prediction(torch.cat([p.label for p in parts]), torch.cat([p.cosine for p in parts]))
+
     def predict(self, z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Labels and cosines `[N, k]` of the nearest classes; -1 and -1 where there are fewer."""
-        merged, head = self.merged, self.run.model.head
-        excluded = torch.from_numpy(self.mute[self.mute < self.trained])
-        number = min(k + merged, self.trained - len(excluded))
+        merged = self.merged
         label = np.empty((len(z), 0), np.int64)
         cosine = np.empty((len(z), 0), np.float32)
-        query = torch.from_numpy(z).to(self.run.device)
-        if number and len(z):
-            parts = [
-                predict_without(head.search, part, number, excluded, self.trained)
-                for part in query.split(CHUNK)
-            ]
-            label = torch.cat([part.label for part in parts]).cpu().numpy()
-            cosine = torch.cat([part.cosine for part in parts]).float().cpu().numpy()
+        if len(self._excluded) < self.trained and len(z):
+            found = self._of_run(torch.from_numpy(z).to(self.run.device), k + merged)
+            label, cosine = found.label.cpu().numpy(), found.cosine.float().cpu().numpy()
         speaking = np.setdiff1d(np.arange(self.trained, len(self.names)), self.mute)
         own = z @ self.vectors[speaking - self.trained].T
         label = np.concatenate([label, np.broadcast_to(speaking, own.shape)], axis=1)
@@ -771,10 +771,9 @@ class _Known:
         good = (cosine >= self.least) & (label >= 0)
         own = np.flatnonzero((label >= 0) & (label < self.trained))
         if self.rejector is not None and len(own):
-            query = torch.from_numpy(z[own]).to(self.run.device)
-            classes = self.run.classes()
-            width = min(self.rejector.score.width, classes.num_active)
-            scores = classes.scores(self.rejector.score, classes.predict(query, width), query)
+            score, query = self.rejector.score, torch.from_numpy(z[own]).to(self.run.device)
+            nearest = self._of_run(query, score.width)
+            scores = score(nearest, query, self.run.class_map, self._excluded)
             good[own] = ~self.rejector.is_unknown(scores).cpu().numpy()
         return label, good
 
