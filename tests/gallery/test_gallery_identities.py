@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -481,3 +482,22 @@ def test_what_is_usual_follows_the_gallery(grown: Identities, run: Run):
     grown.gallery.update(grown.gallery.ids()[-20:].tolist(), label=np.repeat(run.names, 4).tolist())
     assert before.all()
     assert not again(grown).is_known(z).any() and not grown.is_known(z).any()
+
+
+def test_undo_keeps_labels_that_a_user_gave_since(grown: Identities):
+    grown.label([0], "new")
+    grown.gallery.update([1], label="mine")
+    grown.undo()
+    assert labels(grown) == {id: "mine" if id == 1 else None for id in range(17)}
+
+
+def test_a_change_that_is_finished_later_keeps_labels_too(
+    grown: Identities, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as killed:
+        killed.setattr(Identities, "_relabel", lambda *_: sys.exit())
+        with pytest.raises(SystemExit):
+            grown.label([0], "new")
+    grown.gallery.update([1], label="mine")
+    found = labels(again(grown))
+    assert found[1] == "mine" and all(found[id] == "new" for id in range(10) if id != 1)

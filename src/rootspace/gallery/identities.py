@@ -557,8 +557,11 @@ class Identities:
         return number
 
     def _relabel(self, step: Step) -> None:
+        """Give items their labels, but those that are gone or have got another one meanwhile."""
         there = self.gallery.store.items([item.item for item in step.items])
-        items = [item for item in step.items if item.item in there]
+        items = [
+            one for one in step.items if one.item in there and there[one.item].label == one.before
+        ]
         if items:
             labels = [item.after for item in items]
             self.gallery.store.update([item.item for item in items], labels=labels)
