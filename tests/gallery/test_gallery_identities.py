@@ -501,3 +501,11 @@ def test_a_change_that_is_finished_later_keeps_labels_too(
     grown.gallery.update([1], label="mine")
     found = labels(again(grown))
     assert found[1] == "mine" and all(found[id] == "new" for id in range(10) if id != 1)
+
+
+def test_nothing_is_added_to_a_retired_class(grown: Identities, images: Path):
+    grown.label([0], "new")
+    grown.retire("new")
+    with pytest.raises(ValueError, match="'new' is retired: restore it first"):
+        grown.enroll("new", sorted(images.rglob("*.png"))[:2])
+    assert len(grown.gallery) == 17

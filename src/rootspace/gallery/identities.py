@@ -308,10 +308,11 @@ class Identities:
             What became of each. Refused images are not in the gallery.
 
         Raises:
-            ValueError: no image was taken; the message has the reasons.
+            ValueError: no image was taken; the message has the reasons. Or the class is retired.
         """
         name = check_text(name, "name")
         with self._changing():
+            self._known().taught(name)
             report = self.gallery.add(images, paths=paths)
             bad = {one.index: one for one in report.rejected}
             new = {*report.added}
@@ -497,14 +498,12 @@ class Identities:
         known, vectors = self._known(), {}
         entries: tuple[tuple[Entry | None, Entry], ...] = ()
         if name is not None:
-            label = known.find(name)
+            label = known.taught(name)
             if label is None:
                 label = len(known.names)
                 mean = self.gallery.store.vectors(ids).astype(np.float64).mean(axis=0)
                 vectors[label] = known.free_vector(mean)
                 entries = ((None, Entry(label, name, "active", label)),)
-            elif label in known.retired:
-                raise ValueError(f"Class {name!r} is retired: restore it first.")
         labels = self._labels()
         automatic = self._automatic(labels)
         changed = tuple(
@@ -707,6 +706,13 @@ class _Known:
         """The label of a name."""
         pairs = enumerate(self.names)
         return next((i for i, text in pairs if text == name and i not in self.gone), None)
+
+    def taught(self, name: str) -> int | None:
+        """The label of a name that items are to get; None for a new class."""
+        label = self.find(name)
+        if label in self.retired:
+            raise ValueError(f"Class {name!r} is retired: restore it first.")
+        return label
 
     def label(self, name: str) -> int:
         label = self.find(name)
