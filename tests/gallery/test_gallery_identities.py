@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -509,3 +511,34 @@ def test_nothing_is_added_to_a_retired_class(grown: Identities, images: Path):
     with pytest.raises(ValueError, match="'new' is retired: restore it first"):
         grown.enroll("new", sorted(images.rglob("*.png"))[:2])
     assert len(grown.gallery) == 17
+
+
+@pytest.mark.parametrize("action", ["label", "merge", "rename", "retire", "split", "enroll"])
+def test_each_thread_is_told_of_its_own_change(
+    grown: Identities, images: Path, action: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Another change is made as soon as this one lets go of the gallery."""
+    grown.label([0, 1], "x")
+    grown.label([10], "y")
+    changing, waiting = Identities._changing, ["other"]
+
+    @contextmanager
+    def followed(self: Identities) -> Iterator[None]:
+        with changing(self):
+            yield
+        if waiting:
+            grown.rename(grown.all()[-1].name, waiting.pop())
+
+    monkeypatch.setattr(Identities, "_changing", followed)
+    if action == "enroll":
+        file = min(images.rglob("*.png"))
+        assert grown.enroll("z", [file], review=False).identity.name == "z"
+        return
+    calls = {
+        "label": lambda: grown.label([16], "z"),
+        "merge": lambda: grown.merge(["x"], "y"),
+        "rename": lambda: grown.rename("x", "z"),
+        "retire": lambda: grown.retire("x"),
+        "split": lambda: grown.split("x", [0], "z"),
+    }
+    assert calls[action]().number == 3 and grown.history(1)[0].number == 4

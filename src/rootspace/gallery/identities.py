@@ -343,8 +343,8 @@ class Identities:
                     f"Argument 'images' must hold an image that can be taken for {name!r}: {shown}."
                 )
             number, step = self._label(ids, name, "enroll")
-        others = tuple(one.item for one in step.items if one.item not in {*ids})
-        return Enrolled(self._identity(name), tuple(ids), rejected, others, number)
+            others = tuple(one.item for one in step.items if one.item not in {*ids})
+            return Enrolled(self._identity(name), tuple(ids), rejected, others, number)
 
     def label(self, ids: Sequence[int], name: str | None) -> Change:
         """Say which class items are of; a class of a new name is enrolled from them.
@@ -365,7 +365,7 @@ class Identities:
         with self._changing():
             self.gallery.get(ids)
             self._label(list(dict.fromkeys(int(id) for id in ids)), name, "label")
-        return self.history(1)[0]
+            return self.history(1)[0]
 
     def split(self, name: str, ids: Sequence[int], new: str) -> Change:
         """Some items of a class become a class of their own.
@@ -395,7 +395,7 @@ class Identities:
                     f"{'all' if ids else 'none'}."
                 )
             self._label(list(dict.fromkeys(int(id) for id in ids)), new, "split")
-        return self.history(1)[0]
+            return self.history(1)[0]
 
     def merge(self, names: Sequence[str], into: str) -> Change:
         """Classes become one. Their vectors all speak for it from then on.
@@ -423,7 +423,7 @@ class Identities:
             items = self._renamed({known.names[label] for label in gone}, into)
             detail = f"{', '.join(map(repr, names))} into {into!r}"
             self._make("merge", detail, Step(tuple(entries), items))
-        return self.history(1)[0]
+            return self.history(1)[0]
 
     def rename(self, name: str, new: str) -> Change:
         """Give a class another name, and its items.
@@ -440,7 +440,7 @@ class Identities:
             entry = known.entry(label)
             step = Step(((entry, replace(entry, name=new)),), self._renamed({name}, new))
             self._make("rename", f"{name!r} to {new!r}", step)
-        return self.history(1)[0]
+            return self.history(1)[0]
 
     def retire(self, name: str) -> Change:
         """A class is not recognized any more; its items keep their labels.
@@ -491,7 +491,7 @@ class Identities:
             entry = known.entry(label)
             step = Step(((entry, replace(entry, state="retired" if retired else "active")),))
             self._make("retire" if retired else "restore", repr(name), step)
-        return self.history(1)[0]
+            return self.history(1)[0]
 
     def _label(self, ids: list[int], name: str | None, action: str) -> tuple[int, Step]:
         """Label items, and enroll a class where the name is new."""
