@@ -422,9 +422,10 @@ class TestLinks:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
             file.writestr("lists.npy", b"x" * 1000)
         packed = path.read_bytes()
-        entry = packed.rindex(b"PK\x01\x02")
-        for place, value in ((entry + 8, 1), (entry + 10, 99), (41, 0xFF)):
-            content = bytearray(packed)  # encrypted, packed in a way of its own, no data
+        entry, end = packed.rindex(b"PK\x01\x02"), packed.rindex(b"PK\x05\x06")
+        # Encrypted, packed in a way of its own, no data, not in its place.
+        for place, value in ((entry + 8, 1), (entry + 10, 99), (41, 0xFF), (end + 17, 1)):
+            content = bytearray(packed)
             content[place] = value
             path.write_bytes(content)
             with pytest.raises(ValueError, match="does not hold what an index has built"):
