@@ -5,13 +5,17 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 import rootspace as rs
 from image_folders import write_images
 from rootspace.cli import main
 from rootspace.gallery import Gallery
+from rootspace.model_file import write_model
 from rootspace.run import Run
+from rootspace.runs.folder import MODEL, finish
 
 CLASSES = ("a", "猫", "=d", "-e", "f")
 
@@ -30,6 +34,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def run(trained: Path) -> Run:
     return rs.load(trained)
+
+
+@pytest.fixture(scope="session")
+def extended(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The run with two classes more."""
+    folder = shutil.copytree(trained, tmp_path_factory.mktemp("extended") / "run")
+    model = rs.load(folder).model
+    means = np.random.default_rng(0).standard_normal((2, 16)).astype(np.float32)
+    model.head.extend(["x", "y"], torch.from_numpy(means))
+    write_model(folder / MODEL, model)
+    finish(folder)
+    return rs.load(folder)
 
 
 @pytest.fixture

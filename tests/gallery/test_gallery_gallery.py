@@ -342,3 +342,35 @@ def test_a_large_gallery_is_grouped(gallery: Gallery):
     (store.folder / "groups.npz").write_bytes(b"damaged")
     third = Gallery.open(store.folder, gallery.run)
     assert [hit.id for hit in third.search(near[:1], 4)[0]] == found
+
+
+def test_an_extended_run_is_taken(gallery: Gallery, extended: Run):
+    gallery.add(vectors(2))
+    again = Gallery.open(gallery.store.name, extended)
+    assert again.add(vectors(1, seed=1)).added == (2,)
+
+
+def test_items_are_those_of_now(gallery: Gallery):
+    """What another has changed is seen by whoever asks for items by their ids."""
+    other = Gallery.open(gallery.store.name)
+    gallery.add(vectors(2), labels="x")
+    assert other.get([0])[0].label == "x"
+    gallery.update([0], label="y")
+    assert other.get([0])[0].label == "y"
+    gallery.delete([0])
+    with pytest.raises(UnknownItemError):
+        other.get([0])
+
+
+def test_a_reading_that_failed_is_made_again(gallery: Gallery, monkeypatch: pytest.MonkeyPatch):
+    other = Gallery.open(gallery.store.name)
+    gallery.add(vectors(2))
+
+    def fail(*_: object) -> None:
+        raise OSError("no such file")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(LanceStore, "_rows_since", fail)
+        with pytest.raises(ValueError, match="no such file"):
+            other.ids()
+    assert other.ids().tolist() == [0, 1]

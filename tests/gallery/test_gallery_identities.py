@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,11 +17,15 @@ import torch
 
 import rootspace as rs
 from image_folders import write_images
+from rootspace.classes import ClassMap
 from rootspace.cli import main
+from rootspace.continual import KnownScore, Rejector
 from rootspace.continual.live import create_registry
 from rootspace.gallery import Gallery, Identities, identities
 from rootspace.gallery.lance import unit
 from rootspace.run import Run
+from rootspace.runs.folder import REJECTOR, record
+from rootspace.systems import RootA
 
 
 def cluster(center: np.ndarray, number: int, seed: int, spread: float = 0.1) -> np.ndarray:
@@ -401,3 +410,135 @@ def test_commands(
         more = [str(new)] if action == "why" else []
         assert main(["identities", str(folder_run), action, *more]) == 0
         assert capsys.readouterr().out.strip()
+
+
+def test_classes_stay_when_the_run_grows(grown: Identities, extended: Run, far: np.ndarray):
+    grown.label([0], "new")
+    grown.label([10], "other")
+    grown.merge(["new"], "other")
+    grown.rename("a", "first")
+    found = Identities(Gallery.open(grown.gallery.store.name, extended))
+    names = [i.name for i in found.all()]
+    assert sorted(names) == sorted(["first", "猫", "=d", "-e", "f", "x", "y", "other"])
+    assert [row[0].name for row in found.predict(far[:2])] == ["other", "other"]
+    found.label([16], "alone")
+    assert found.predict(far[2:])[0][0].name == "alone"
+    for _ in range(4):
+        found.undo()
+    assert {*found.find(["new"]).tolist()} == {7} and found.predict(far[:1])[0][0].name == "new"
+    found.rename("y", "why")
+    with pytest.raises(ValueError, match="a run with more classes"):
+        again(grown).all()
+
+
+def test_an_enrolled_class_that_the_run_has_learned(
+    grown: Identities, extended: Run, far: np.ndarray
+):
+    grown.label([0], "x")
+    found = Identities(Gallery.open(grown.gallery.store.name, extended))
+    assert [i.name for i in found.all()] == extended.names and found.all()[5].images == 10
+    (match,) = found.predict(far[:1])[0]
+    assert (match.label, match.name) == (5, "x") and match.cosine > 0.8
+    found.retire("x")
+    assert found.predict(far[:1])[0][0].name != "x"
+
+
+def test_no_vector_is_given_twice(gallery: Gallery):
+    """Where the nearest vectors of enrolled classes and of a new one collide."""
+    known = Identities(gallery)._known()
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        system = RootA(6)
+        taken = torch.randperm(system.size, generator=generator)[:10]
+        run = cast(Run, SimpleNamespace(class_map=ClassMap.assigned(system, taken)))
+        known = replace(known, run=run, vectors=np.empty((0, 6), np.float32))
+        mean = torch.randn(1, 6, generator=generator)
+        for part in mean + 0.3 * torch.randn(8, 6, generator=generator):
+            vector = known.free_vector(part.numpy())
+            assert not (known.vectors == vector).all(axis=1).any()
+            known = replace(known, vectors=np.concatenate([known.vectors, vector[None]]))
+
+
+def test_an_input_of_a_retired_class_is_unknown(folder_run: Path):
+    score = KnownScore()
+    known = torch.linspace(0.9, 1, 100)
+    rejector = Rejector.calibrate(score, known, rate=0.05, known_cosine=0.95)
+    rejector.save(folder_run / REJECTOR)
+    record(folder_run, REJECTOR)
+    run = rs.load(folder_run)
+    one = Identities(Gallery.create(folder_run / "gallery", run))
+    z = run.model.head.vectors(torch.arange(2)).numpy()
+    assert one.is_known(z).tolist() == [True, True]
+    one.retire(run.names[0])
+    assert one.is_known(z).tolist() == [False, True]
+
+
+def test_what_is_usual_follows_the_gallery(grown: Identities, run: Run):
+    """How near an input must be, without a rejector, is the same for all that ask."""
+    grown.label([16], "new")
+    vector = grown.vectors(np.array([5]))
+    z = unit(vector + 0.9 * unit(grown.gallery.embeddings([0]) * 0.1 + directions(run, 4)[3:]))
+    before = grown.is_known(z)
+    own = run.model.head.vectors(torch.arange(5)).numpy()
+    grown.gallery.add(np.concatenate([cluster(v, 4, i, 0.001) for i, v in enumerate(own)]))
+    grown.gallery.update(grown.gallery.ids()[-20:].tolist(), label=np.repeat(run.names, 4).tolist())
+    assert before.all()
+    assert not again(grown).is_known(z).any() and not grown.is_known(z).any()
+
+
+def test_undo_keeps_labels_that_a_user_gave_since(grown: Identities):
+    grown.label([0], "new")
+    grown.gallery.update([1], label="mine")
+    grown.undo()
+    assert labels(grown) == {id: "mine" if id == 1 else None for id in range(17)}
+
+
+def test_a_change_that_is_finished_later_keeps_labels_too(
+    grown: Identities, monkeypatch: pytest.MonkeyPatch
+):
+    with monkeypatch.context() as killed:
+        killed.setattr(Identities, "_relabel", lambda *_: sys.exit())
+        with pytest.raises(SystemExit):
+            grown.label([0], "new")
+    grown.gallery.update([1], label="mine")
+    found = labels(again(grown))
+    assert found[1] == "mine" and all(found[id] == "new" for id in range(10) if id != 1)
+
+
+def test_nothing_is_added_to_a_retired_class(grown: Identities, images: Path):
+    grown.label([0], "new")
+    grown.retire("new")
+    with pytest.raises(ValueError, match="'new' is retired: restore it first"):
+        grown.enroll("new", sorted(images.rglob("*.png"))[:2])
+    assert len(grown.gallery) == 17
+
+
+@pytest.mark.parametrize("action", ["label", "merge", "rename", "retire", "split", "enroll"])
+def test_each_thread_is_told_of_its_own_change(
+    grown: Identities, images: Path, action: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Another change is made as soon as this one lets go of the gallery."""
+    grown.label([0, 1], "x")
+    grown.label([10], "y")
+    changing, waiting = Identities._changing, ["other"]
+
+    @contextmanager
+    def followed(self: Identities) -> Iterator[None]:
+        with changing(self):
+            yield
+        if waiting:
+            grown.rename(grown.all()[-1].name, waiting.pop())
+
+    monkeypatch.setattr(Identities, "_changing", followed)
+    if action == "enroll":
+        file = min(images.rglob("*.png"))
+        assert grown.enroll("z", [file], review=False).identity.name == "z"
+        return
+    calls = {
+        "label": lambda: grown.label([16], "z"),
+        "merge": lambda: grown.merge(["x"], "y"),
+        "rename": lambda: grown.rename("x", "z"),
+        "retire": lambda: grown.retire("x"),
+        "split": lambda: grown.split("x", [0], "z"),
+    }
+    assert calls[action]().number == 3 and grown.history(1)[0].number == 4

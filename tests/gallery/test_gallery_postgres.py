@@ -128,10 +128,21 @@ def test_identities(address: str, remote: Gallery, run: Run):
     assert {*remote.store.labels().values()} == {None}
 
 
-def test_commands(capsys: pytest.CaptureFixture[str], address: str, folder_run: Path, images: Path):
+def test_commands(
+    capsys: pytest.CaptureFixture[str],
+    address: str,
+    folder_run: Path,
+    images: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
     assert main(["index", str(folder_run), str(images), f"--gallery={address}"]) == 0
     assert main(["index", str(folder_run), str(images), f"--gallery={address}"]) == 0
     assert "15 known" in capsys.readouterr().out
+    monkeypatch.setattr("rootspace.cli.index.LEAST", 1)
+    other = f"--gallery={folder_run / 'other'}"
+    for place, told in ((f"--gallery={address}x", False), (other, True)):
+        assert main(["index", str(folder_run), str(images), place]) == 0
+        assert ("Grouping" in capsys.readouterr().err) == told  # the server does not group
     query = images / "a/0.png"
     assert main(["search", address, str(query), "--top=1", "--format=json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)

@@ -1,6 +1,7 @@
 """What the index finds is what brute force finds, whatever it holds and however it came there."""
 
 import threading
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
@@ -415,6 +416,17 @@ class TestLinks:
         outside, short = arrays["lists"].copy(), arrays["cells"][1:]
         outside[5, 2] = 400
         for content in (b"", b"links", whole[:-50], whole[:3000] + b"x" + whole[3001:]):
+            path.write_bytes(content)
+            with pytest.raises(ValueError, match="does not hold what an index has built"):
+                made.load(path)
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+            file.writestr("lists.npy", b"x" * 1000)
+        packed = path.read_bytes()
+        entry, end = packed.rindex(b"PK\x01\x02"), packed.rindex(b"PK\x05\x06")
+        # Encrypted, packed in a way of its own, no data, not in its place.
+        for place, value in ((entry + 8, 1), (entry + 10, 99), (41, 0xFF), (end + 17, 1)):
+            content = bytearray(packed)
+            content[place] = value
             path.write_bytes(content)
             with pytest.raises(ValueError, match="does not hold what an index has built"):
                 made.load(path)

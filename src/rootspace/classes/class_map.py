@@ -541,7 +541,8 @@ class ClassMap:
 
         Args:
             means: `[C, dim]` means of the new classes' embeddings, of any length, in the space of
-                the class vectors; or vectors of the system, which are kept where they are free.
+                the class vectors. Different free vectors of the system are kept where all are such;
+                beside other means they may be moved.
             names: of the new classes, if the present ones have names.
 
         Raises:

@@ -29,6 +29,7 @@ from rootspace.gallery import Gallery, ImageFile, Indexed, index_files, index_in
 from rootspace.gallery.filters import Condition, conditions
 from rootspace.gallery.gallery import NAME
 from rootspace.gallery.items import Payload, Value, check_payload
+from rootspace.gallery.lance import LanceStore
 from rootspace.gallery.locations import holds_gallery
 from rootspace.run import Run, load
 from rootspace.search.index import LEAST
@@ -73,7 +74,7 @@ def run(arguments: list[str]) -> int:
                 found = _index_files(gallery, files, unread)
             elif data is not None:
                 found = _index_data(gallery, data, unread)
-            if found.added >= LEAST:
+            if found.added >= LEAST and isinstance(gallery.store, LanceStore):
                 say(f"Grouping {len(gallery):,} images, so that a search looks at few of them.")
             gallery.build_index()
         except KeyboardInterrupt:

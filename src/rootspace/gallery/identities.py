@@ -156,8 +156,9 @@ class Identities:
         if path is None:
             path = _journal_of(gallery.store, gallery.run)
         self.gallery, self.run = gallery, gallery.run
-        self._journal = Journal(path, gallery.store.pin.dim)
+        self._journal = Journal(path, gallery.store.pin.dim, len(self.run.names))
         self._cache: tuple[tuple[object, ...], _Known] | None = None
+        self._measured: tuple[object, float] | None = None
         with self._changing():
             pass
 
@@ -307,10 +308,11 @@ class Identities:
             What became of each. Refused images are not in the gallery.
 
         Raises:
-            ValueError: no image was taken; the message has the reasons.
+            ValueError: no image was taken; the message has the reasons. Or the class is retired.
         """
         name = check_text(name, "name")
         with self._changing():
+            self._known().taught(name)
             report = self.gallery.add(images, paths=paths)
             bad = {one.index: one for one in report.rejected}
             new = {*report.added}
@@ -341,8 +343,8 @@ class Identities:
                     f"Argument 'images' must hold an image that can be taken for {name!r}: {shown}."
                 )
             number, step = self._label(ids, name, "enroll")
-        others = tuple(one.item for one in step.items if one.item not in {*ids})
-        return Enrolled(self._identity(name), tuple(ids), rejected, others, number)
+            others = tuple(one.item for one in step.items if one.item not in {*ids})
+            return Enrolled(self._identity(name), tuple(ids), rejected, others, number)
 
     def label(self, ids: Sequence[int], name: str | None) -> Change:
         """Say which class items are of; a class of a new name is enrolled from them.
@@ -363,7 +365,7 @@ class Identities:
         with self._changing():
             self.gallery.get(ids)
             self._label(list(dict.fromkeys(int(id) for id in ids)), name, "label")
-        return self.history(1)[0]
+            return self.history(1)[0]
 
     def split(self, name: str, ids: Sequence[int], new: str) -> Change:
         """Some items of a class become a class of their own.
@@ -393,7 +395,7 @@ class Identities:
                     f"{'all' if ids else 'none'}."
                 )
             self._label(list(dict.fromkeys(int(id) for id in ids)), new, "split")
-        return self.history(1)[0]
+            return self.history(1)[0]
 
     def merge(self, names: Sequence[str], into: str) -> Change:
         """Classes become one. Their vectors all speak for it from then on.
@@ -421,7 +423,7 @@ class Identities:
             items = self._renamed({known.names[label] for label in gone}, into)
             detail = f"{', '.join(map(repr, names))} into {into!r}"
             self._make("merge", detail, Step(tuple(entries), items))
-        return self.history(1)[0]
+            return self.history(1)[0]
 
     def rename(self, name: str, new: str) -> Change:
         """Give a class another name, and its items.
@@ -438,7 +440,7 @@ class Identities:
             entry = known.entry(label)
             step = Step(((entry, replace(entry, name=new)),), self._renamed({name}, new))
             self._make("rename", f"{name!r} to {new!r}", step)
-        return self.history(1)[0]
+            return self.history(1)[0]
 
     def retire(self, name: str) -> Change:
         """A class is not recognized any more; its items keep their labels.
@@ -489,21 +491,19 @@ class Identities:
             entry = known.entry(label)
             step = Step(((entry, replace(entry, state="retired" if retired else "active")),))
             self._make("retire" if retired else "restore", repr(name), step)
-        return self.history(1)[0]
+            return self.history(1)[0]
 
     def _label(self, ids: list[int], name: str | None, action: str) -> tuple[int, Step]:
         """Label items, and enroll a class where the name is new."""
         known, vectors = self._known(), {}
         entries: tuple[tuple[Entry | None, Entry], ...] = ()
         if name is not None:
-            label = known.find(name)
+            label = known.taught(name)
             if label is None:
                 label = len(known.names)
                 mean = self.gallery.store.vectors(ids).astype(np.float64).mean(axis=0)
                 vectors[label] = known.free_vector(mean)
                 entries = ((None, Entry(label, name, "active", label)),)
-            elif label in known.retired:
-                raise ValueError(f"Class {name!r} is retired: restore it first.")
         labels = self._labels()
         automatic = self._automatic(labels)
         changed = tuple(
@@ -556,8 +556,11 @@ class Identities:
         return number
 
     def _relabel(self, step: Step) -> None:
+        """Give items their labels, but those that are gone or have got another one meanwhile."""
         there = self.gallery.store.items([item.item for item in step.items])
-        items = [item for item in step.items if item.item in there]
+        items = [
+            one for one in step.items if one.item in there and there[one.item].label == one.before
+        ]
         if items:
             labels = [item.after for item in items]
             self.gallery.store.update([item.item for item in items], labels=labels)
@@ -607,6 +610,12 @@ class Identities:
 
     def _usual(self) -> float:
         """Median cosine of the run's classes in the gallery to their vectors."""
+        version, measured = self.gallery.store.version, self._measured
+        if measured is None or measured[0] != version:
+            measured = self._measured = version, self._measure()
+        return measured[1]
+
+    def _measure(self) -> float:
         ids, names = [], {name: i for i, name in enumerate(self.run.names)}
         own = []
         for id, label in self._labels().items():
@@ -667,8 +676,8 @@ class _Known:
         retired_by_run: of these, those that the run's registry says.
         entries: what the journal says, by label.
         vectors: float32 `[M, dim]` of the enrolled classes.
-        least: least cosine to the vector of an enrolled class.
         rejector: of the run, for its classes.
+        usual: where there is none, tells the median cosine of the run's classes to their vectors.
     """
 
     run: Run
@@ -682,13 +691,28 @@ class _Known:
     retired_by_run: frozenset[int]
     entries: dict[int, Entry]
     vectors: np.ndarray
-    least: float
     rejector: Rejector | None
+    usual: Callable[[], float]
+
+    @property
+    def least(self) -> float:
+        """Least cosine to the vector of an enrolled class."""
+        # Two members of a class deviate from its vector each in a way of its own, so the cosine
+        # between them is about the product of their cosines to it.
+        cosine = self.usual() if self.rejector is None else self.rejector.known_cosine
+        return max(cosine, 0.0) ** 2
 
     def find(self, name: str) -> int | None:
         """The label of a name."""
         pairs = enumerate(self.names)
         return next((i for i, text in pairs if text == name and i not in self.gone), None)
+
+    def taught(self, name: str) -> int | None:
+        """The label of a name that items are to get; None for a new class."""
+        label = self.find(name)
+        if label in self.retired:
+            raise ValueError(f"Class {name!r} is retired: restore it first.")
+        return label
 
     def label(self, name: str) -> int:
         label = self.find(name)
@@ -706,24 +730,29 @@ class _Known:
         new = np.array([vectors[label] for label in sorted(vectors)], np.float32)
         together = np.concatenate([self.vectors, new.reshape(-1, self.vectors.shape[1])])
         ordered = [entries[label] for label in sorted(entries)]
-        return _read_known(self.run, ordered, together, lambda: self.least, self.least)
+        return _read_known(self.run, ordered, together, self.usual)
+
+    @property
+    def _excluded(self) -> Tensor:
+        """Of the run's classes, those whose vectors speak of nobody."""
+        return torch.from_numpy(self.mute[self.mute < self.trained])
 
     @torch.no_grad()
+    def _of_run(self, z: Tensor, k: int) -> Prediction:
+        """The k nearest of the run's classes that are not mute, or all where there are fewer."""
+        excluded, search = self._excluded, self.run.model.head.search
+        k = min(k, self.trained - len(excluded))
+        parts = [predict_without(search, p, k, excluded, self.trained) for p in z.split(CHUNK)]
+        return Prediction(torch.cat([p.label for p in parts]), torch.cat([p.cosine for p in parts]))
+
     def predict(self, z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Labels and cosines `[N, k]` of the nearest classes; -1 and -1 where there are fewer."""
-        merged, head = self.merged, self.run.model.head
-        excluded = torch.from_numpy(self.mute[self.mute < self.trained])
-        number = min(k + merged, self.trained - len(excluded))
+        merged = self.merged
         label = np.empty((len(z), 0), np.int64)
         cosine = np.empty((len(z), 0), np.float32)
-        query = torch.from_numpy(z).to(self.run.device)
-        if number and len(z):
-            parts = [
-                predict_without(head.search, part, number, excluded, self.trained)
-                for part in query.split(CHUNK)
-            ]
-            label = torch.cat([part.label for part in parts]).cpu().numpy()
-            cosine = torch.cat([part.cosine for part in parts]).float().cpu().numpy()
+        if len(self._excluded) < self.trained and len(z):
+            found = self._of_run(torch.from_numpy(z).to(self.run.device), k + merged)
+            label, cosine = found.label.cpu().numpy(), found.cosine.float().cpu().numpy()
         speaking = np.setdiff1d(np.arange(self.trained, len(self.names)), self.mute)
         own = z @ self.vectors[speaking - self.trained].T
         label = np.concatenate([label, np.broadcast_to(speaking, own.shape)], axis=1)
@@ -751,10 +780,9 @@ class _Known:
         good = (cosine >= self.least) & (label >= 0)
         own = np.flatnonzero((label >= 0) & (label < self.trained))
         if self.rejector is not None and len(own):
-            query = torch.from_numpy(z[own]).to(self.run.device)
-            classes = self.run.classes()
-            width = min(self.rejector.score.width, classes.num_active)
-            scores = classes.scores(self.rejector.score, classes.predict(query, width), query)
+            score, query = self.rejector.score, torch.from_numpy(z[own]).to(self.run.device)
+            nearest = self._of_run(query, score.width)
+            scores = score(nearest, query, self.run.class_map, self._excluded)
             good[own] = ~self.rejector.is_unknown(scores).cpu().numpy()
         return label, good
 
@@ -764,13 +792,14 @@ class _Known:
         near = unit(mean[None])
         if class_map is None or class_map.order != "assigned":
             return near[0]
-        means = torch.from_numpy(np.concatenate([self.vectors, near]))
-        if class_map.num_classes + len(means) > class_map.capacity:
+        if class_map.num_classes + len(self.vectors) >= class_map.capacity:
             return near[0]
-        # Those that are enrolled already keep their vectors. Nobody sees the names of this map.
-        names = None if class_map.names is None else [""] * len(means)
-        grown = class_map.extend_assigned(means, names)
-        return grown.vectors(torch.tensor([grown.num_classes - 1]))[0].float().cpu().numpy()
+        # Those that are enrolled first, by themselves: a mean beside them could move them.
+        for means in (self.vectors, near):
+            # Nobody sees the names of this map.
+            names = None if class_map.names is None else [""] * len(means)
+            class_map = class_map.extend_assigned(torch.from_numpy(means), names)
+        return class_map.vectors(torch.tensor([class_map.num_classes - 1]))[0].float().cpu().numpy()
 
 
 def _journal_of(store: Store, run: Run) -> Path:
@@ -794,7 +823,6 @@ def _read_known(
     entries: Sequence[Entry],
     vectors: np.ndarray,
     usual: Callable[[], float],
-    least: float | None = None,
 ) -> _Known:
     trained = len(run.names)
     by_label = {entry.label: entry for entry in entries}
@@ -811,15 +839,16 @@ def _read_known(
             gone.add(label)
         elif entry.state == "retired":
             retired.add(label)
+    # The vector of an enrolled class that the run has been trained on since speaks for the run's.
+    own = {name: label for label, name in enumerate(names[:trained]) if label not in gone}
+    for label, name in enumerate(names[trained:], trained):
+        if name in own and label not in gone | retired:
+            owner[owner == label] = own[name]
+            gone.add(label)
     silent = np.isin(owner, [*retired])
     # Classes that are gone and merged speak for others, those that were taken back do not.
     silent[[label for label in gone if owner[label] == label]] = True
     rejector = read_rejector(run.folder) if (run.folder / REJECTOR).is_file() else None
-    if least is None:
-        # Two members of a class deviate from its vector each in a way of its own, so the cosine
-        # between them is about the product of their cosines to it.
-        cosine = usual() if rejector is None else rejector.known_cosine
-        least = max(cosine, 0.0) ** 2
     return _Known(
         run,
         names,
@@ -832,6 +861,6 @@ def _read_known(
         by_run,
         by_label,
         vectors,
-        least,
         rejector,
+        usual,
     )

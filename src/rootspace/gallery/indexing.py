@@ -23,7 +23,8 @@ class Indexed:
         seen: how many there were.
         added: new items.
         known: those whose file has not changed since it was added.
-        changed: files whose content has changed: their old items are deleted.
+        changed: files whose content has changed. Their old items are deleted, unless another file
+            has that content now.
         rejected: the others.
     """
 
@@ -62,7 +63,8 @@ def index_files(gallery: Gallery, files: Sequence[ImageFile]) -> Iterator[Indexe
     """Bring image files into a gallery, a part after another; each is on the disk when it is told.
 
     A file whose size and time are those of its item is not read again. One that has changed
-    becomes a new item, and its old one is deleted. Labels of items that are there stay; a payload
+    becomes a new item, and its old one is deleted after the last part; where one of the other files
+    has its content now, the item is that file's. Labels of items that are there stay; a payload
     that is given takes the place of theirs.
 
     Args:
@@ -72,11 +74,30 @@ def index_files(gallery: Gallery, files: Sequence[ImageFile]) -> Iterator[Indexe
     Yields:
         What became of each part.
     """
+    old = _Old()
     for start in range(0, len(files), PART):
-        yield _index_part(gallery, files[start : start + PART])
+        part = _index_part(gallery, files[start : start + PART], old)
+        if start + PART >= len(files):
+            _settle(gallery, old)
+        yield part
 
 
-def _index_part(gallery: Gallery, files: Sequence[ImageFile]) -> Indexed:
+@dataclass(frozen=True)
+class _Old:
+    """Items that are not what lies at their paths now: a later file may have their content.
+
+    Attributes:
+        ids: of them.
+        found: id -> path and stamp of a file elsewhere that has the content of an item.
+    """
+
+    ids: set[int] = field(default_factory=set[int])
+    found: dict[int, tuple[str, str | None]] = field(
+        default_factory=dict[int, tuple[str, str | None]]
+    )
+
+
+def _index_part(gallery: Gallery, files: Sequence[ImageFile], old: _Old) -> Indexed:
     paths = [shown_path(os.path.abspath(file.path)) for file in files]
     stamps = [_stamp(file.path) for file in files]
     there = gallery.store.at_paths(paths)
@@ -84,6 +105,10 @@ def _index_part(gallery: Gallery, files: Sequence[ImageFile]) -> Indexed:
         next((id for id, stamp in there.get(path, ()) if stamp == now), None)
         for path, now in zip(paths, stamps, strict=True)
     ]
+    for path, id, now in zip(paths, same, stamps, strict=True):
+        if id is not None:
+            # Left by a call that was stopped; what came without a stamp was not indexed.
+            old.ids.update(o for o, then in there[path] if then not in (None, now))
     _update_payloads(
         gallery, {id: f.payload for id, f in zip(same, files, strict=True) if id is not None}
     )
@@ -95,7 +120,7 @@ def _index_part(gallery: Gallery, files: Sequence[ImageFile]) -> Indexed:
         payloads=[files[i].payload for i in new],
         stamps=[stamps[i] for i in new],
     )
-    changed = _replace_old(gallery, [(paths[i], stamps[i]) for i in new], report)
+    changed = _find_old(gallery, [(paths[i], stamps[i]) for i in new], report, old)
     rejected = _strangers(report, there)
     known = len(files) - len(new) + len(report.rejected) - len(rejected)
     return Indexed(len(files), len(report.added), known, changed, rejected)
@@ -111,28 +136,38 @@ def _strangers(
     )
 
 
-def _replace_old(
-    gallery: Gallery, files: Sequence[tuple[str, str | None]], report: AddReport
+def _find_old(
+    gallery: Gallery, files: Sequence[tuple[str, str | None]], report: AddReport, old: _Old
 ) -> int:
-    """Delete the old items of files that have changed; how many files that are."""
+    """Note the old items of files that have changed; how many files that are."""
     there = gallery.store.at_paths([path for path, _ in files])
-    stale: list[int] = []
     touched: dict[int, str | None] = {}
     changed = 0
     for (path, stamp), id in zip(files, report.ids, strict=True):
         if id is None:
             continue  # what cannot be read now may be half written
-        old = [other for other, _ in there.get(path, ()) if other != id]
-        stale += old
-        changed += bool(old)
-        if any(other == id and then != stamp for other, then in there.get(path, ())):
+        here = dict(there.get(path, ()))
+        if id not in here:
+            old.found.setdefault(id, (path, stamp))
+        elif here.pop(id) != stamp:
             touched[id] = stamp
-    with gallery.store.writing():
-        if touched:
-            gallery.store.update(list(touched), stamps=list(touched.values()))
-        if stale:
-            gallery.store.delete(sorted(stale))
+        old.ids.update(here)
+        changed += bool(here)
+    if touched:
+        gallery.store.update(list(touched), stamps=list(touched.values()))
     return changed
+
+
+def _settle(gallery: Gallery, old: _Old) -> None:
+    """Give old items to the files that have their content now, and delete the others."""
+    moved = sorted(old.ids & old.found.keys())
+    gone = sorted(old.ids - old.found.keys())
+    with gallery.store.writing():
+        if moved:
+            paths, stamps = ([old.found[id][part] for id in moved] for part in (0, 1))
+            gallery.store.update(moved, paths=paths, stamps=stamps)
+        if gone:
+            gallery.store.delete(gone)
 
 
 def _update_payloads(gallery: Gallery, payloads: dict[int, Payload]) -> None:

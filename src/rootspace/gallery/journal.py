@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -53,6 +53,10 @@ class Entry:
     name: str | None
     state: State
     owner: int
+
+    def numbered(self, number: Callable[[int], int]) -> Entry:
+        """With other numbers for the labels."""
+        return replace(self, label=number(self.label), owner=number(self.owner))
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,14 @@ class Step:
         )
         return Step(entries, tuple(item.reverse() for item in self.items))
 
+    def numbered(self, number: Callable[[int], int]) -> Step:
+        """With other numbers for the labels of classes."""
+        entries = tuple(
+            (None if before is None else before.numbered(number), after.numbered(number))
+            for before, after in self.entries
+        )
+        return replace(self, entries=entries)
+
     def dumped(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False)
 
@@ -137,16 +149,20 @@ class Change:
 class Journal:
     """The file. A connection is opened for each call, so that any thread may call.
 
+    Enrolled classes have the numbers -1, -2, ... in it: their labels begin where those of the run
+    end, which an extended run has more of.
+
     Args:
         path: of the file, which is made where there is none.
         dim: of vectors.
+        trained: number of the run's classes.
 
     Raises:
         ValueError: it is something else, or of a newer version.
     """
 
-    def __init__(self, path: Path, dim: int) -> None:
-        self.path, self.dim = path, dim
+    def __init__(self, path: Path, dim: int, trained: int) -> None:
+        self.path, self.dim, self.trained = path, dim, trained
         with self._open() as database:
             version = database.execute("PRAGMA user_version").fetchone()[0]
             tables = database.execute("SELECT name FROM sqlite_master").fetchall()
@@ -170,6 +186,18 @@ class Journal:
         except sqlite3.DatabaseError as error:
             raise ValueError(f"{self.path} is damaged: {error}.") from error
 
+    def _number(self, label: int) -> int:
+        """What stands in the file for a label."""
+        return label if label < self.trained else self.trained - 1 - label
+
+    def _label(self, number: int) -> int:
+        if number >= self.trained:
+            raise ValueError(
+                f"{self.path} names class {number} of a run with more classes than the "
+                f"{self.trained} of this one: open the gallery with that run."
+            )
+        return number if number >= 0 else self.trained - 1 - number
+
     def generation(self) -> int:
         """Number of the last change."""
         with self._open() as database:
@@ -179,10 +207,11 @@ class Journal:
         """What is said of classes by label, and float32 `[M, dim]` vectors of the enrolled ones."""
         with self._open() as database:
             rows = database.execute(
-                "SELECT label, name, state, owner, vector FROM entries ORDER BY label"
+                "SELECT label, name, state, owner, vector FROM entries "
+                "ORDER BY label < 0, abs(label)"
             ).fetchall()
         vectors = [np.frombuffer(blob, np.float32) for *_, blob in rows if blob is not None]
-        entries = [Entry(label, name, state, owner) for label, name, state, owner, _ in rows]
+        entries = [Entry(*row).numbered(self._label) for *row, _ in rows]
         return entries, np.array(vectors, np.float32).reshape(-1, self.dim)
 
     def automatic(self) -> dict[int, str]:
@@ -210,13 +239,15 @@ class Journal:
         Returns:
             Its number.
         """
+        step = step.numbered(self._number)
         at = datetime.now(UTC).isoformat(timespec="seconds")
         with self._open() as database:
             database.execute("BEGIN IMMEDIATE")
             for label, vector in (vectors or {}).items():
+                number = self._number(label)
                 database.execute(
                     "INSERT INTO entries VALUES (?, NULL, 'gone', ?, ?)",
-                    (label, label, np.asarray(vector, np.float32).tobytes()),
+                    (number, number, np.asarray(vector, np.float32).tobytes()),
                 )
             for _, entry in step.entries:
                 values = (entry.label, entry.name, entry.state, entry.owner)
@@ -251,7 +282,7 @@ class Journal:
             rows = database.execute(
                 "SELECT number, content FROM changes WHERE done = 0 ORDER BY number"
             ).fetchall()
-        return [(number, Step.loaded(text)) for number, text in rows]
+        return [(number, Step.loaded(text).numbered(self._label)) for number, text in rows]
 
     def last(self) -> tuple[Change, Step] | None:
         """The last change that was not taken back."""
@@ -263,7 +294,7 @@ class Journal:
         if row is None:
             return None
         number, at, action, detail, content = row
-        step = Step.loaded(content)
+        step = Step.loaded(content).numbered(self._label)
         return Change(number, at, action, detail, len(step.items), False), step
 
     def history(self, limit: int | None = None) -> Sequence[Change]:

@@ -150,6 +150,12 @@ class LanceStore:
     def pin(self) -> Pin:
         return self._pin
 
+    @property
+    def version(self) -> object:
+        with self._memory:
+            self._refresh()
+            return self._state.version
+
     def __len__(self) -> int:
         return len(self._snapshot())
 
@@ -260,6 +266,7 @@ class LanceStore:
         self,
         ids: Sequence[int],
         *,
+        paths: Sequence[str | None] | None = None,
         labels: Sequence[str | None] | None = None,
         payloads: Sequence[Payload] | None = None,
         stamps: Sequence[str | None] | None = None,
@@ -267,7 +274,7 @@ class LanceStore:
         if not len(ids):
             return
         texts = None if payloads is None else [_dumped(payload) for payload in payloads]
-        columns = {"label": labels, "payload": texts, "stamp": stamps}
+        columns = {"path": paths, "label": labels, "payload": texts, "stamp": stamps}
         given = {name: list(values) for name, values in columns.items() if values is not None}
         with self.writing():
             _, revision = self._reserve(0)
@@ -378,8 +385,8 @@ class LanceStore:
             if listed is not None and listed == self._seen:
                 return
             self._table.checkout_latest()
-            self._seen = listed
             if self._table.version == self._state.version:
+                self._seen = listed
                 return
 
             def read() -> tuple[int, Any, Any]:
@@ -400,6 +407,7 @@ class LanceStore:
             last = int(ids["revision"].to_numpy().max(initial=0))
             revision = max(self._state.revision, last)
             self._state = _State(version, revision, self._state.row_ids)
+            self._seen = listed
 
     def _listed(self) -> list[str] | None:
         """Files of the table's versions, None where they cannot be listed."""
@@ -477,7 +485,7 @@ class LanceStore:
     def _take(self, ids: Sequence[int], names: list[str]) -> Any:
         """Columns of those of some items that are there, in any order."""
         with self._memory:
-            snapshot, row_ids = self._index.snapshot(), self._state.row_ids
+            snapshot, row_ids = self._snapshot(), self._state.row_ids
         place = snapshot.rows(np.asarray(ids, np.int64))
         wanted = row_ids[place[place >= 0]].tolist()
         if not wanted:

@@ -117,9 +117,8 @@ def _parts(class_map: ClassMap, names: list[str], number: int) -> Iterator[bytes
     if isinstance(system, Table):  # whose vectors have numbers only
         yield system.table.double().cpu().numpy().tobytes()
     for start in range(0, number, CHUNK):
-        labels = torch.arange(start, min(start + CHUNK, number))
-        for name, vector in zip(
-            names[start : start + CHUNK], class_map.vector_ids(labels), strict=True
-        ):
+        stop = min(start + CHUNK, number)
+        vectors = class_map.vector_ids(torch.arange(start, stop))
+        for name, vector in zip(names[start:stop], vectors, strict=True):
             yield name.encode("utf-8", "surrogateescape")
             yield vector if isinstance(vector, bytes) else str(vector).encode()

@@ -137,6 +137,12 @@ class PostgresStore:
     def pin(self) -> Pin:
         return self._pin
 
+    @property
+    def version(self) -> object:
+        # Rows that are gone, and the last transaction that has written one.
+        text = f"SELECT count(*), max(xmin::text::bigint) FROM {self._name}"
+        return self._rows(text)[0]
+
     def __len__(self) -> int:
         return self._rows(f"SELECT count(*) FROM {self._name}")[0][0]
 
@@ -244,16 +250,17 @@ class PostgresStore:
         self,
         ids: Sequence[int],
         *,
+        paths: Sequence[str | None] | None = None,
         labels: Sequence[str | None] | None = None,
         payloads: Sequence[Payload] | None = None,
         stamps: Sequence[str | None] | None = None,
     ) -> None:
         texts = None if payloads is None else [json.dumps(dict(payload)) for payload in payloads]
-        columns = {"label": labels, "payload": texts, "stamp": stamps}
+        columns = {"path": paths, "label": labels, "payload": texts, "stamp": stamps}
         given = {name: list(values) for name, values in columns.items() if values is not None}
         if not len(ids) or not given:
             return
-        kinds = {"label": "text", "payload": "jsonb", "stamp": "text"}
+        kinds = {"path": "text", "label": "text", "payload": "jsonb", "stamp": "text"}
         changes = ", ".join(f"{name} = new.{name}" for name in given)
         arrays = ", ".join(["%s::bigint[]", *(f"%s::{kinds[name]}[]" for name in given)])
         self._run(

@@ -30,6 +30,11 @@ class Store(Protocol):
         """Whose embeddings it holds."""
         ...
 
+    @property
+    def version(self) -> object:
+        """Another one after each change of the table, whoever made it."""
+        ...
+
     def writing(self) -> AbstractContextManager[None]:
         """No other process or thread changes the table inside."""
         ...
@@ -46,6 +51,7 @@ class Store(Protocol):
         self,
         ids: Sequence[int],
         *,
+        paths: Sequence[str | None] | None = None,
         labels: Sequence[str | None] | None = None,
         payloads: Sequence[Payload] | None = None,
         stamps: Sequence[str | None] | None = None,

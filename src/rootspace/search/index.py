@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -34,6 +35,12 @@ FEW = 16
 
 
 Kind: TypeAlias = Literal["links", "groups"]
+
+_DAMAGE = (
+    *(ValueError, KeyError, EOFError, OSError),
+    *(RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error),
+)
+"""What reading a .npz file raises that is damaged."""
 
 
 class Found(NamedTuple):
@@ -338,18 +345,21 @@ class CertifiedIndex:
                 rows.
         """
         state = self._state
-        try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as content:
-                arrays = {name: content[name] for name in content.files}
-            kind, alive = str(arrays.pop("kind")), arrays.pop("alive")
-            if kind == "links":
-                built, digest = Graph.from_arrays(arrays), str(arrays["rows"])
-            else:
-                if keys is not None:
-                    arrays["owner"] = _found_again(arrays["owner"], arrays["keys"], keys)
-                built, digest = Groups.from_arrays(arrays, state.rows), ""
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} does not hold what an index has built: {error}") from error
+        with open(path, "rb") as file:
+            try:
+                with np.load(file, allow_pickle=False) as content:
+                    arrays = {name: content[name] for name in content.files}
+                kind, alive = str(arrays.pop("kind")), arrays.pop("alive")
+                if kind == "links":
+                    built, digest = Graph.from_arrays(arrays), str(arrays["rows"])
+                else:
+                    if keys is not None:
+                        arrays["owner"] = _found_again(arrays["owner"], arrays["keys"], keys)
+                    built, digest = Groups.from_arrays(arrays, state.rows), ""
+            except _DAMAGE as error:
+                raise ValueError(
+                    f"{path} does not hold what an index has built: {error}"
+                ) from error
         size = len(built)
         if not size:
             raise ValueError(f"{path} holds what was built of no row.")
