@@ -208,7 +208,7 @@ def test_what_cannot_be(
     assert "does not exist" in refusal(capsys, "index", folder_run, tmp_path / "no")
     assert "leave out FOLDER" in refusal(capsys, "index", folder_run, images, "--data=Characters")
     assert "is for image files" in refusal(capsys, "index", folder_run, "--payload=x.csv")
-    assert "'where' must be" in refusal(capsys, "index", folder_run, "--delete=x")
+    assert "'--delete' must be conditions" in refusal(capsys, "index", folder_run, "--delete=x")
     assert "must not be negative" in refusal(capsys, "index", folder_run, "--show=-1")
     assert "does not exist" in refusal(capsys, "index", folder_run, "--faiss=no/x")
     answer(capsys, "index", folder_run, images)
