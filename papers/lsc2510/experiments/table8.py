@@ -7,7 +7,7 @@ of 300,000 to 87.1 % of 1,281,000.
 
 At a desk: different pictures without a download (`ManyPictures`: Fashion-MNIST, then Han characters
 in all faces of Debian's packages, then variants of these), `PatchNetwork` with 1,024 hidden
-channels, from 100,000 labels on 2,048, for 300,000 8,192 and for 600,000 4,096, AdamW at 3e-3
+channels, from 100,000 labels on 2,048, for 300,000 8,192 and for more 4,096, AdamW at 3e-3
 falling to zero, batches of 500. From 300,000 labels on A_384 with one interpolation (Sec. 5.4), and
 accuracy on 20,000 of the images, drawn at random.
 
@@ -54,7 +54,7 @@ DESK = {
     "147k": Desk(147_000, 45, 2048, "RootA(384)", 25),
     "300k": Desk(300_000, 16, 8192, "RootA(384, interpolations=1)", 70),
     "600k": Desk(600_000, 6, 4096, "RootA(384, interpolations=1)", 28),
-    "1281k": Desk(1_281_000, 4, 2048, "RootA(384, interpolations=1)", 30),
+    "1281k": Desk(1_281_000, 6, 4096, "RootA(384, interpolations=1)", 60),
 }
 BATCH = 500
 
