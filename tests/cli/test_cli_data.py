@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import webdataset
 from PIL import Image
 
 from rootspace import load
 from rootspace.cli import main
+from rootspace.data.datasets import ArrayImages
+from rootspace.data.unique import images_tested, unique_images
 
 CLASSES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 SMALL = ["--model.width=4", "--train.epochs=2", "--train.lr=3e-3", "--loader.batch_size=8"]
@@ -106,6 +109,9 @@ def test_unique_labels(tmp_path: Path, capsys):
         (["--loader.unique_labels=1"], "unique_labels' must be 'all' or a number of at least 2"),
         (["--loader.unique_labels=99999999"], "unique_labels' must be at most"),
         (["--loader.unique_labels=some"], "unique_labels"),
+        (["--loader.unique_tests=2"], "'loader.unique_tests' needs 'loader.unique_labels'"),
+        (["--loader.unique_labels=6", "--loader.unique_tests=0"], "unique_tests' must be at least"),
+        (["--loader.unique_labels=6", "--loader.unique_tests=7"], "must be at most 6 (the labels)"),
         (["--transform=heavy"], "transform"),
         (["--data=CINIC10", "--data.root=nowhere"], "must be CINIC-10's folder"),
         (["--data=CINIC10"], "root"),
@@ -117,3 +123,14 @@ def test_wrong_settings(options: list[str], message: str, tmp_path: Path, capsys
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert ": error: " in error and message in error
     assert not (tmp_path / "run").exists()
+
+
+def test_some_unique_labels_are_tested():
+    images = torch.arange(40, dtype=torch.uint8)[:, None, None, None].expand(40, 1, 2, 2)
+    unique = unique_images(ArrayImages(images, torch.zeros(40, dtype=torch.int64)), 30, seed=1)
+    assert images_tested(unique, None, seed=1) is unique
+    some = images_tested(unique, 7, seed=1)
+    assert len(some) == 7 and len(set(some.labels.tolist())) == 7
+    for place, label in enumerate(some.labels.tolist()):
+        assert some.batch([place])[0].equal(unique.batch([label])[0])
+    assert not images_tested(unique, 7, seed=2).labels.equal(some.labels)

@@ -8,6 +8,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar, cast
 
@@ -399,6 +400,9 @@ class ClassMap:
         def vectors(start: int, stop: int) -> Tensor:
             return self.vectors(torch.arange(start, stop, device=z.device), dtype=z.dtype)
 
+        def placements(start: int, stop: int) -> tuple[Tensor, Tensor]:
+            return self._placements(torch.arange(start, stop, device=z.device), z.dtype)
+
         if not self._is_sparse():
             return search_vectors(z, vectors, self.num_classes, k)
         if (
@@ -408,25 +412,19 @@ class ClassMap:
             and not torch.compiler.is_compiling()
         ):
             if self._lists is None:
-                self._lists = CoordinateLists(self._placements, self.num_classes)
+                exact = partial(self._placements, dtype=torch.float64)
+                self._lists = CoordinateLists(exact, self.num_classes)
             return self._lists.search(z, k)
-
-        def placements(start: int, stop: int) -> tuple[Tensor, Tensor]:
-            labels = torch.arange(start, stop, device=z.device)
-            positions, values = self._placements(labels)
-            return positions, values.to(z.dtype)
-
         return search_placements(z, placements, self.num_classes, k)
 
     def _is_sparse(self) -> bool:
         """Whether the vectors have so few coordinates that scores are summed up from these."""
-        placed = self.system.placements(
-            self.indices(torch.zeros(1, dtype=torch.int64)), torch.float64
-        )
+        first = self.indices(torch.zeros(1, dtype=torch.int64))
+        placed = self.system.placements(first, torch.float64)
         return placed is not None and FEW_COORDINATES * placed[0].shape[1] <= self.dim
 
-    def _placements(self, labels: Tensor) -> tuple[Tensor, Tensor]:
-        placed = self.system.placements(self.indices(labels), torch.float64)
+    def _placements(self, labels: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        placed = self.system.placements(self.indices(labels), dtype)
         assert placed is not None
         return placed
 

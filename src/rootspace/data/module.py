@@ -23,7 +23,7 @@ from .preprocessing import ImagePreprocessing
 from .source import Content, DataSource, RetrievalSet
 from .torch_dataset import as_source, set_aside
 from .transforms import UNCHANGED, ImageTransform
-from .unique import ImageNames, tested_images, unique_images
+from .unique import ImageNames, images_tested, unique_images
 
 VALIDATION = ("validation", "valid", "val")
 """Names of a test set by which a run chooses, the first of them where several are there."""
@@ -97,7 +97,7 @@ class DataModule:
         if unique is not None:
             views = unique_images(content.train, unique, self.loader.seed)
             names = ImageNames(views, content.class_names)
-            tests = {"train": tested_images(views, self.loader.unique_tests, self.loader.seed)}
+            tests = {"train": images_tested(views, self.loader.unique_tests, self.loader.seed)}
             content = replace(content, class_names=names, train=views, tests=tests)
         check_names(content.class_names, name, repeated=unique is None)
         for test in (*content.tests, *content.retrieval):

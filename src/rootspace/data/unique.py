@@ -44,17 +44,12 @@ def unique_images(images: LabeledDataset, wanted: int | Literal["all"], seed: in
     Raises:
         DataError: there are fewer.
     """
-    if wanted != "all" and wanted > len(images):
-        raise DataError(
-            f"Argument 'loader.unique_labels' must be at most {len(images)} (the training inputs), "
-            f"not {wanted}."
-        )
     count = len(images) if wanted == "all" else wanted
-    rows = _drawn(len(images), count, seed)
+    rows = _drawn(len(images), count, seed, "unique_labels", "training inputs")
     return View(images, torch.arange(count), rows)
 
 
-def tested_images(images: View, wanted: int | None, seed: int) -> View:
+def images_tested(images: View, wanted: int | None, seed: int) -> View:
     """All of them, or `wanted` drawn by `seed`, under their labels.
 
     Raises:
@@ -62,16 +57,15 @@ def tested_images(images: View, wanted: int | None, seed: int) -> View:
     """
     if wanted is None:
         return images
-    if wanted > len(images):
+    return View.some(images, _drawn(len(images), wanted, seed, "unique_tests", "labels"))
+
+
+def _drawn(count: int, wanted: int, seed: int, setting: str, what: str) -> torch.Tensor:
+    """So many of `count` places, ascending, as a setting of the loader asks for."""
+    if wanted > count:
         raise DataError(
-            f"Argument 'loader.unique_tests' must be at most {len(images)} (the labels), not "
-            f"{wanted}."
+            f"Argument 'loader.{setting}' must be at most {count} (the {what}), not {wanted}."
         )
-    return View.some(images, _drawn(len(images), wanted, seed))
-
-
-def _drawn(count: int, wanted: int, seed: int) -> torch.Tensor:
-    """So many of `count` places, ascending."""
     if wanted == count:
         return torch.arange(count)
     rows = np.random.default_rng(seed).choice(count, wanted, replace=False)
