@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rootspace._cpu import has_bfloat16
+
 from .experiment import Scale, Settings
 
 WIDTH = 8
@@ -82,7 +84,12 @@ OPTIMIZER: Settings = {
 TRAIN: dict[Scale, Settings] = {
     "paper": {"lr": 1e-4, "schedule": "constant", "warmup_steps": 0, "precision": "bf16"},
     # A desk has a hundredth of the steps: a larger rate, which falls to zero.
-    "desk": {"lr": 3e-3, "schedule": "cosine", "warmup_steps": 60, "precision": "bf16"},
+    "desk": {
+        "lr": 3e-3,
+        "schedule": "cosine",
+        "warmup_steps": 60,
+        "precision": "bf16" if has_bfloat16() else "32",
+    },
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from rootspace.heads import ArcFaceHead, CosFaceHead, LinearHead, NormalizedHead
 from rootspace.models import Embedder
 from rootspace.systems import Circle, PermutationCode, RootA, VectorSystem
 from rootspace.train.module import learning_rate_factor
+from rootspace.train.training import check_machine
 
 FORMULA = PrototypesConfig(source="formula")
 
@@ -94,6 +95,27 @@ def test_cosine_schedule() -> None:
 def test_epochs_before_the_choice() -> None:
     assert [ChoosePrototypes(0.4).first(total) for total in (1, 2, 5, 7, 10)] == [1, 1, 2, 3, 4]
     assert ChoosePrototypes(3).first(3) == 3
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precision", "expected"),
+    [
+        ({"avx2": True, "avx512_bf16": False, "amx_bf16": False}, "bf16", True),
+        ({"avx2": True, "avx512_bf16": True, "amx_bf16": False}, "bf16", False),
+        ({"neon": True, "bf16": True}, "bf16", False),
+        ({"avx2": True}, "32", False),
+    ],
+)
+def test_slow_bfloat16_is_said(
+    capabilities: dict[str, bool],
+    precision: Literal["32", "bf16"],
+    expected: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    check_machine(Config(train=TrainConfig(accelerator="cpu", precision=precision)))
+    assert ("--train.precision 32" in capsys.readouterr().err) == expected
 
 
 def test_embedder_normalizes_bytes() -> None:

@@ -23,6 +23,7 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 import rootspace
+from rootspace._cpu import has_bfloat16
 from rootspace._files import LOCK, is_helper, lock
 from rootspace._memory import peak_megabytes, reset_peak
 from rootspace._terminal import say, table
@@ -700,6 +701,12 @@ def check_machine(config: Config) -> None:
             f"machine, not {settings.accelerator!r}, {settings.devices} and {settings.strategy!r}: "
             f"{error}"
         ) from error
+    on_cpu = isinstance(trainer.accelerator, CPUAccelerator)
+    if on_cpu and settings.precision == "bf16" and not has_bfloat16():
+        say(
+            "This CPU has no instructions for bfloat16: --train.precision 32 is several times "
+            "faster here."
+        )
     most = max(64, 8 * cores)
     if config.loader.num_workers > most:
         raise ValueError(
