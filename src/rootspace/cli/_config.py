@@ -7,6 +7,7 @@ Classes are given by short name or import path, as with LightningCLI: `--model m
 from __future__ import annotations
 
 import argparse
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -33,6 +34,8 @@ from rootspace.data import DataSource
 from rootspace.heads import Head
 from rootspace.losses import ClassLoss
 
+from ._parser_errors import explain
+
 SECTIONS = {
     "run": RunConfig,
     "loader": LoaderConfig,
@@ -54,6 +57,12 @@ CLASSES: dict[str, tuple[type | tuple[type, ...], set[str]]] = {
 
 OWN = {"data": data, "model": models, "head": heads, "loss": losses, "transform": data}
 """Where a short name is looked for first: other packages may have a class of the same name."""
+
+TORCH = {"optimizer": torch.optim, "scheduler": torch.optim.lr_scheduler}
+"""Where else short names are known."""
+
+DRAWN = data.Mild.__module__
+"""Where the transforms are, among other classes of data."""
 
 DATA_PLACES = ("root", "cache_dir")
 """Settings of data that say where they lie, and not what they are."""
@@ -128,8 +137,30 @@ def parse(arguments: list[str], parser: Any, prog: str, base: Config = DEFAULTS)
         sections = parser.parse_args(_named_in_full(arguments)).as_dict()
     except Exception as error:
         # jsonargparse raises ArgumentError and its own kinds; all of them name the setting.
-        raise ValueError(f"{error}; see `{prog} --help`") from error
+        hidden = {name: skipped for name, (_, skipped) in CLASSES.items()}
+        text = explain(
+            str(error), [*parser.get_defaults().keys()], _short_names(), hidden
+        ).removesuffix(".")
+        raise ValueError(f"{text}; see `{prog} --help`") from error
     return config_from(sections, base)
+
+
+def _short_names() -> dict[str, list[str]]:
+    """Section -> short names of the classes that are meant for it."""
+    found: dict[str, list[str]] = {}
+    for section, package in {**OWN, **TORCH}.items():
+        kind = DataSource if section == "data" else CLASSES.get(section, (object, set()))[0]
+        found[section] = [
+            name
+            for name, each in vars(package).items()
+            if isinstance(each, type)
+            and issubclass(each, kind)
+            and each is not kind
+            and not inspect.isabstract(each)
+            and not name.startswith("_")
+        ]
+    found["transform"] = [n for n in found["transform"] if getattr(data, n).__module__ == DRAWN]
+    return found
 
 
 def named_in_full(sections: Any) -> Any:
