@@ -46,7 +46,7 @@ FULL = Config(
     loader=LoaderConfig(32, 2, 5, per_class=3, unique_labels="all", label_noise=0.5),
     prototypes=PrototypesConfig("file", vectors="v.npy", after=0.2, again="epochs", refine=0),
     train=TrainConfig(3, 1e-5, "constant", precision="bf16", gradient_clip=1.0),
-    memory=MemoryConfig(10, "herding", 0.25),
+    memory=MemoryConfig(10, "herding", 0.25, distillation=1.5),
     parent=ParentConfig("runs/p", "abc"),
     teacher=TeacherConfig(timm="resnet18", weights="pretrained"),
 )
@@ -160,6 +160,8 @@ def test_unknown_settings_and_wrong_types(sections: dict[str, Any], message: str
         (PrototypesConfig, {"vectors": "x"}, "needs 'prototypes.source' = 'file', not 'data'"),
         (MemoryConfig, {"size": -1}, "'memory.size' must be at least 0"),
         (MemoryConfig, {"share": 1.0}, r"'memory.share' must lie in \[0, 1\), not 1.0"),
+        (MemoryConfig, {"distillation": -0.5}, "'memory.distillation' must be at least 0 .* -0.5"),
+        (MemoryConfig, {"distillation": math.nan}, "'memory.distillation' must be at least 0"),
         (TeacherConfig, {}, "Exactly one of .* must be given, not none"),
         (TeacherConfig, {"timm": "x"}, "'teacher.weights' must be"),
         (TeacherConfig, {"run": "x", "weights": "y"}, "'teacher.weights' must be"),

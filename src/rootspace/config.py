@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -422,11 +423,14 @@ class MemoryConfig:
             in. `reservoir`: a uniform sample of all images that came, so large classes keep more.
         share: least share of its images among those of an epoch, in [0, 1): where they are fewer
             they are repeated. 0 for each once.
+        distillation: weight of a loss that holds embeddings of old classes where the network put
+            them before it met the new ones (`LessForgetting`), 0 for none.
     """
 
     size: int = 2000
     policy: Literal["balanced", "herding", "reservoir"] = "balanced"
     share: float = 0.5
+    distillation: float = 4.0
 
     def __post_init__(self) -> None:
         _at_least("memory", self, size=0)
@@ -438,6 +442,11 @@ class MemoryConfig:
             )
         if not 0 <= self.share < 1:
             raise ValueError(f"Argument 'memory.share' must lie in [0, 1), not {self.share}.")
+        if not 0 <= self.distillation < math.inf:
+            raise ValueError(
+                "Argument 'memory.distillation' must be at least 0 and finite, not "
+                f"{self.distillation}."
+            )
 
 
 @dataclass(frozen=True)

@@ -117,6 +117,20 @@ def test_new_vectors_are_near_the_means_of_their_images(extended: Path):
     assert float(near.mean()) > 0.9
 
 
+def test_distillation_holds_embeddings_of_old_images(
+    trained_code: Path, extended: Path, tmp_path: Path
+):
+    free = extend(
+        trained_code, tmp_path / "free", *NEW, "--memory.size=150", "--memory.distillation=0"
+    )
+    images, labels = data_of(extended).train_dataset.batch(range(150))
+    assert int(labels.max()) < 40, "of old classes"
+    runs = [load(folder) for folder in (trained_code, extended, free)]
+    before, held, moved = (run.model.head.transform(run.embed(images)) for run in runs)
+    cosine = torch.nn.functional.cosine_similarity
+    assert float(cosine(before, held).mean()) > float(cosine(before, moved).mean()) + 0.01
+
+
 def test_old_and_new_test_sets_are_evaluated_after_each_epoch(extended: Path):
     rows = history(extended)
     names = [*TESTS, *(f"{name}@run" for name in TESTS)]
@@ -448,6 +462,7 @@ def test_a_registry_with_more_classes(
         (["--memory.size=-1"], "'memory.size' must be at least 0, not -1"),
         (["--memory.policy=newest"], "newest"),
         (["--memory.share=1"], "'memory.share' must lie in [0, 1), not 1"),
+        (["--memory.distillation=-1"], "'memory.distillation' must be at least 0 and finite"),
         (["--train.epochs=0"], "'train.epochs' must be at least 1"),
         (["--train.lr=-1"], "'train.lr' must be positive"),
         (["--resume"], "is not a run folder"),

@@ -28,8 +28,9 @@ def run(arguments: list[str]) -> int:
         epilog="Settings of `rootspace train`: --config, --run.dir, --data, --loader.*, "
         "--transform, --optimizer and --train.*;\nbeside them --memory.size, most images of old "
         "classes to keep for training (2000),\n--memory.policy, which: balanced, herding or "
-        "reservoir, and --memory.share, their least\nshare of an epoch, for which they are "
-        "repeated (0.5).",
+        "reservoir, --memory.share, their least\nshare of an epoch, for which they are repeated "
+        "(0.5), and --memory.distillation, how firmly\ntheir embeddings are held where they were "
+        "(4).",
     )
     first.add_argument("run", type=path, help="run folder that `rootspace train` wrote")
     options, rest = first.parse_known_args(arguments)

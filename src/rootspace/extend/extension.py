@@ -58,6 +58,7 @@ from rootspace.runs import RunRecord
 from rootspace.runs import folder as files
 from rootspace.train.begun import DATA, check_data, write_data
 from rootspace.train.evaluation import check_shape
+from rootspace.train.forgetting import LessForgetting
 from rootspace.train.module import check_optimizer
 from rootspace.train.training import (
     check_batches,
@@ -159,10 +160,26 @@ def extend(
     def finish(model: Model, record: RunRecord) -> RunRecord:
         return conclude_memory(folder, data, config, model, record)
 
-    record = fit(config, folder, data, model, resume=resume, finish=finish)
+    record = fit(
+        config,
+        folder,
+        data,
+        model,
+        resume=resume,
+        less_forgetting=_less_forgetting(config, start, _source(data).num_old),
+        finish=finish,
+    )
     if record is not None:
         conclude(folder, [])
     return record
+
+
+def _less_forgetting(config: Config, start: Path, num_old: int) -> LessForgetting | None:
+    """What holds old classes where they were, as the settings ask for."""
+    assert config.memory is not None
+    if not config.memory.distillation:
+        return None
+    return LessForgetting(load(start).model.embedder, num_old, config.memory.distillation)
 
 
 def _found(data: DataModule) -> str:

@@ -22,6 +22,8 @@ from rootspace.heads import EXTRA, Head
 from rootspace.models import Embedder
 from rootspace.sampling import ResumableLoader
 
+from .forgetting import LessForgetting
+
 CheckpointDict: TypeAlias = dict[str, Any]
 """What Lightning writes, of any library's values."""
 
@@ -46,6 +48,7 @@ class RunModule(L.LightningModule):
         config: of the run.
         data: set up; a checkpoint says which they were.
         loader: of the training data.
+        less_forgetting: holds what was learned before, in an extension.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class RunModule(L.LightningModule):
         config: Config,
         data: DataModule,
         loader: ResumableLoader,
+        less_forgetting: LessForgetting | None = None,
     ) -> None:
         super().__init__()
         self.embedder = embedder
@@ -63,6 +67,7 @@ class RunModule(L.LightningModule):
         self.data = data
         self.fingerprint = data.fingerprint()
         self.loader = loader
+        self.less_forgetting = less_forgetting
         self.test_names = list(data.test_datasets)
         self.evaluated = False
         """Whether the test sets are looked at after this epoch."""
@@ -94,6 +99,8 @@ class RunModule(L.LightningModule):
                 f"{REMEDY}"
             )
         loss = self.head(embeddings, labels, targets=targets[0] if targets else None)
+        if self.less_forgetting is not None:
+            loss = loss + self.less_forgetting.loss(x, labels, embeddings, self.head.transform)
         self.train_loss.update(loss.detach().expand(len(labels)))
         if self.head.ready:
             self._judge(embeddings.detach(), labels, batch_idx)

@@ -51,6 +51,7 @@ from rootspace.vector_file import read_vectors
 
 from .callbacks import Checkpoints, Display, History
 from .evaluation import check_shape, evaluate, mean_directions, save_samples
+from .forgetting import LessForgetting
 from .module import SETTINGS, CheckpointDict, RunModule, check_optimizer, settings_of
 
 PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
@@ -409,6 +410,7 @@ def fit(
     model: Model,
     *,
     resume: bool = False,
+    less_forgetting: LessForgetting | None = None,
     finish: Callable[[Model, RunRecord], RunRecord] | None = None,
 ) -> RunRecord | None:
     """Train a model and write its folder; the record, which makes it complete, last.
@@ -419,6 +421,7 @@ def fit(
         data: set up.
         model: to train.
         resume: go on from the last checkpoint, if there is one.
+        less_forgetting: holds what was learned before, in an extension.
         finish: from the trained model and its record to the record that is written. After a crash
             it may be called again.
 
@@ -452,7 +455,7 @@ def fit(
         model.embedder.train()  # those that were read are in evaluation mode
         head.train()
         loader = data.train_loader(head, config.train.seed)
-        module = RunModule(model.embedder, head, config, data, loader)
+        module = RunModule(model.embedder, head, config, data, loader, less_forgetting)
         choosing = _choosing(config, head, data)
         history = History(folder, config.train.eval_every, choosing, choice)
         display = Display(history, title(config))
