@@ -104,12 +104,14 @@ class Method:
         learned: a normalized softmax with a row of weights a class, instead of prototypes.
         chosen: prototypes are chosen from the data, not by a formula.
         memory: whether old images are repeated.
+        held: whether their embeddings are held where they were, too.
         joint: not at all: all classes are trained on together, from scratch.
     """
 
     learned: bool = False
     chosen: bool = True
     memory: bool = True
+    held: bool = True
     joint: bool = False
 
     @property
@@ -123,6 +125,7 @@ METHODS = {
     "replay": Method(learned=True),
     "joint": Method(learned=True, joint=True),
     "prototypes_no_memory": Method(memory=False),
+    "prototypes_not_held": Method(held=False),
     "prototypes_formula": Method(chosen=False),
     "prototypes": Method(),
     "prototypes_joint": Method(joint=True),
@@ -245,6 +248,7 @@ def train_next(
             *("--data=ImageFolder", f"--data.root={images}"),
             *(f"--data.image_size={size.image_size}", "--data.grayscale=true"),
             *(f"--memory.size={memory}", f"--train.epochs={size.epochs}", f"--train.lr={lr}"),
+            *([] if method.held else ["--memory.distillation=0"]),
         )
 
 

@@ -9,7 +9,7 @@ from torch.multiprocessing.spawn import spawn
 from torch.nn.functional import cross_entropy, normalize
 
 from rootspace.classes import MovingPrototypes, means, moving
-from rootspace.classes.moving import COMPETITORS, RATE
+from rootspace.classes.moving import COMPETITORS, MOST, RATE
 
 C, DIM, B, SCALE = 30, 12, 20, 7.0
 
@@ -37,8 +37,12 @@ def test_loss_and_step_are_those_of_a_learned_softmax(margin: float) -> None:
     loss = ours.loss(z, labels, SCALE, margin)
     torch.testing.assert_close(loss, theirs)
     torch.testing.assert_close(torch.autograd.grad(loss, z)[0], wanted)
-    # A step of gradient descent on the sum over the batch, on the sphere.
-    moved = normalize(weight.detach() - RATE / SCALE * B * slope, dim=-1)
+    # A step of gradient descent on the sum over the batch, on the sphere; of a class of which more
+    # than two inputs' worth is mistaken, as if it were two.
+    mistaken = (logits.softmax(dim=-1) - torch.nn.functional.one_hot(labels, C)).detach().abs()
+    most = (mistaken.sum(dim=0) / MOST).clamp(min=1)
+    assert float(most.min()) == 1 < float(most.max())
+    moved = normalize(weight.detach() - RATE / SCALE * B * slope / most[:, None], dim=-1)
     torch.testing.assert_close(ours.directions, moved)
     assert ours.steps == 1
 
@@ -55,6 +59,21 @@ def test_the_first_classes_may_stay(count: int, held: int) -> None:
     again = MovingPrototypes.from_state(some.state())
     again.loss(*batch(3, classes=count), SCALE)
     assert again.directions[:held].equal(before[:held])
+
+
+@pytest.mark.parametrize("count", [32, 512])
+def test_few_classes_with_many_inputs_are_not_turned_around(count: int) -> None:
+    """Two classes side by side, each as far from its direction as from the other's."""
+    centers = normalize(torch.tensor([[1.0, 0.3, 0.0], [1.0, -0.3, 0.0]]), dim=-1)
+    ours = MovingPrototypes(normalize(torch.tensor([[1.0, 0.0, 0.2], [1.0, 0.0, -0.2]]), dim=-1))
+    labels = torch.arange(count) % 2
+    for _ in range(60):
+        ours.loss(centers[labels], labels, SCALE)
+    own = (ours.directions * centers).sum(dim=-1)
+    assert bool((own > (ours.directions * centers.flip(0)).sum(dim=-1)).all())
+    before = ours.directions.clone()
+    ours.loss(centers[labels], labels, SCALE)
+    assert float((before * ours.directions).sum(dim=-1).min()) > 0.9, "they have settled"
 
 
 def test_given_directions_are_left_alone_and_made_unit() -> None:

@@ -17,6 +17,12 @@ COMPETITORS = 4096
 RATE = 0.3
 """Of the gradient of the summed loss, divided by the scale, that a direction moves by in a step."""
 
+MOST = 2.0
+"""Inputs that are wholly mistaken, by as many of which a direction moves in a step at most.
+
+Of few classes a batch has many inputs each, whose sum would turn directions around in every step.
+"""
+
 STRIDE = 1_000_003
 """Between the seeds of two runs; one step draws with the next number."""
 
@@ -82,11 +88,13 @@ class MovingPrototypes:
     ) -> None:
         residual = -logits.softmax(dim=-1)
         residual[torch.arange(len(own), device=own.device), own] += 1
-        moves = residual.T @ unit
+        # How much is mistaken, beside in which direction: one more column for one reduction.
+        moves = torch.cat([residual.T @ unit, residual.abs().sum(dim=0)[:, None]], dim=1)
         if _is_distributed():
             torch.distributed.all_reduce(moves)
         free = int(torch.searchsorted(numbers, self.held))  # numbers are ascending
-        moved = normalize(vectors[free:] + RATE * moves[free:], dim=-1)
+        most = (moves[free:, -1:] / MOST).clamp_(min=1)
+        moved = normalize(vectors[free:] + RATE * moves[free:, :-1] / most, dim=-1)
         self.directions[numbers[free:]] = moved.cpu().float()
         self.steps += 1
 
