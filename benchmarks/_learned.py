@@ -17,6 +17,7 @@ from rootspace.run import load
 from rootspace.runs import TestResult
 from rootspace.runs.folder import REPLAY, START
 from rootspace.train.evaluation import accuracies
+from rootspace.train.forgetting import LessForgetting
 from rootspace.train.training import fit
 
 
@@ -29,6 +30,7 @@ def extend_learned(
     lr: float,
     memory: int,
     imprinted: bool,
+    held: bool = False,
     scored: bool = False,
 ) -> dict[str, TestResult] | None:
     """What `rootspace extend` does, for a normalized softmax, which gets a row a new class.
@@ -41,6 +43,7 @@ def extend_learned(
         lr: peak learning rate.
         memory: images of old classes to repeat.
         imprinted: new rows are the mean embeddings of their classes (arXiv 1712.07136), not random.
+        held: hold embeddings of old classes as `memory.distillation` does (LUCIR).
         scored: return the accuracies before training.
     """
     trained, kept = load(run), MemoryConfig(memory)
@@ -67,11 +70,16 @@ def extend_learned(
     names = list(data.class_names[data.source.num_old :])
     model.head.extend(names, new_means(model, data, data.source.num_old) if imprinted else None)
     before = accuracies(model, data) if scored else None
+    less_forgetting = None
+    if held:
+        earlier = load(run).model.embedder
+        less_forgetting = LessForgetting(earlier, data.source.num_old, kept.distillation)
     fit(
         config,
         folder,
         data,
         model,
+        less_forgetting=less_forgetting,
         finish=lambda model, record: conclude_memory(folder, data, config, model, record),
     )
     return before

@@ -111,7 +111,7 @@ class Method:
     learned: bool = False
     chosen: bool = True
     memory: bool = True
-    held: bool = True
+    held: bool = False
     joint: bool = False
 
     @property
@@ -123,11 +123,12 @@ class Method:
 METHODS = {
     "fine_tuning": Method(learned=True, memory=False),
     "replay": Method(learned=True),
+    "replay_held": Method(learned=True, held=True),
     "joint": Method(learned=True, joint=True),
     "prototypes_no_memory": Method(memory=False),
-    "prototypes_not_held": Method(held=False),
-    "prototypes_formula": Method(chosen=False),
-    "prototypes": Method(),
+    "prototypes_formula": Method(chosen=False, held=True),
+    "prototypes": Method(held=True),
+    "prototypes_not_held": Method(),
     "prototypes_joint": Method(joint=True),
 }
 STRATEGIES = {
@@ -241,7 +242,16 @@ def train_next(
             "rootspace.data.ImageFolder",
             {"root": str(images), "image_size": size.image_size, "grayscale": True},
         )
-        extend_learned(run, folder, spec, epochs=size.epochs, lr=lr, memory=memory, imprinted=False)
+        extend_learned(
+            run,
+            folder,
+            spec,
+            epochs=size.epochs,
+            lr=lr,
+            memory=memory,
+            imprinted=False,
+            held=method.held,
+        )
     else:
         succeed(
             *("extend", str(run), f"--run.dir={folder}"),

@@ -17,7 +17,7 @@ COMPETITORS = 4096
 RATE = 0.3
 """Of the gradient of the summed loss, divided by the scale, that a direction moves by in a step."""
 
-MOST = 2.0
+MOST = 1.0
 """Inputs that are wholly mistaken, by as many of which a direction moves in a step at most.
 
 Of few classes a batch has many inputs each, whose sum would turn directions around in every step.
