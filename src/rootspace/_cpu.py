@@ -11,7 +11,7 @@ BFLOAT16 = ("amx_bf16", "avx512_bf16", "bf16")
 def has_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 numbers itself.
 
-    Without such instructions layers take five to more than fifty times as long as in float32. True where
+    Without such instructions layers take five to fifty times as long as in float32. True where
     this version of torch does not know.
     """
     capabilities = getattr(torch.cpu, "get_capabilities", None)
