@@ -80,7 +80,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
             "'margin' must not be negative",
         ),
         (["--loss=InBatchSoftmaxLoss", "--loss.scale=-1"], "'scale' must be"),
-        (["--config=missing.yaml"], "File does not exist"),
+        (["--config=missing.yaml"], "missing.yaml does not exist"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
