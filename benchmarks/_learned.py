@@ -70,10 +70,8 @@ def extend_learned(
     names = list(data.class_names[data.source.num_old :])
     model.head.extend(names, new_means(model, data, data.source.num_old) if imprinted else None)
     before = accuracies(model, data) if scored else None
-    less_forgetting = None
-    if held:
-        earlier = load(run).model.embedder
-        less_forgetting = LessForgetting(earlier, data.source.num_old, kept.distillation)
+    num_old, weight = data.source.num_old, kept.distillation
+    less_forgetting = LessForgetting(model.embedder, num_old, weight) if held else None
     fit(
         config,
         folder,

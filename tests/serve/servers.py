@@ -87,4 +87,14 @@ def glyph(text: str, face: str = "DejaVuSans", size: int = 32) -> bytes:
     return content.getvalue()
 
 
+def new_class(text: str) -> list[bytes]:
+    """PNGs of a class that the run has not learned, which its network puts near to each other.
+
+    Of one face, and of sizes that are alike when they are scaled down. How near a small network
+    puts different faces depends on the machine it was trained on, and an enrolment refuses images
+    that are nearer to another class.
+    """
+    return [glyph(text, size=size) for size in range(120, 140, 4)]
+
+
 FACES = ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSerif", "DejaVuSansMono", "DejaVuSerif-Bold")

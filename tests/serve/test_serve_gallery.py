@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from servers import FACES, LIMITS, glyph, refusal, upload
+from servers import LIMITS, new_class, refusal, upload
 from starlette.testclient import TestClient
 
 from rootspace.gallery import Gallery
@@ -20,7 +20,7 @@ from rootspace.serve.run_model import RunModel
 from rootspace.serve.service import Service
 
 Letters = list[tuple[str, bytes]]
-NEW = [glyph("Z", face) for face in FACES]
+NEW = new_class("Z")
 
 
 def opened(run: Path) -> TestClient:
@@ -164,7 +164,7 @@ def test_a_class_is_recognized_at_once_undone_and_there_after_a_restart(
 
 def test_classes_become_one(client: TestClient):
     client.post("/v1/enrolled", files=upload(*NEW[:2]), data={"name": "one"})
-    other = [glyph("S", face) for face in FACES[:3]]
+    other = new_class("S")[:3]
     client.post("/v1/enrolled", files=upload(*other), data={"name": "two"})
     merged = client.post("/v1/enrolled/merge", json={"names": ["two"], "into": "one"})
     assert merged.json()["action"] == "merge"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
-from servers import FACES, LIMITS, glyph, live
+from servers import LIMITS, live, new_class
 
 from rootspace.serve.app import create_app
 from rootspace.serve.run_model import RunModel
@@ -102,7 +102,7 @@ def test_from_an_image_to_a_class_of_ones_own(
     browser: Browser, url: str, letters: list[tuple[str, bytes]]
 ):
     """Drop, result, draw, result, new class, recognized, neighbors, undo, reload: all there."""
-    zeds = [glyph("Z", face) for face in FACES]
+    zeds = new_class("Z")
     name, content = letters[0]
     with opened(browser, url) as page:
         expect(page.locator("#facts")).to_contain_text("16 classes")

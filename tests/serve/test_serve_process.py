@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from servers import CLASSES, FACES, glyph, serving
+from servers import CLASSES, new_class, serving
 
 from rootspace.cli import main
 from rootspace.run import load
@@ -52,11 +52,12 @@ def test_a_client_of_a_process(run: Path, letters: Letters, tmp_path: Path):
             np.testing.assert_allclose(z, load(run).embed(path)[0].numpy(), atol=1e-4)
             with pytest.raises(ServerError, match="at most 16, not 99"):
                 client.predict([path], k=99)
-            for face in FACES[:3]:  # one by one
-                client.enroll("Z", [glyph("Z", face)], review=False)
+            *some, other = new_class("Z")[1:]
+            for image in some:  # one by one
+                client.enroll("Z", [image], review=False)
             (enrolled,) = client.enrolled()
             assert (enrolled.name, enrolled.images) == ("Z", 3)
-            assert client.predict([glyph("Z", FACES[3])], k=1)[0].answers[0].name == "Z"
+            assert client.predict([other], k=1)[0].answers[0].name == "Z"
             added = client.add([letters[0][1], b"x"], "A", {"year": 2020})
             assert added.ids == [3, None] and added.rejected[0].reason == "unreadable"
             (found,) = client.search([letters[0][1]], k=9, where="year = 2020", min_cosine=0.5)

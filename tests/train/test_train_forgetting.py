@@ -47,10 +47,23 @@ def test_gradients_are_for_inputs_of_old_classes_and_not_for_the_earlier_network
     x = torch.randn(5, 4)
     z = now(x)
     z.retain_grad()
-    LessForgetting(before, num_old=3, weight=1.0).loss(x, LABELS, z, centered).backward()
+    held = LessForgetting(before, num_old=3, weight=1.0)
+    held.loss(x, LABELS, z, centered).backward()
     assert z.grad is not None
     assert (z.grad.abs().sum(dim=-1) > 0).tolist() == [True, False, True, True, False]
-    assert all(weight.grad is None for weight in before.parameters())
+    assert all(weight.grad is None for weight in held.before.parameters())
+
+
+def test_it_keeps_the_network_as_it_was_while_that_learns() -> None:
+    network, _ = networks()
+    held = LessForgetting(network, num_old=3, weight=1.0)
+    x, was = torch.randn(5, 4), held.before(torch.ones(1, 4))
+    with torch.no_grad():
+        for weight in network.parameters():
+            weight.add_(torch.randn_like(weight))
+    assert torch.equal(held.before(torch.ones(1, 4)), was)
+    assert float(held.loss(x, LABELS, network.eval()(x), centered).detach()) > 0.01
+    assert all(weight.requires_grad for weight in network.parameters())
 
 
 def test_a_network_that_has_not_changed_and_a_batch_without_old_classes_cost_nothing() -> None:

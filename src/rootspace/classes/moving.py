@@ -32,7 +32,8 @@ class MovingPrototypes:
 
     What a network has learned after a few epochs says little of where its classes would lie best.
     So a direction moves towards embeddings of its class that are mistaken, and away from those of
-    others that are taken for it, while the network learns: `RefinedMeans` a step at a time. No
+    others that are taken for it, while the network learns: `RefinedMeans` a step at a time, and by
+    no more than one wholly mistaken input asks for. No
     optimizer knows of them: they are on the host, without gradients and moments, and the network's
     gradient is that towards directions which stand still.
 
@@ -88,13 +89,13 @@ class MovingPrototypes:
     ) -> None:
         residual = -logits.softmax(dim=-1)
         residual[torch.arange(len(own), device=own.device), own] += 1
-        # How much is mistaken, beside in which direction: one more column for one reduction.
-        moves = torch.cat([residual.T @ unit, residual.abs().sum(dim=0)[:, None]], dim=1)
+        moves, mistaken = residual.T @ unit, residual.abs().sum(dim=0)
         if _is_distributed():
             torch.distributed.all_reduce(moves)
+            torch.distributed.all_reduce(mistaken)
+        moves *= RATE / (mistaken / MOST).clamp(min=1)[:, None]
         free = int(torch.searchsorted(numbers, self.held))  # numbers are ascending
-        most = (moves[free:, -1:] / MOST).clamp_(min=1)
-        moved = normalize(vectors[free:] + RATE * moves[free:, :-1] / most, dim=-1)
+        moved = normalize(vectors[free:] + moves[free:], dim=-1)
         self.directions[numbers[free:]] = moved.cpu().float()
         self.steps += 1
 

@@ -17,6 +17,7 @@ SETTING = re.compile(r'Parser key "(?P<key>[^"]+)": (?P<what>.*)', re.DOTALL)
 INNER = re.compile(r"Problem with given class_path '(?P<path>[^']+)': (?P<what>.*)", re.DOTALL)
 OTHER_KINDS = (" - Import path", " - Problem with", " - Expected a <class 'NoneType'> Given")
 """How the complaints go on that a value is none of the other types of a setting."""
+
 SHOWN = 16
 """Short names of classes that a message has room for."""
 

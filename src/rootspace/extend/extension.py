@@ -166,7 +166,7 @@ def extend(
         data,
         model,
         resume=resume,
-        less_forgetting=_less_forgetting(config, start, _source(data).num_old),
+        less_forgetting=_less_forgetting(config, model, _source(data).num_old),
         finish=finish,
     )
     if record is not None:
@@ -174,12 +174,12 @@ def extend(
     return record
 
 
-def _less_forgetting(config: Config, start: Path, num_old: int) -> LessForgetting | None:
+def _less_forgetting(config: Config, model: Model, num_old: int) -> LessForgetting | None:
     """What holds old classes where they were, as the settings ask for."""
     assert config.memory is not None
     if not config.memory.distillation:
         return None
-    return LessForgetting(load(start).model.embedder, num_old, config.memory.distillation)
+    return LessForgetting(model.embedder, num_old, config.memory.distillation)
 
 
 def _found(data: DataModule) -> str:

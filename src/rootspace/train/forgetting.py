@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -25,15 +26,20 @@ class LessForgetting:
     weights on the device, which nothing trains and no checkpoint holds.
 
     Args:
-        before: the network as it was; put into evaluation mode.
+        embedder: the network before it learns the new classes; copied.
         num_old: old classes, the first ones.
         weight: of the constraint, beside a loss.
     """
 
-    def __init__(self, before: Embedder, num_old: int, weight: float) -> None:
-        self.before = before.eval().requires_grad_(False)
+    def __init__(self, embedder: Embedder, num_old: int, weight: float) -> None:
+        self.before = copy.deepcopy(embedder).eval().requires_grad_(False)
+        """The network as it was."""
         self.num_old = num_old
         self.weight = weight
+
+    def to(self, device: torch.device) -> None:
+        """Moves the earlier network to where inputs are."""
+        self.before.to(device)
 
     def loss(
         self, x: Any, labels: Tensor, embeddings: Tensor, transform: Callable[[Tensor], Tensor]
@@ -49,7 +55,6 @@ class LessForgetting:
         old = labels < self.num_old
         if not bool(old.any()):
             return embeddings.new_zeros(())
-        self.before.to(embeddings.device)
         with torch.no_grad():
             target = transform(self.before(x[old]))
         cosine = cosine_similarity(transform(embeddings[old]).float(), target.float(), dim=-1)

@@ -79,6 +79,10 @@ class RunModule(L.LightningModule):
 
     # ---------------------------------------------------------------- training
 
+    def on_fit_start(self) -> None:
+        if self.less_forgetting is not None:
+            self.less_forgetting.to(self.device)
+
     def on_train_epoch_start(self) -> None:
         # Not called where a run goes on within an epoch, whose first part these have seen.
         self.train_loss.reset()

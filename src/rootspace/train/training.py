@@ -696,7 +696,8 @@ def check_machine(config: Config) -> None:
     _quiet_lightning()
     try:
         trainer = _trainer_on(settings, logger=False, enable_checkpointing=False)
-        if isinstance(trainer.accelerator, CPUAccelerator) and settings.devices > max(2, cores):
+        on_cpu = isinstance(trainer.accelerator, CPUAccelerator)
+        if on_cpu and settings.devices > max(2, cores):
             raise ValueError(f"that is a process each, and there are {cores} cores.")
     except (MisconfigurationException, ValueError) as error:
         raise ValueError(
@@ -704,7 +705,6 @@ def check_machine(config: Config) -> None:
             f"machine, not {settings.accelerator!r}, {settings.devices} and {settings.strategy!r}: "
             f"{error}"
         ) from error
-    on_cpu = isinstance(trainer.accelerator, CPUAccelerator)
     if on_cpu and settings.precision == "bf16" and not has_bfloat16():
         say(
             "This CPU has no instructions for bfloat16: --train.precision 32 is several times "
