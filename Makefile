@@ -17,8 +17,9 @@ demo: $(INSTALLED)
 serve: $(INSTALLED)
 	$(BIN)/rootspace serve $(SERVED) --open
 
+# A process a core, of one thread each: two that train with two threads would wait for each other.
 test: lint
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses logical --maxprocesses 8 --dist worksteal
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rootspace.search import CertifiedIndex, Found, index, scan_levels
+from rootspace.search import CertifiedIndex, Found, _scan, index, scan_levels
 from rootspace.search._graph import Graph
 from rootspace.search._groups import Groups
 
@@ -196,20 +196,28 @@ class TestExact:
             made.build()
 
     @pytest.mark.parametrize("precision", ["medium", "high"])
+    @pytest.mark.parametrize("int8", [True, False])
     def test_settings_of_torch_do_not_round(
-        self, precision: str, monkeypatch: pytest.MonkeyPatch
+        self, precision: str, int8: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(_scan, "has_int8", lambda: int8)
         vectors = clusters(2000, 24)
         made, z = make(vectors), queries(vectors)
         monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: precision)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             assert_exact(made.search(z, 2), z, vectors, 2)
 
-    def test_torch_without_int8_products(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.delattr(torch, "_int_mm")
-        vectors = clusters(1500, 24)
-        z = queries(vectors)
-        assert_exact(make(vectors).search(z, 2), z, vectors, 2)
+    @pytest.mark.parametrize("dim", [24, 1024, 1025])
+    def test_products_are_whole_numbers_on_every_processor(
+        self, dim: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        a, b = torch.full((3, dim), -127, dtype=torch.int8), torch.randint(-127, 128, (5, dim))
+        b[0] = 127
+        for int8 in (True, False):
+            monkeypatch.setattr(_scan, "has_int8", lambda int8=int8: int8)
+            found = _scan.int8_products(a, b.to(torch.int8))
+            assert found.dtype == torch.int32
+            assert torch.equal(found.long(), a.long() @ b.T)
 
     def test_scan_of_levels(self) -> None:
         levels = torch.randint(0, 2, (9000, 40), dtype=torch.int8)

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rootspace._cpu import has_int8
+
 from ._ranking import best_pairs
 from ._rows import Rows, rounded_queries, rounding, score_error
 
@@ -85,9 +87,9 @@ def scan(z: Tensor, rows: Rows, parts: list[Part], k: int) -> tuple[Tensor, Tens
         O(B * N * dim) operations, of int8 where there are many rows.
     """
     number = sum(len(part) for part in parts)
-    int8 = number >= 4 * k * GROUP and hasattr(torch, "_int_mm")
-    some = QUERIES if int8 else max(1, SCORES // max(1, number))
-    candidates = _by_groups if int8 else _plain
+    many = number >= 4 * k * GROUP
+    some = QUERIES if many else max(1, SCORES // max(1, number))
+    candidates = _by_groups if many else _plain
     found: list[tuple[np.ndarray, np.ndarray]] = []
     for piece in z.split(some):
         query, place = candidates(piece.float(), rows, parts, k)
@@ -166,13 +168,11 @@ def _group_maxima(rounded: Tensor, rows: Tensor) -> Tensor:
 
 def int8_products(a: Tensor, b: Tensor) -> Tensor:
     """`[A, dim]` and `[B, dim]` int8 -> `[A, B]` int32."""
-    product = getattr(torch, "_int_mm", None)
-    if product is not None:
-        return product(a, b.T)
-    # Sums of up to 2**10 products are whole numbers that float32 holds.
-    small = a.shape[1] <= 2**10 and torch.get_float32_matmul_precision() == "highest"
-    dtype = torch.float32 if small else torch.float64
-    return (a.to(dtype) @ b.to(dtype).T).int()
+    if has_int8():
+        return torch._int_mm(a, b.T)  # pyright: ignore[reportPrivateImportUsage]
+    # Sums of up to 2**10 products are whole numbers that float32 holds, whatever torch is set to.
+    dtype = np.float32 if a.shape[1] <= 2**10 else np.float64
+    return torch.from_numpy(a.numpy().astype(dtype) @ b.numpy().astype(dtype).T).int()
 
 
 def _float_scores(z: Tensor, rows: Rows, place: Tensor) -> Tensor:
