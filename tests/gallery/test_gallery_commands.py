@@ -221,7 +221,8 @@ def test_what_cannot_be(
 
 
 SLOWLY = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 from rootspace.cli import main
 from rootspace.gallery import Gallery, indexing
 indexing.PART = 3
