@@ -14,7 +14,7 @@ from rootspace.heads import ArcFaceHead, CosFaceHead, LinearHead, NormalizedHead
 from rootspace.models import Embedder
 from rootspace.systems import Circle, PermutationCode, RootA, VectorSystem
 from rootspace.train.module import learning_rate_factor
-from rootspace.train.training import check_machine
+from rootspace.train.trainer import check_machine
 
 FORMULA = PrototypesConfig(source="formula")
 

@@ -31,14 +31,12 @@ from rootspace.runs import RunRecord, TeacherRecord
 from rootspace.runs import folder as files
 from rootspace.systems import Table
 from rootspace.train.begun import check_data
+from rootspace.train.checks import check_batches, check_network
 from rootspace.train.module import check_optimizer
+from rootspace.train.trainer import check_machine, device_of
 from rootspace.train.training import (
-    check_batches,
     check_folder,
-    check_machine,
-    check_network,
     conclude,
-    device_of,
     fit,
     make_network,
     with_expected_images,

@@ -57,17 +57,12 @@ from rootspace.run import Run, load, read_config
 from rootspace.runs import RunRecord
 from rootspace.runs import folder as files
 from rootspace.train.begun import DATA, check_data, write_data
+from rootspace.train.checks import check_batches
 from rootspace.train.evaluation import check_shape
 from rootspace.train.forgetting import LessForgetting
 from rootspace.train.module import check_optimizer
-from rootspace.train.training import (
-    check_batches,
-    check_folder,
-    check_machine,
-    conclude,
-    device_of,
-    fit,
-)
+from rootspace.train.trainer import check_machine, device_of
+from rootspace.train.training import check_folder, conclude, fit
 
 from .replay import carry, remember
 

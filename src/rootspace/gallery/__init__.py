@@ -3,12 +3,12 @@
 from .filters import Condition as Condition
 from .filters import conditions as conditions
 from .gallery import Gallery as Gallery
-from .identities import Enrolled as Enrolled
-from .identities import Explanation as Explanation
-from .identities import Group as Group
 from .identities import Identities as Identities
-from .identities import Identity as Identity
-from .identities import Match as Match
+from .identity import Enrolled as Enrolled
+from .identity import Explanation as Explanation
+from .identity import Group as Group
+from .identity import Identity as Identity
+from .identity import Match as Match
 from .indexing import ImageFile as ImageFile
 from .indexing import Indexed as Indexed
 from .indexing import index_files as index_files

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import pickle
@@ -14,16 +13,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import lightning as L
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 import rootspace
-from rootspace._cpu import has_bfloat16
 from rootspace._files import LOCK, is_helper, lock
 from rootspace._memory import peak_megabytes, reset_peak
 from rootspace._terminal import say, table
@@ -36,10 +30,9 @@ from rootspace.building import (
 )
 from rootspace.callbacks import ChoosePrototypes, choice_record
 from rootspace.choosing import choose_prototypes
-from rootspace.config import Config, TrainConfig
+from rootspace.config import Config
 from rootspace.continual.live import renew_registry
 from rootspace.data import DataModule, ImagePreprocessing, data_with_images, make_data
-from rootspace.data.datasets import generators_kept
 from rootspace.heads import Head, PrototypeHead
 from rootspace.model_file import Model, read_network, read_preprocessing, write_model
 from rootspace.models import Embedder, num_parameters
@@ -49,12 +42,12 @@ from rootspace.runs import ChoiceRecord, Parameters, RunRecord, TestResult, Trai
 from rootspace.runs import folder as files
 from rootspace.vector_file import read_vectors
 
-from .callbacks import Checkpoints, Display, History
+from .callbacks import Display, History
+from .checks import check_baseline, check_batches, check_network
 from .evaluation import check_shape, evaluate, mean_directions, save_samples
 from .forgetting import LessForgetting
 from .module import SETTINGS, CheckpointDict, RunModule, check_optimizer, settings_of
-
-PRECISION = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+from .trainer import check_machine, device_of, make_trainer, silence_lightning
 
 
 def train(config: Config, *, resume: bool = False) -> RunRecord | None:
@@ -232,117 +225,6 @@ def _of_init() -> Iterator[None]:
         raise ValueError(f"Argument 'run.init': {error}") from error
 
 
-def check_batches(config: Config, head: Head, data: DataModule, validation: str | None) -> None:
-    """Show that settings fit a head and its data, before anything is written.
-
-    Args:
-        config: of the run.
-        head: to train.
-        data: set up.
-        validation: name of the set that choices go by; None where there is none.
-
-    Raises:
-        ValueError: naming the setting that cannot work.
-    """
-    source, train = config.prototypes.source, config.train
-    if not head.ready and source == "data" and data.needs_views():
-        raise ValueError(
-            "Argument 'prototypes.source' = 'data' needs two inputs of a class, and these data "
-            "have one of each: set 'transform', which draws it anew each time, or another source."
-        )
-    if head.needs_pairs and config.loader.per_class == 1:
-        raise ValueError(
-            "Argument 'loader.per_class' must be at least 2, not 1, where a contrastive loss "
-            "trains: with prototypes from the data, or 'head.contrastive_weight'."
-        )
-    asked = {"early_stopping": train.early_stopping is not None, "keep": train.keep == "best"}
-    for setting, wanted in asked.items():
-        if wanted and validation is None:
-            raise ValueError(
-                f"Argument 'train.{setting}' = {getattr(train, setting)!r} needs a validation set: "
-                "set 'loader.validation' to a share of the training data, such as 0.1, or name a "
-                "test set 'validation'."
-            )
-    if data.make_transform is not None:
-        _check_transform(config, data.make_transform(data.preprocessing), data.preprocessing)
-
-
-def _check_transform(
-    config: Config, draw: Callable[[Any], Any], shape: ImagePreprocessing | None
-) -> None:
-    """Show that a transform takes an image, by a black one."""
-    if shape is None:
-        return
-    try:
-        with generators_kept():
-            draw(torch.zeros(shape.channels, shape.size, shape.size, dtype=torch.uint8))
-    except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        name = config.transform.class_path if config.transform is not None else type(draw).__name__
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(
-            f"Argument 'transform': {name} cannot take a uint8 tensor {shape.channels} x "
-            f"{shape.size} x {shape.size} ({reason})."
-        ) from error
-
-
-def check_baseline(name: str, config: Config, data: DataModule) -> None:
-    """Show that a baseline's head can be made and fits the data, before the run is trained.
-
-    Args:
-        name: of the baseline in the settings.
-        config: of it.
-        data: set up.
-
-    Raises:
-        ValueError: it does not.
-    """
-    try:
-        with torch.random.fork_rng(devices=[]):
-            check_batches(config, make_head(config, data.class_names), data, data.validation)
-    except ValueError as error:
-        raise ValueError(f"Argument 'run.baselines': {name}: {error}") from error
-
-
-@torch.no_grad()
-def check_network(model: Model, data: DataModule) -> None:
-    """Show that the network takes the data and gives what the head takes, by two inputs.
-
-    Raises:
-        ValueError: it does not.
-    """
-    network, shape = model.embedder, data.preprocessing
-    if shape is None:
-        x = data.train_dataset.batch([0, 1])[0]
-    else:
-        x = torch.zeros(2, shape.channels, shape.size, shape.size, dtype=torch.uint8)
-    name = type(network.network).__name__
-    with torch.random.fork_rng(devices=[]):
-        training = network.training
-        try:
-            z = network.eval()(x)
-        except (RuntimeError, ValueError, AssertionError) as error:
-            what = "the data" if shape is None else f"images of {shape.size} x {shape.size} pixels"
-            hint = "" if shape is None else ", or set 'data.image_size' to what it takes"
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise ValueError(
-                f"Argument 'model': {name} cannot take {what} ({reason}). Choose another{hint}."
-            ) from error
-        finally:
-            network.train(training)
-    if not isinstance(z, torch.Tensor) or z.shape != (2, model.head.dim):
-        found = list(z.shape) if isinstance(z, torch.Tensor) else type(z).__name__
-        raise ValueError(
-            f"Argument 'model': {name} must give embeddings [B, {model.head.dim}], as the head "
-            f"takes, not {found} for two inputs."
-        )
-    if not num_parameters(network) + num_parameters(model.head):
-        raise ValueError(
-            f"Argument 'model': {name} must have parameters that train; it has none, nor has the "
-            "head. Freeze less, or set 'head.dim' to another number than the network's features, "
-            "for a projection."
-        )
-
-
 def check_given(config: Config, model: Model, data: DataModule) -> None:
     """Show that a teacher or a file can give the prototypes, before anything is written.
 
@@ -459,7 +341,7 @@ def fit(
         choosing = _choosing(config, head, data)
         history = History(folder, config.train.eval_every, choosing, choice)
         display = Display(history, title(config))
-        trainer = _trainer(config, folder, [*choosing, history, display])
+        trainer = make_trainer(config, folder, [*choosing, history, display])
         reset_peak(trainer.strategy.root_device)
         say(
             f"{config.model.name}: {num_parameters(model.embedder):,} parameters, precision "
@@ -467,7 +349,7 @@ def fit(
             "an epoch"
         )
         with warnings.catch_warnings():
-            _silence_lightning()
+            silence_lightning()
             trainer.fit(
                 module,
                 loader,
@@ -557,66 +439,6 @@ def _choosing(config: Config, head: Head, data: DataModule) -> list[ChooseProtot
     ]
 
 
-def _trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
-    _quiet_lightning()
-    settings = config.train
-    return _trainer_on(
-        settings,
-        max_epochs=settings.epochs,
-        gradient_clip_val=settings.gradient_clip or None,
-        accumulate_grad_batches=settings.accumulate_grad_batches,
-        callbacks=[
-            *callbacks,
-            Checkpoints(folder, settings.checkpoint_minutes, settings.early_stopping),
-            *(spec.build(L.Callback, "callbacks") for spec in config.callbacks),
-        ],
-        logger=[
-            TensorBoardLogger(str(folder), name="tensorboard", version=""),
-            *(spec.build(Logger, "loggers") for spec in config.loggers),
-        ],
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,  # the samplers divide the data themselves
-        log_every_n_steps=1,
-    )
-
-
-def _trainer_on(settings: TrainConfig, **more: Any) -> L.Trainer:
-    """A silent trainer on the devices that settings ask for."""
-    return L.Trainer(
-        accelerator=settings.accelerator,
-        devices=settings.devices,
-        strategy=settings.strategy,
-        precision=PRECISION[settings.precision],  # pyright: ignore[reportArgumentType]
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        **more,
-    )
-
-
-def _quiet_lightning() -> None:
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-
-
-def _silence_lightning() -> None:
-    # Advice about worker processes: images in memory need none.
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    # Lightning's own use of what torch has deprecated.
-    warnings.filterwarnings("ignore", message=".*treespec, LeafSpec.*")
-    # Before the classes have prototypes there is no accuracy to choose the best checkpoint by.
-    warnings.filterwarnings("ignore", message=".*could not find the monitored key.*")
-    # Nor by those that lie elsewhere, where the folder of a resumed run has been moved.
-    warnings.filterwarnings("ignore", message=".*The dirpath has changed from.*")
-    # Data for retrieval on unseen classes have no test set of those that are trained on.
-    warnings.filterwarnings("ignore", message=".*Total length of `list` across ranks is zero.*")
-    # Frozen layers are meant to be.
-    warnings.filterwarnings("ignore", message=".*module.* in eval mode at the start of training.*")
-    # What is logged has been computed over all processes.
-    warnings.filterwarnings("ignore", message=".*It is recommended to use .*sync_dist=True.*")
-    # A resumed run finds its own checkpoints there.
-    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")
-
-
 def title(config: Config) -> str:
     """Of a run: its loss, which is a learned head's name or that of a loss against prototypes."""
     return config.head.name if config.loss is None else config.loss.name
@@ -684,41 +506,3 @@ def summary(folders: list[Path]) -> str:
         for record in records
     ]
     return table(header, rows)
-
-
-def check_machine(config: Config) -> None:
-    """Show that this machine has what a run asks for, before anything is written.
-
-    Raises:
-        ValueError: it has not.
-    """
-    settings, cores = config.train, os.cpu_count() or 1
-    _quiet_lightning()
-    try:
-        trainer = _trainer_on(settings, logger=False, enable_checkpointing=False)
-        on_cpu = isinstance(trainer.accelerator, CPUAccelerator)
-        if on_cpu and settings.devices > max(2, cores):
-            raise ValueError(f"that is a process each, and there are {cores} cores.")
-    except (MisconfigurationException, ValueError) as error:
-        raise ValueError(
-            "Arguments 'train.accelerator', 'train.devices' and 'train.strategy' must be of this "
-            f"machine, not {settings.accelerator!r}, {settings.devices} and {settings.strategy!r}: "
-            f"{error}"
-        ) from error
-    if on_cpu and settings.precision == "bf16" and not has_bfloat16():
-        say(
-            "This CPU has no instructions for bfloat16: --train.precision 32 is several times "
-            "faster here."
-        )
-    most = max(64, 8 * cores)
-    if config.loader.num_workers > most:
-        raise ValueError(
-            f"Argument 'loader.num_workers' must be at most {most} on {cores} cores, not "
-            f"{config.loader.num_workers}."
-        )
-
-
-def device_of(settings: TrainConfig) -> torch.device:
-    """For embeddings before the trainer chooses its own."""
-    usable = settings.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return torch.device("cuda" if usable else "cpu")
