@@ -22,6 +22,7 @@ def has_bfloat16() -> bool:
     return _has(BFLOAT16, unknown=True)
 
 
+@cache  # asked for each product
 def has_int8() -> bool:
     """Whether torch has fast int8 products on this processor.
 
@@ -31,7 +32,6 @@ def has_int8() -> bool:
     return hasattr(torch, "_int_mm") and _has(INT8, unknown=False)
 
 
-@cache
 def _has(names: tuple[str, ...], unknown: bool) -> bool:
     capabilities = getattr(torch.cpu, "get_capabilities", None)
     if capabilities is None:
