@@ -78,6 +78,7 @@ class Known:
         return label
 
     def label(self, name: str) -> int:
+        """The label of a name; a ValueError where there is none."""
         label = self.find(name)
         if label is None:
             raise ValueError(f"There is no class {name!r:.80}.")
@@ -134,6 +135,7 @@ class Known:
         return label, np.pad(cosine, ((0, 0), (0, short)), constant_values=-1)[:, :k]
 
     def matches(self, labels: np.ndarray, cosines: np.ndarray) -> list[Match]:
+        """Labels and cosines of an input, without those that are -1."""
         pairs = zip(labels.tolist(), cosines.tolist(), strict=True)
         return [Match(label, self.names[label], cosine) for label, cosine in pairs if label >= 0]
 
@@ -171,6 +173,14 @@ def read_known(
     vectors: np.ndarray,
     usual: Callable[[], float],
 ) -> Known:
+    """The classes, from the run and from what the journal says.
+
+    Args:
+        run: it, with its registry.
+        entries: of classes that have been changed.
+        vectors: float32 `[M, dim]` of the enrolled classes.
+        usual: tells the median cosine of the run's classes to their vectors.
+    """
     trained = len(run.names)
     by_label = {entry.label: entry for entry in entries}
     classes = run.classes()

@@ -62,6 +62,13 @@ def device_of(settings: TrainConfig) -> torch.device:
 
 
 def make_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
+    """The trainer of a run.
+
+    Args:
+        config: of the run.
+        folder: of the run, for checkpoints and logs.
+        callbacks: to call, before those of the settings.
+    """
     _quiet_lightning()
     settings = config.train
     return _trainer_on(
@@ -103,6 +110,7 @@ def _quiet_lightning() -> None:
 
 
 def silence_lightning() -> None:
+    """Leaves out warnings that say nothing to who trains."""
     # Advice about worker processes: images in memory need none.
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # Lightning's own use of what torch has deprecated.
