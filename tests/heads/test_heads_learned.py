@@ -1,0 +1,126 @@
+"""Learned heads against pytorch-metric-learning and torch."""
+
+import copy
+from typing import Any
+
+import pytest
+import pytorch_metric_learning.losses as pml
+import torch
+from made_heads import (
+    DIM,
+    C,
+    batch,
+    gradient,
+    means,
+    table,
+    through_file,
+)
+from torch import nn
+from torch.nn.functional import cross_entropy, normalize
+
+from rootspace.heads import ArcFaceHead, CosFaceHead, LearnedHead, LinearHead, NormalizedHead
+
+LEARNED: list[type[LearnedHead]] = [LinearHead, NormalizedHead, CosFaceHead, ArcFaceHead]
+
+
+@pytest.mark.parametrize(
+    ("head", "loss"),
+    [
+        (NormalizedHead(C, DIM, scale=10), pml.NormalizedSoftmaxLoss(C, DIM, temperature=0.1)),
+        (CosFaceHead(C, DIM), pml.CosFaceLoss(C, DIM, margin=0.2, scale=16)),
+        (ArcFaceHead(C, DIM), pml.ArcFaceLoss(C, DIM, margin=10, scale=16)),
+        # A margin so large that targets lie beyond 180 degrees.
+        (ArcFaceHead(C, DIM, margin=120.0), pml.ArcFaceLoss(C, DIM, margin=120, scale=16)),
+    ],
+    ids=["normalized", "cosface", "arcface", "arcface-120"],
+)
+def test_normalized_heads_are_those_of_pytorch_metric_learning(
+    head: LearnedHead, loss: Any
+) -> None:
+    loss.W.data = head.weight.detach().T.clone()
+    z, labels = batch()
+    ours, theirs = head(z, labels), loss(z, labels)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(gradient(ours, z), gradient(theirs, z))
+    weight = gradient(ours, head.weight)
+    torch.testing.assert_close(weight, gradient(theirs, loss.W).T, rtol=1e-4, atol=1e-6)
+
+
+def test_linear_head_is_a_linear_layer() -> None:
+    head, layer = LinearHead(C, DIM), nn.Linear(DIM, C)
+    layer.weight.data, layer.bias.data = head.weight.detach().clone(), head.bias.detach().clone()
+    z, labels = batch()
+    ours, theirs = head(z, labels), cross_entropy(layer(z), labels)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(gradient(ours, z), gradient(theirs, z))
+    torch.testing.assert_close(gradient(ours, head.weight), gradient(theirs, layer.weight))
+    best = layer(z).topk(3)
+    found = head.predict(z, 3)
+    assert found.label.equal(best.indices)
+    own = normalize(z, dim=-1)[:, None] * normalize(layer.weight, dim=-1)[best.indices]
+    torch.testing.assert_close(found.cosine, own.sum(-1))
+    share = layer(z).softmax(-1)
+    asked = torch.tensor([[3, 0, -1]]).expand(len(z), 3)
+    expected = torch.stack([share[:, 3], share[:, 0], torch.zeros(len(z))], dim=-1)
+    torch.testing.assert_close(head.probability(z, asked), expected)
+
+
+def test_arcface_gradient_is_finite_on_the_class_vectors() -> None:
+    head = ArcFaceHead(C, DIM)
+    z = head.weight.detach().clone().requires_grad_()
+    for sign in (1, -1):
+        assert gradient(head(sign * z, torch.arange(C)), z).isfinite().all()
+
+
+@pytest.mark.parametrize("kind", LEARNED)
+def test_learned_heads(kind: type[LearnedHead]) -> None:
+    head = kind(C, DIM)
+    z, labels = batch(dtype=torch.bfloat16)
+    assert head.ready
+    assert not head.needs_pairs
+    assert head.class_map is None
+    assert head.search_cost == 0
+    assert head.transform(z) is z
+    expected = head(z.float(), labels)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(head(z, labels.int()), expected)
+    for dtype in (torch.bfloat16, torch.float64):
+        other = copy.deepcopy(head).to(dtype)
+        assert other.predict(z.to(dtype)).label.shape == (24, 1)
+        assert other(z.to(dtype), labels).dtype == torch.promote_types(dtype, torch.float32)
+    torch.testing.assert_close(table(head).norm(dim=-1), torch.ones(C).double())
+    wrong: list[tuple[Any, str]] = [
+        (lambda: head(z, labels, targets=z), "'targets' must be left out"),
+        (lambda: head(z, labels[:3]), "must have shapes"),
+        (lambda: head.predict(z, 0), r"'k' must lie in \[1, 20\], not 0"),
+        (lambda: head.predict(z, C + 1), "'k' must lie in"),
+        (lambda: head.predict(z[:, :3]), r"'z' must have shape \[..., 16\]"),
+        (lambda: head.predict(0 * z), "must not hold zero embeddings"),
+        (lambda: head.predict(z * torch.nan), "NaN"),
+        (lambda: head.extend(True), "'new' must be a number"),
+        (lambda: head.extend(-1), "'new' must be a number"),
+        (lambda: head.extend(["a"]), "have no names: give a number"),
+        (lambda: head.extend(2, means(3)), r"'means' must have shape \[2, 16\], not \[3, 16\]"),
+        (kind, "'num_classes' or 'names' must be given"),
+        (lambda: kind(3, names=["a"]), "must agree, not 3 and 1 names"),
+        (lambda: kind(0), "must be a positive integer, not 0"),
+    ]
+    for call, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+@pytest.mark.parametrize("kind", LEARNED)
+def test_learned_heads_extend_and_come_back(kind: type[LearnedHead]) -> None:
+    head = kind(dim=DIM, names=[f"c{i}" for i in range(C)])
+    before = head.weight.detach().clone()
+    head.extend(["x", "y"], means(2))
+    head.extend(["z"])
+    assert head.num_classes == len(head.names or []) == len(head.weight) == C + 3
+    assert head.weight[:C].equal(before)
+    torch.testing.assert_close(head.vectors(torch.tensor([C, C + 1])), normalize(means(2), dim=-1))
+    assert head.predict(means(2)).label.shape == (2, 1)
+    again = kind.from_state_dict(through_file(head.state_dict()), lr_factor=3.0)
+    assert (again.names, again.num_classes, again.lr_factor) == (head.names, C + 3, 3.0)
+    z, labels = batch()
+    assert again(z, labels).equal(head(z, labels))
