@@ -1,15 +1,13 @@
 """Settings of the property tests, and files of golden values."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
 
-# The same examples each time; with ROOTSPACE_FUZZ so many others, drawn anew.
-FUZZ = os.environ.get("ROOTSPACE_FUZZ")
+from fuzzing import FUZZ, examples
 
 # No tests: --doctest-modules would import each once more, all under one name.
 collect_ignore_glob = ["*conftest.py"]
@@ -18,7 +16,7 @@ hypothesis.settings.register_profile(
     "rootspace",
     deadline=None,
     derandomize=FUZZ is None,
-    max_examples=int(FUZZ or 40),
+    max_examples=examples(40),
     print_blob=True,
 )
 hypothesis.settings.load_profile("rootspace")

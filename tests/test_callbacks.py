@@ -382,9 +382,25 @@ def test_checkpoint_of_lightning_holds_everything(tmp_path: Path) -> None:
     same(module, again)
 
 
+class Saved(Module):
+    """Writes what each process ends with."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def on_train_end(self) -> None:
+        torch.save(self.state_dict(), self.folder / f"{self.global_rank}.pt")
+
+
 @pytest.mark.slow
-def test_two_processes(tmp_path: Path) -> None:
-    module, choosing = Module(), ChoosePrototypes(0.5)
-    own = trainer(2, choosing, strategy="ddp_spawn", devices=2)
+def test_two_processes_choose_the_same(tmp_path: Path) -> None:
+    module = Saved(tmp_path)
+    own = trainer(2, ChoosePrototypes(0.5), strategy="ddp_spawn", devices=2)
     own.fit(module, loader(module.head))
-    assert module.head.ready
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    assert first.keys() == second.keys()
+    for name in first.keys() - {"head._extra_state"}:
+        assert first[name].equal(second[name]), name
+    codes = [state["head._extra_state"]["classes"]["codes"] for state in (first, second)]
+    assert codes[0].equal(codes[1])

@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from fuzzing import examples
 from rootspace.continual import ClassEntry, ClassRegistry, StaleRegistryError
 
 NAMES = st.sampled_from([*"abcdefgh", "字", "É", "É", " a", "'; --", "7"])
@@ -198,4 +199,4 @@ class Machine(RuleBasedStateMachine):
 
 
 TestRegistry = Machine.TestCase
-TestRegistry.settings = settings(max_examples=25, stateful_step_count=25)
+TestRegistry.settings = settings(max_examples=examples(25), stateful_step_count=25)

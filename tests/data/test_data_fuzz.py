@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import struct
 import tarfile
 import warnings
@@ -22,13 +21,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from fuzzing import examples
 from rootspace.data import DataError, ImagePreprocessing, StoredImages, WebDataset, store_images
 from rootspace.data.cache import load_arrays, save_arrays
 from rootspace.data.fashion_mnist import read_idx
 from rootspace.data.strings import Strings
 
 fuzzed = settings(
-    max_examples=int(os.environ.get("ROOTSPACE_FUZZ", "60")),
+    max_examples=examples(60),
     suppress_health_check=[HealthCheck.function_scoped_fixture],  # files are written anew
 )
 SHAPE = ImagePreprocessing(3, 8, (0.5,) * 3, (0.5,) * 3)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import torch
 from PIL import Image
 
 import rootspace as rs
+from processes import repeating
 from rootspace.cli import main
 from rootspace.gallery import Condition, Gallery, Pin, UnknownItemError, is_gallery, lance
 from rootspace.gallery.lance import LanceStore, run_of, unit
@@ -187,32 +187,22 @@ def test_threads(gallery: Gallery):
 
 def test_readers_see_whole_changes(gallery: Gallery):
     """Items that are added, relabeled and deleted together are seen so."""
-    stop, errors = threading.Event(), []
+    other = Gallery.open(gallery.store.name, gallery.run)
 
     def read() -> None:
-        other = Gallery.open(gallery.store.name, gallery.run)
-        while not stop.is_set():
-            for one in (gallery, other):
-                try:
-                    assert len(one.ids()) % 5 == 0
-                    assert len(one.ids("label = x")) % 5 == 0
-                    assert len(one.search(vectors(1), 50)[0]) % 5 == 0
-                except BaseException as error:
-                    errors.append(error)
-                    return
+        for one in (gallery, other):
+            assert len(one.ids()) % 5 == 0
+            assert len(one.ids("label = x")) % 5 == 0
+            assert len(one.search(vectors(1), 50)[0]) % 5 == 0
 
-    reader = threading.Thread(target=read)
-    reader.start()
-    for number in range(12):
-        ids = gallery.add(vectors(5, seed=number), labels="x").added
-        gallery.update(ids, label="y")
-        if number % 3:
-            gallery.delete(ids)
-        if number % 4 == 0:
-            gallery.compact()
-    stop.set()
-    reader.join()
-    assert not errors, errors[0]
+    with repeating(read):
+        for number in range(12):
+            ids = gallery.add(vectors(5, seed=number), labels="x").added
+            gallery.update(ids, label="y")
+            if number % 3:
+                gallery.delete(ids)
+            if number % 4 == 0:
+                gallery.compact()
 
 
 def test_another_model_is_refused(gallery: Gallery, trained: Path, tmp_path: Path):

@@ -14,6 +14,7 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from fuzzing import examples
 from rootspace.metrics import (
     LabeledEmbeddings,
     match_ranks,
@@ -79,7 +80,7 @@ def check(queries: LabeledEmbeddings, gallery: LabeledEmbeddings | None) -> None
         assert float(found.average_precision[i]) == pytest.approx(sum(precisions) / r, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     count=st.integers(1, 30),
     classes=st.integers(1, 8),
@@ -179,7 +180,7 @@ def test_average_precision_is_that_of_scikit_learn():
 
 
 @given(seed=st.integers(0, 1000))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=examples(20))
 def test_order_scale_and_names_of_classes_do_not_matter(seed: int):
     queries = corners(25, 5, seed)
     before = match_ranks(queries)

@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from test_metrics_retrieval import corners, data
 from torchmetrics.functional.classification import binary_sensitivity_at_specificity
 
+from fuzzing import examples
 from rootspace.metrics import LabeledEmbeddings, verification, verify_all, verify_pairs
 from rootspace.metrics import embeddings as module
 
@@ -53,7 +54,7 @@ def pairs(
     return cosines[kept & same], cosines[kept & ~same]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     count=st.integers(2, 30),
     seed=st.integers(0, 10_000),

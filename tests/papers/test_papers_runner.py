@@ -172,6 +172,7 @@ def test_command(out: Path, capsys: pytest.CaptureFixture[str]):
     assert "data:image/png;base64," in (out / "reproduction.html").read_text()
     assert main(["--list"]) == 0
     shown = capsys.readouterr().out
+    assert "table8/10k" in shown and "fig1_2" in shown
     assert main(["--only", "table11"]) == 2
     assert "'--only' must name some of fig1_2" in capsys.readouterr().err
     with pytest.raises(SystemExit, match="2"):

@@ -25,11 +25,20 @@ def test_refused(client: TestClient, request_: Request):
     assert one_line(message) == message, message
 
 
+def refused_images(client: TestClient) -> float:
+    name = 'rootspace_images_total{outcome="refused"}'
+    (line,) = [line for line in client.get("/metrics").text.splitlines() if line.startswith(name)]
+    return float(line.split()[-1])
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow warns of what is refused then
 def test_the_server_goes_on(client: TestClient, letters: list[tuple[str, bytes]]):
-    """After all that is above."""
+    before = refused_images(client)
+    for request in REQUESTS[::10]:
+        client.request(request.method, request.path, **request.options)
+    assert refused_images(client) > before
     assert client.get("/v1/health").status_code == 200
     contents = [content for _, content in letters[:4]]
     found = client.post("/v1/predict?k=1", files=upload(*contents))
     assert found.status_code == 200
-    assert 'outcome="refused"' in client.get("/metrics").text
     assert "rootspace_images_waiting 0.0" in client.get("/metrics").text

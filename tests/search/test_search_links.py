@@ -1,0 +1,83 @@
+"""Links of an index in a file."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from search_cases import (
+    assert_exact,
+    clusters,
+    make,
+    queries,
+)
+
+from rootspace.search import CertifiedIndex
+
+
+class TestLinks:
+    def test_saved_and_loaded(self, tmp_path: Path) -> None:
+        vectors = clusters(1500, 16)
+        made = make(vectors[:1200])
+        made.save(tmp_path / "links.npz")
+        again = CertifiedIndex(16, width=8, least=1)
+        again.add(vectors)
+        again.load(tmp_path / "links.npz")
+        assert again.pending == 300
+        z = queries(vectors)
+        assert_exact(again.search(z, 3), z, vectors, 3)
+        again.build()
+        assert_exact(again.search(z, 3), z, vectors, 3)
+        assert bool(again.search(vectors).certified.all())
+
+    def test_not_of_these_rows(self, tmp_path: Path) -> None:
+        vectors, path = clusters(400, 16), tmp_path / "links.npz"
+        made = CertifiedIndex(16, width=8, least=1)
+        with pytest.raises(ValueError, match="has nothing to be saved: call 'build' first"):
+            made.save(path)
+        made.add(vectors)
+        made.delete(torch.tensor([3]))
+        made.build()
+        made.save(path)
+        for rows, message in (
+            (vectors, "holds links without rows that"),
+            (vectors[:399], "holds the links of other rows"),
+            (vectors.flip(0), "holds the links of other rows"),
+        ):
+            other = CertifiedIndex(16, width=8)
+            other.add(rows)
+            with pytest.raises(ValueError, match=message):
+                other.load(path)
+            assert other.pending == len(rows)
+        other = CertifiedIndex(16)
+        other.add(vectors)
+        other.delete(torch.tensor([3]))
+        with pytest.raises(ValueError, match="holds 8 links a row, not 32"):
+            other.load(path)
+
+    def test_damaged(self, tmp_path: Path) -> None:
+        made, path = make(clusters(400, 16)), tmp_path / "links.npz"
+        made.save(path)
+        whole, arrays = path.read_bytes(), dict(np.load(path))
+        outside, short = arrays["lists"].copy(), arrays["cells"][1:]
+        outside[5, 2] = 400
+        for content in (b"", b"links", whole[:-50], whole[:3000] + b"x" + whole[3001:]):
+            path.write_bytes(content)
+            with pytest.raises(ValueError, match="does not hold what an index has built"):
+                made.load(path)
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+            file.writestr("lists.npy", b"x" * 1000)
+        packed = path.read_bytes()
+        entry, end = packed.rindex(b"PK\x01\x02"), packed.rindex(b"PK\x05\x06")
+        # Encrypted, packed in a way of its own, no data, not in its place.
+        for place, value in ((entry + 8, 1), (entry + 10, 99), (41, 0xFF), (end + 17, 1)):
+            content = bytearray(packed)
+            content[place] = value
+            path.write_bytes(content)
+            with pytest.raises(ValueError, match="does not hold what an index has built"):
+                made.load(path)
+        for change in ({"lists": outside}, {"cells": short}, {"horizon": arrays["cells"]}):
+            np.savez(path, **{**arrays, **change})
+            with pytest.raises(ValueError, match="does not hold what an index has built: its arr"):
+                made.load(path)
