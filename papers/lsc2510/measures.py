@@ -25,6 +25,8 @@ SHOWN = 3000
 def save_means(job: Job) -> Outcome:
     """CEembs: mean embeddings of the classes, as `means.npy` and, labels mixed, `mixed.npy`.
 
+    Mixed, no class keeps its own mean.
+
     Values: `pair_distance`, the mean cosine distance between two classes' means, and
     `nearest_distance`, the mean one to the nearest other class's.
     """
@@ -33,7 +35,9 @@ def save_means(job: Job) -> Outcome:
     for images, labels in run.batches():
         sums.add(run.embed(images), labels)
     means = sums.means()
-    mixed = means[torch.from_numpy(np.random.default_rng(job.seed).permutation(len(means)))]
+    order = torch.from_numpy(np.random.default_rng(job.seed).permutation(len(means)))
+    mixed = torch.empty_like(means)
+    mixed[order] = means[order.roll(1)]
     for name, vectors in ((MEANS, means), (MIXED, mixed)):
         np.save(job.folder / name, vectors.numpy())
     return Outcome(distances(means))

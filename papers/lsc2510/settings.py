@@ -135,8 +135,9 @@ def settings(
         head = spec("heads.LinearHead", dim=dim)
     else:
         given = {"dim": dim, "system": system}
-        if prototypes["source"] in ("file", "teacher"):
-            given["contrastive_weight"] = 0.0  # the loss towards the targets alone
+        towards_targets = prototypes["source"] in ("file", "teacher")
+        if towards_targets or (prototypes["source"] == "data" and loss is not None):
+            given["contrastive_weight"] = 0.0  # one loss alone, the paper's if it is given
         known = {name: value for name, value in given.items() if value is not None}
         head = spec("heads.PrototypeHead", **known)
     sections: dict[str, Any] = {

@@ -12,7 +12,9 @@ Model sizes are the float32 weights, without the 616 MB of a CUDA context that t
 
 Computed at both scales: the sizes for ViT-B with the context, and the batches that are left in
 40 GB where the layer's weights, gradient, two moments, and outputs with their gradient are taken
-off; an image's share is that of the paper's 386 images.
+off; an image's share is that of the paper's 386 images. What an optimizer needs for a moment and
+what an allocator holds back are not in it, which count at a million classes: 251 images are left
+there, the paper's 154 by measurement.
 
     python -m papers.lsc2510 --only table10
     python -m papers.lsc2510 --only table10 --scale paper
@@ -97,8 +99,8 @@ SIZES = Criterion(
     ),
 )
 COMPUTED_BATCHES = Criterion(
-    "The computed batch falls with the classes, is within 10 % of the paper's up to 100,000 and "
-    "nothing at ten million.",
+    "The computed batch is within 10 % of LSC's of the paper's up to 100,000 classes, falls to a "
+    "million, and is nothing at ten million.",
     lambda f: (
         all(
             abs(f.mean("computed", f"largest_batch/{name}") - PAPER[name][1]) <= 0.1 * LSC[1]
@@ -107,6 +109,10 @@ COMPUTED_BATCHES = Criterion(
         and f.mean("computed", "largest_batch/1m") < f.mean("computed", "largest_batch/100k")
         and f.mean("computed", "largest_batch/10m") == 0
     ),
+)
+COMPUTED_BATCH_OF_A_MILLION = Criterion(
+    "The computed batch at a million classes is within 10 % of LSC's of the paper's.",
+    lambda f: abs(f.mean("computed", "largest_batch/1m") - PAPER["1m"][1]) <= 0.1 * LSC[1],
 )
 CONSTANT = Criterion(
     "LSC's measured model size is the same at 1,000 and at ten million classes, and its largest "
@@ -134,10 +140,11 @@ def _rows(name: str, number: int) -> list[Row]:
     size, most = PAPER[name]
     setting, where = f"classifier layer, {name} classes", f"Table 10, exp. {number}"
     computed = f"{setting}, computed for 40 GB"
+    batches = COMPUTED_BATCH_OF_A_MILLION if name == "1m" else COMPUTED_BATCHES
     return [
         Row(computed, SIZE, size, where, "computed", f"model_mib/{name}", SIZES, digits=0),
         Row(computed, BATCH, most or "-", where, "computed", f"largest_batch/{name}",
-            COMPUTED_BATCHES, digits=0),
+            batches, digits=0),
         Row(f"{setting}, measured", SIZE, "", where, f"ce_{name}", "model_mib", FALLS),
         Row(f"{setting}, measured", BATCH, "", where, f"ce_{name}", "largest_batch", FALLS,
             digits=0),
