@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from rootspace._files import write_text
 from rootspace.cli import main as rootspace
 from rootspace.config import LoaderConfig
 from rootspace.data import Characters, DataModule, make_data
@@ -18,6 +22,20 @@ def succeed(*arguments: str) -> None:
     """Run `rootspace` with these arguments, or stop."""
     if rootspace(arguments):
         raise SystemExit(f"This failed: rootspace {' '.join(arguments)[:300]}")
+
+
+def results_folder(folder: Path, size: Any) -> Path:
+    """A folder for what is trained, whose results are of one size: a dataclass.
+
+    Raises:
+        SystemExit: the folder holds results of another size, which would be taken for these.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path, text = folder / "size.json", json.dumps(asdict(size), indent=1) + "\n"
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise SystemExit(f"{folder} holds results of other settings ({path}). Name another --out.")
+    write_text(path, text)
+    return folder
 
 
 def all_characters(run: Run) -> DataModule:

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from _common import median_ms_in_turn, table
-from _runs import succeed
+from _runs import results_folder, succeed
 from torch import Tensor, nn
 
 from rootspace.data import DataModule, make_data
@@ -305,7 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.cell:
         train(options.out, options.cell, size, options.seeds[0])
         return
-    options.out.mkdir(parents=True, exist_ok=True)
+    results_folder(options.out, size)
     names = list(dict.fromkeys([REFERENCE, *(options.only or METHODS)]))
     teachers = {METHODS[name].teacher: None for name in names}
     runs = [(TEACHER + name, 0) for name in teachers if name]

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from _common import table
-from _runs import all_characters, pictures, succeed
+from _runs import all_characters, pictures, results_folder, succeed
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
@@ -184,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     options = parser.parse_args(arguments)
     size = QUICK if options.quick else Size()
-    options.out.mkdir(parents=True, exist_ok=True)
+    results_folder(options.out, size)
     rows: list[Row] = []
     for seed in options.seeds:
         for method, (old, new) in upgrades(options.out, size, seed).items():

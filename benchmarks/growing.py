@@ -4,9 +4,10 @@
 
 Characters in the fonts of matplotlib: a run on the first classes, then steps of `rootspace extend`
 that bring a quarter of their number each. Against it learned heads whose weight matrix grows by
-rows, on the same data, batches, epochs and, with the policy `balanced`, the very same memory; and
-training without a memory. Each method is trained at several learning rates, relative to that from
-scratch. Old classes are those from before a step; they are read among all classes after every
+rows, on the same data, batches, epochs and, with the policy `balanced`, the very same memory, with
+and without what `rootspace extend` does by default to hold the embeddings of old classes (`_held`);
+and training without a memory. Each method is trained at several learning rates, relative to that
+from scratch. Old classes are those from before a step; they are read among all classes after every
 epoch, and before the first. Runs that are complete are not trained again.
 """
 
@@ -25,7 +26,7 @@ from typing import Any
 import numpy as np
 from _common import table
 from _learned import extend_learned
-from _runs import succeed
+from _runs import results_folder, succeed
 
 from rootspace.config import ClassSpec
 from rootspace.data import Characters, make_data
@@ -48,17 +49,22 @@ class Method:
         learned: a normalized softmax with a row of weights a class, instead of prototypes.
         imprinted: new rows are the mean embeddings of their classes (arXiv 1712.07136), not random.
         memory: whether old images are repeated.
+        held: whether embeddings of old classes are held (`memory.distillation`).
     """
 
     learned: bool = False
     imprinted: bool = False
     memory: bool = True
+    held: bool = False
 
 
 METHODS = {
-    "prototypes": Method(),
+    "prototypes": Method(held=True),
+    "prototypes_not_held": Method(),
     "learned_imprinted": Method(learned=True, imprinted=True),
+    "learned_imprinted_held": Method(learned=True, imprinted=True, held=True),
     "learned": Method(learned=True),
+    "learned_held": Method(learned=True, held=True),
     "prototypes_no_memory": Method(memory=False),
     "learned_no_memory": Method(learned=True, memory=False),
 }
@@ -108,14 +114,16 @@ def train_first(folder: Path, size: Size, characters: str, learned: bool, seed: 
 
 
 def extend_prototypes(
-    run: Path, folder: Path, size: Size, characters: str, memory: int, lr: float
+    run: Path, folder: Path, size: Size, characters: str, memory: int, lr: float, held: bool
 ) -> dict[str, TestResult]:
     """A step of `rootspace extend`; accuracies before its training."""
+    not_held = [] if held else ["--memory.distillation=0"]
     succeed(
         *("extend", str(run), f"--run.dir={folder}"),
         *("--data=Characters", f"--data.ranges={characters}"),
         f"--data.image_size={size.image_size}",
         *(f"--memory.size={memory}", f"--train.epochs={size.step_epochs}", f"--train.lr={lr}"),
+        *not_held,
     )
     data = make_data(read_config(folder))
     data.setup()
@@ -174,10 +182,11 @@ def grow(out: Path, name: str, size: Size, rate: float, seed: int) -> list[Row]:
                     lr=lr,
                     memory=memory,
                     imprinted=method.imprinted,
+                    held=method.held,
                     scored=True,
                 )
             else:
-                before = extend_prototypes(run, folder, size, some, memory, lr)
+                before = extend_prototypes(run, folder, size, some, memory, lr, method.held)
             assert before is not None
             saved.write_text(json.dumps(as_json(before)), encoding="utf-8")
         before = json.loads(saved.read_text(encoding="utf-8"))
@@ -222,7 +231,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     size = QUICK if options.quick else Size()
     size.memory = size.memory if options.memory is None else options.memory
-    options.out.mkdir(parents=True, exist_ok=True)
+    results_folder(options.out, size)
     rows: list[Row] = []
     for seed in options.seeds:
         for name in options.only or METHODS:

@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from _common import table
 from _learned import extend_learned
-from _runs import accuracy_by_name, succeed
+from _runs import accuracy_by_name, results_folder, succeed
 from PIL import Image
 from torch.nn.functional import normalize
 
@@ -421,8 +421,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rates = options.rates or ([0.3] if options.quick else RATES)
     rows: list[Row] = []
     for data in options.data:
-        (options.out / data).mkdir(parents=True, exist_ok=True)
         size = (QUICK if options.quick else SIZES)[data]
+        results_folder(options.out / data, size)
         for name in names:
             own = measure(options.out, data, size, name, rates, options.seeds[0])
             for seed in options.seeds[1:]:

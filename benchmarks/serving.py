@@ -17,6 +17,8 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import torch
+from _common import machine
 
 from rootspace._terminal import table
 
@@ -26,7 +28,7 @@ class Load:
     """What some clients saw.
 
     Attributes:
-        seconds: of each answer.
+        seconds: of each answer that was right.
         errors: what was no answer.
         memory: MB of the server, every few seconds.
     """
@@ -44,17 +46,22 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="for each number of clients")
     options = parser.parse_args()
     images = [path.read_bytes() for path in sorted((options.run / "samples").glob("*.png"))]
+    if not images:
+        parser.error(f"{options.run} has no images in its folder 'samples'")
     source = options.run if options.onnx is None else options.onnx
     command = [sys.executable, "-m", "rootspace", "serve", str(source), "--port", "0"]
     rows = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        url = server.stdout.readline().split()[-1]
-        measure(url, server.pid, images, 4, 5.0)  # warm
-        for clients in options.clients:
-            load = measure(url, server.pid, images, clients, 60 * options.minutes)
-            rows.append(row(clients, load, 60 * options.minutes))
-        server.terminate()
+        try:
+            assert server.stdout is not None
+            url = server.stdout.readline().split()[-1]
+            measure(url, server.pid, images, 4, 5.0)  # warm
+            for clients in options.clients:
+                load = measure(url, server.pid, images, clients, 60 * options.minutes)
+                rows.append(row(clients, load, 60 * options.minutes))
+        finally:
+            server.terminate()
+    print(machine(torch.get_num_threads()))
     print(table(HEADER, rows))
 
 
@@ -72,6 +79,8 @@ HEADER = [
 
 def row(clients: int, load: Load, seconds: float) -> list[str]:
     """A line of the table."""
+    if not load.seconds:
+        raise SystemExit(f"No request was answered: {load.errors[:1]}")
     p50, p99 = np.percentile(load.seconds, [50, 99]) * 1e3
     early = load.memory[len(load.memory) // 10]
     return [
@@ -98,11 +107,12 @@ def measure(url: str, pid: int, images: list[bytes], clients: int, seconds: floa
                 began = time.perf_counter()
                 try:
                     response = client.post("/v1/predict", files=files)
-                    if response.status_code != 200:
+                    if response.status_code == 200:
+                        load.seconds.append(time.perf_counter() - began)
+                    else:
                         load.errors.append(response.text)
                 except httpx.HTTPError as error:
                     load.errors.append(repr(error))
-                load.seconds.append(time.perf_counter() - began)
                 turn += 1
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(clients)]

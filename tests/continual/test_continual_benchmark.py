@@ -81,3 +81,5 @@ def test_growing_in_steps(
         assert torch.equal(one.batch(range(60))[0], other.batch(range(60))[0])
     number = len(StoredImages(tmp_path / "prototypes_0.1_0_4/replay").class_names)
     assert number == 80, "twice as many classes"
+    with pytest.raises(SystemExit, match="holds results of other settings"):
+        script("growing", monkeypatch).main([*arguments, "--memory=50"])
