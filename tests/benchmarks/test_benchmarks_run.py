@@ -22,10 +22,6 @@ DECODE_COLUMNS = (
     "build_s recall own checked machine"
 )
 LARGE = "SystemSoftmaxLoss, RootA(384, interpolations=2)/100000000"
-needs_peers = pytest.mark.skipif(
-    not all(importlib.util.find_spec(name) for name in ("faiss", "usearch")),
-    reason="needs rootspace[benchmark]",
-)
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +89,6 @@ def test_training(tmp_path: Path):
     assert "learned normalized softmax" in (tmp_path / "training.md").read_text(encoding="utf-8")
 
 
-@needs_peers
 def test_decode(tmp_path: Path):
     only = ["predict, RootA*=1)/1000", "faiss HNSW", "USearch", "predict, P"]
     script("decode").main(["--quick", f"--out={tmp_path}", "--only", *only])

@@ -25,10 +25,6 @@ def unit(x: Tensor) -> Tensor:
     return torch.nn.functional.normalize(x, dim=-1)
 
 
-@pytest.mark.skipif(
-    not all(importlib.util.find_spec(name) for name in ("faiss", "usearch")),
-    reason="needs rootspace[benchmark]",
-)
 def test_all_methods(benchmark: ModuleType):
     torch.manual_seed(0)
     system = PermutationCode(32)
