@@ -2,8 +2,9 @@
 
     python benchmarks/training.py [--quick] [--only PATTERN ...]
 
-The encoder of the recipes (0.6 M parameters, bfloat16), images of 32x32, batches of 256, forward,
-backward and AdamW, through the heads that `rootspace train` builds. Each figure is divided by that
+The encoder of the recipes (0.6 M parameters), images of 32x32, batches of 256, in bfloat16 where
+the processor has instructions for it; forward, backward and AdamW, through the heads that
+`rootspace train` builds. Each figure is divided by that
 of prototypes that follow at 5,000 classes in the same process. See docs/comparison.md.
 """
 
@@ -16,6 +17,7 @@ import torch
 from _common import Cell, Results, Row, Settings
 from torch import nn
 
+from rootspace._cpu import has_bfloat16
 from rootspace.classes import ClassMap
 from rootspace.heads import Head, LinearHead, NormalizedHead, PrototypeHead
 from rootspace.models import Encoder
@@ -65,7 +67,7 @@ def make_step(head: Head, num_classes: int, batch: int) -> Callable[[], None]:
 
     def step() -> None:
         labels = torch.randint(num_classes, (batch // 2,)).repeat(2)
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_bfloat16()):
             loss = whole[1](whole[0](images), labels)
         optimizer.zero_grad()
         loss.backward()
@@ -141,7 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     where = _common.machine(settings.threads)
     results = Results(out / "training.csv", COLUMNS, where, options.fresh)
     well = _common.run(__file__, cells, results, settings)
-    text = f"batch {batch_of(settings)}, bfloat16; {where}\n\n{report(results)}\n"
+    precision = "bfloat16" if has_bfloat16() else "float32"
+    text = f"batch {batch_of(settings)}, {precision}; {where}\n\n{report(results)}\n"
     (out / "training.md").write_text(text, encoding="utf-8")
     print(text)
     if not well:

@@ -49,7 +49,7 @@ def test_a_round_is_a_step_of_gradient_descent():
     torch.testing.assert_close(means.refined(1, neighbors=1000, scale=20.0), expected)
 
 
-def testrefine_tell_classes_apart():
+def test_refined_means_tell_classes_apart():
     z, labels = overlapping()
     plain, means = ClassMeans(40, 12), filled(z, labels)
     plain.add(z, labels)

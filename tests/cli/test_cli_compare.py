@@ -65,10 +65,11 @@ def test_comparison(recipe: Path, tmp_path: Path, capfd: pytest.CaptureFixture[s
     # A 3-level code over 24 coordinates leaves a quarter of them zero.
     assert rows[1]["placed"] == 18
     assert "accuracy" not in rows[2]["record"]["train"]  # no class had a prototype in training
-    # A learned class costs four times its vector in training: gradient and two moments.
+    # A learned class costs four times its vector in training: gradient and two moments. Prototypes
+    # follow the network from their choice on, so they cost their directions as well.
     lines = (out / comparison.TABLE).read_text().splitlines()[2:]
     costs = [[cell.strip() for cell in line.split("|")[8:10]] for line in lines]
-    assert costs[:2] == [["96", "384"], ["8", "8"]]
+    assert costs[:2] == [["96", "384"], ["8", "104"]]
     assert (out / comparison.REPORT).stat().st_size > 100_000
     assert "| contrastive | 1 |" in (out / comparison.TABLE).read_text()
     assert "contrastive" in capfd.readouterr().out
@@ -188,6 +189,7 @@ def test_spread():
                 device="cpu",
                 parameters=Parameters(1, 0),
                 bytes_per_class=8.0,
+                training_bytes_per_class=8.0,
                 train=Training(0.0),
                 test={"t": TestResult(x, 10, x)},
             ),

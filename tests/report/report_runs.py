@@ -36,6 +36,7 @@ def metrics(**changes: Any) -> dict[str, Any]:
         "scale": 17.5,
         "parameters": {"backbone": 612345, "head": 0},
         "bytes_per_class": 0,
+        "training_bytes_per_class": 0,
         "capacity": 4160,
         "min_angle": 45.0,
         "train": {"loss": 0.01, "accuracy": 0.98765},

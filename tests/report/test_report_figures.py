@@ -213,7 +213,8 @@ def test_memory_table_of_a_learned_head(make_run: MakeRun) -> None:
     parameters = {"backbone": 612345, "head": 64_000}
     run = ShownRun.read(
         make_run(method="learned", loss="linear_ce", num_classes=1000, parameters=parameters,
-                 capacity=None, peak_memory_mb=None, bytes_per_class=256)
+                 capacity=None, peak_memory_mb=None, bytes_per_class=256,
+                 training_bytes_per_class=1024)
     )  # fmt: skip
     rows = memory_rows(run)
     assert len(rows) == 10

@@ -127,6 +127,7 @@ def test_numbers_are_those_of_the_runs(make_run: MakeRun) -> None:
         peak_memory_mb=None,
         parameters={"backbone": 612345, "head": 1280},
         bytes_per_class=256,
+        training_bytes_per_class=1024,
         train={"loss": 0.0, "accuracy": 1.0},
         test={"seen": {"accuracy": 0.99999, "images": 2222}},
     )

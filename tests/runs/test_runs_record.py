@@ -40,6 +40,7 @@ RECORD = RunRecord(
     device="cpu",
     parameters=Parameters(backbone=10, head=2),
     bytes_per_class=0,
+    training_bytes_per_class=0,
     train=Training(loss=0.5),
     test={"a/b": TestResult(0.5, 4), "c": TestResult(1.0, 2, 0.5)},
     choice=ChoiceRecord(0.9, 1, "exact", 0.1),

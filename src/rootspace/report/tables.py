@@ -78,6 +78,7 @@ def comparison_tables(runs: Sequence[ShownRun]) -> list[tuple[str, Groups]]:
         row("backbone parameters", count, [r.parameters.backbone for r in records]),
         row("head parameters", count, [r.parameters.head for r in records]),
         row("bytes per class", quantity, [r.bytes_per_class for r in records]),
+        row("in training", quantity, [r.training_bytes_per_class for r in records]),
         row("peak memory", _megabytes, [r.peak_memory_mb for r in records]),
     ]
     method = [
@@ -228,7 +229,9 @@ def memory_notes(run: ShownRun, runs: Sequence[ShownRun]) -> list[str]:
     if record.has_prototypes:
         stored = f"stores {quantity(record.bytes_per_class)} bytes a class, without gradient"
         how = stored if record.bytes_per_class else "is a formula and stores nothing per class"
-        notes.append(f"The class map of this run {how}.")
+        followed = record.training_bytes_per_class - record.bytes_per_class
+        host = f"; in training the host kept {quantity(followed)} more" if followed else ""
+        notes.append(f"The class map of this run {how}{host}.")
     peaks = [(run.name, run.record.peak_memory_mb) for run in runs]
     measured = [f"{name} {_megabytes(peak)}" for name, peak in peaks if peak is not None]
     notes.append(

@@ -134,6 +134,9 @@ class RunRecord:
         device: that was trained on.
         parameters: trained weights.
         bytes_per_class: that a class takes in memory.
+        training_bytes_per_class: that it takes while the run trains: of a learned class with its
+            gradient and the two moments of AdamW, on the device; of a prototype that follows the
+            network with its direction, on the host.
         train: on the training images.
         test: test set -> result, in the order of the data.
         choice: where the vectors were chosen from the data.
@@ -166,6 +169,7 @@ class RunRecord:
     device: str
     parameters: Parameters
     bytes_per_class: float
+    training_bytes_per_class: float
     train: Training
     test: dict[str, TestResult]
     choice: ChoiceRecord | None = None

@@ -200,16 +200,24 @@ class History(Callback):
         self.choice = choice
         self.rows: list[EpochRow] = []
         self.seconds = 0.0
+        self.followed = False
+        """Whether prototypes have followed the network."""
         self._started = 0.0
 
     def state_dict(self) -> dict[str, object]:
         rows = [asdict(row) for row in self.rows]
         choice = None if self.choice is None else asdict(self.choice)
-        return {"rows": rows, "seconds": self.seconds + self._running(), "choice": choice}
+        return {
+            "rows": rows,
+            "seconds": self.seconds + self._running(),
+            "followed": self.followed,
+            "choice": choice,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows = [EpochRow(**row) for row in state_dict["rows"]]
         self.seconds = state_dict["seconds"]
+        self.followed = state_dict["followed"]
         choice = state_dict["choice"]
         self.choice = None if choice is None else ChoiceRecord(**choice)
 
@@ -226,6 +234,7 @@ class History(Callback):
     def _plan(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Say whether the test sets are looked at after this epoch."""
         assert isinstance(pl_module, RunModule)
+        self.followed = self.followed or pl_module.head.follows
         total, epoch = trainer.max_epochs or 0, trainer.current_epoch + 1
         ready = pl_module.head.ready or any(c.due(False, epoch, total) for c in self.choosing)
         due = ready and (epoch == total or epoch % self.eval_every == 0)

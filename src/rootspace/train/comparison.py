@@ -54,11 +54,6 @@ class FinishedRun:
     placed: int | None
     record: RunRecord
 
-    @property
-    def bytes_per_class_in_training(self) -> float:
-        """With gradient and the two moments of AdamW; prototypes have none of them."""
-        return self.record.bytes_per_class * (1 if self.record.has_prototypes else 4)
-
 
 def compare(planned: Sequence[PlannedRun], out: Path) -> list[FinishedRun]:
     """Train what is not there yet, each run in a process of its own, and write the comparison.
@@ -149,7 +144,7 @@ def cells(runs: Sequence[FinishedRun]) -> tuple[list[str], list[list[str]]]:
                 *(_spread([r.mean_accuracy for r in some]) for some in results),
                 f"{statistics.mean(r.seconds_per_epoch for r in records):.1f}",
                 f"{records[0].bytes_per_class:g}",
-                f"{own[0].bytes_per_class_in_training:g}",
+                f"{records[0].training_bytes_per_class:g}",
                 f"{statistics.mean(r.peak_memory_mb or math.nan for r in records):,.0f}",
             ]
         )

@@ -459,6 +459,12 @@ def _record(
     class_map = head.class_map
     fits = [callback.fit for callback in choosing if callback.fit is not None]
     system = None if class_map is None else class_map.system
+    vector = 4.0 * head.dim
+    if class_map is None:
+        stored, in_training = vector, 4 * vector
+    else:
+        stored = class_map.bytes_per_class
+        in_training = stored + vector * history.followed
     return RunRecord(
         version=rootspace.__version__,
         finished=time.strftime("%Y-%m-%d %H:%M:%S"),
@@ -481,7 +487,8 @@ def _record(
         peak_memory_mb=round(peak, 1),
         device=device,
         parameters=Parameters(num_parameters(model.embedder), num_parameters(head)),
-        bytes_per_class=4.0 * head.dim if class_map is None else class_map.bytes_per_class,
+        bytes_per_class=stored,
+        training_bytes_per_class=in_training,
         train=Training(row.loss, None if math.isnan(row.accuracy) else row.accuracy),
         test=tests,
         choice=fits[0] if fits else history.choice,
