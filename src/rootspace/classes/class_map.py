@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import math
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar, cast
+from typing import Literal, NamedTuple, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from rootspace._files import replacing
 from rootspace.search import CertifiedIndex
 from rootspace.systems import (
     MAX_INDEX,
@@ -28,15 +24,14 @@ from rootspace.systems import (
     system_from,
 )
 
+from ._map_file import State, entry, entry_or_none, read_state, write_state
 from ._matching import choose
 from .codes import CHUNK, Codes, LevelCodes, NumberCodes, check_codes, make_codes, read_codes
 from .coordinate_lists import CoordinateLists
 from .search import search_placements, search_vectors
 from .shuffle import KeyedPermutation
 
-T = TypeVar("T")
 Formula = Literal["shuffled", "natural"]
-State = dict[str, Tensor | str | int | list[str] | None]
 
 FORMAT = 1
 """Version of what `ClassMap.state` gives and `ClassMap.save` writes."""
@@ -627,23 +622,23 @@ class ClassMap:
             ValueError: an entry is missing, of another type, or does not fit the others; codes that
                 are no vectors of the system or not all different; a table that is not finite.
         """
-        found = _entry(state, "format", int)
+        found = entry(state, "format", int)
         if found != FORMAT:
             raise ValueError(
                 f"A class map's 'format' must be {FORMAT}, which this version of rootspace reads, "
                 f"not {found}: upgrade rootspace."
             )
-        text, table = _entry(state, "system", str), _entry_or_none(state, "table", Tensor)
+        text, table = entry(state, "system", str), entry_or_none(state, "table", Tensor)
         system: VectorSystem = system_from(text) if table is None else Table(table)
         if table is not None and repr(system) != text:
             raise ValueError(
                 f"A class map's 'table' must be the {text} that it names, not {system!r}."
             )
-        num_classes, seed = _entry(state, "num_classes", int), _entry(state, "seed", int)
-        order, names = _entry(state, "order", str), _entry_or_none(state, "names", list)
+        num_classes, seed = entry(state, "num_classes", int), entry(state, "seed", int)
+        order, names = entry(state, "order", str), entry_or_none(state, "names", list)
         if names is not None and not all(isinstance(name, str) for name in names):
             raise ValueError(f"A class map's 'names' must be strings, not {names!r}.")
-        codes = _entry_or_none(state, "codes", Tensor)
+        codes = entry_or_none(state, "codes", Tensor)
         if (order == "assigned") != (codes is not None):
             raise ValueError(
                 f"A class map has 'codes' if its 'order' is 'assigned', and only then: {order!r}."
@@ -665,19 +660,7 @@ class ClassMap:
         The file of that name is replaced at once and last, and names the arrays by their SHA-256:
         what an interrupted `save` leaves beside an older map is not taken for its own.
         """
-        path = Path(path)
-        content: dict[str, object] = {}
-        for key, value in self.state().items():
-            if isinstance(value, Tensor):
-                array = value.numpy()
-                name = f"{path.name}.{key}.npy"
-                with replacing(path.with_name(name)) as temporary, temporary.open("wb") as file:
-                    np.save(file, array)
-                content[key] = {"file": name, "sha256": _digest(array)}
-            elif value is not None:
-                content[key] = value
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_state(Path(path), self.state())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ClassMap:
@@ -687,46 +670,7 @@ class ClassMap:
             ValueError: not such a file, of a newer format, or with arrays of another map.
             FileNotFoundError: it, or an array beside it, is missing.
         """
-        path = Path(path)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(content, dict):
-                raise ValueError(f"It must hold an object, not {content!r}.")
-            state = {"names": None, "codes": None, "table": None, **content}
-            for key in ("codes", "table"):
-                if state[key] is not None:
-                    state[key] = _load_array(path, key, state[key])
-            return cls.from_state(state)
+            return cls.from_state(read_state(Path(path)))
         except ValueError as error:  # also of JSON and of UTF-8
             raise ValueError(f"{path} is not a class map of rootspace: {error}") from error
-
-
-def _entry(state: Mapping[str, object], key: str, kind: type[T]) -> T:
-    if key not in state:
-        raise ValueError(f"A class map needs {key!r}, which is missing.")
-    value = state[key]
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise ValueError(f"A class map's {key!r} must be of type {kind.__name__}, not {value!r}.")
-    return value
-
-
-def _entry_or_none(state: Mapping[str, object], key: str, kind: type[T]) -> T | None:
-    return None if key in state and state[key] is None else _entry(state, key, kind)
-
-
-def _digest(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
-
-
-def _load_array(path: Path, key: str, entry: object) -> Tensor:
-    """The array that the file names."""
-    match entry:
-        case {"file": str(name), "sha256": str(digest)}:
-            try:
-                array = np.load(path.with_name(name), allow_pickle=False)
-            except EOFError as error:
-                raise ValueError(f"{name} is empty.") from error
-            if _digest(array) != digest:
-                raise ValueError(f"{name} is not the array that it names, but of another map.")
-            return torch.from_numpy(array)
-    raise ValueError(f"A class map's {key!r} must name a 'file' and its 'sha256', not {entry!r}.")
