@@ -52,4 +52,4 @@ $(INSTALLED): pyproject.toml
 	touch $(INSTALLED)
 
 clean:
-	rm -rf $(VENV) runs build dist
+	rm -rf $(VENV) build dist

@@ -104,7 +104,10 @@ def test_what_yaml_has_no_word_for_becomes_text() -> None:
         ({"train": {"lr": "fast"}}, "'train.lr' must be float | None, not 'fast'"),
         ({"train": {"lr": False}}, "'train.lr' must be float | None, not False"),
         ({"train": {"schedule": "linear"}}, "'train.schedule' must be 'constant' or 'cosine', not"),
-        ({"train": {"precision": 16}}, "'train.precision' must be '32' or 'bf16' or '16', not 16"),
+        (
+            {"train": {"precision": 8}},
+            "'train.precision' must be '32' or 'bf16' or '16' or .*, not 8",
+        ),
         ({"run": {"class_means": 1}}, "'run.class_means' must be bool, not 1"),
         ({"run": {"baselines": "LinearHead"}}, "'run.baselines' must be a list of str, not"),
         ({"run": {"baselines": [1]}}, "'run.baselines[0]' must be str, not 1"),
@@ -431,3 +434,11 @@ def test_a_billion_laughs(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"config\.yaml is damaged: ") as error:
         read_config(tmp_path)
     assert len(str(error.value)) < 2_000
+
+
+@pytest.mark.parametrize(
+    ("given", "precision"),
+    [(32, "32"), (16, "16"), ("32-true", "32"), ("bf16-mixed", "bf16"), ("16-mixed", "16")],
+)
+def test_precision_by_lightnings_names_and_as_numbers(given: Any, precision: str) -> None:
+    assert TrainConfig(precision=given).precision == precision

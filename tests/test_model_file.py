@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from rootspace.config import ClassSpec, Config
 from rootspace.data import ImagePreprocessing
@@ -48,6 +48,27 @@ def test_it_comes_back(model: Model, written: Path):
     for name, value in model.embedder.state_dict().items():
         assert torch.equal(again.embedder.state_dict()[name], value)
     assert read_head(written, CONFIG).names == model.head.names
+
+
+def test_metadata_do_not_grow_with_the_classes(tmp_path: Path):
+    """safetensors refuses more than 100 MB of them."""
+    names = [f"folder/{i:05d}" for i in range(3000)]
+    write_model(
+        tmp_path / "m", Model(Embedder(torch.nn.Flatten()), PrototypeHead(names=names), None)
+    )
+    with safe_open(tmp_path / "m", framework="pt") as file:
+        assert sum(map(len, file.metadata().values())) < 2000
+    assert read_head(tmp_path / "m", CONFIG).names == names
+
+
+def test_tied_weights_are_written_twice(model: Model, tmp_path: Path):
+    body = torch.nn.Linear(4, 16)
+    tied = torch.nn.ModuleDict({"body": body, "alias": torch.nn.Sequential(body)})
+    write_model(tmp_path / "m", Model(Embedder(tied), model.head, None))
+    found = load_file(tmp_path / "m")
+    for name in ("body", "alias.0"):
+        (weight,) = (v for k, v in found.items() if k.endswith(f"{name}.weight"))
+        assert torch.equal(weight, body.weight)
 
 
 @given(st.data())

@@ -369,7 +369,8 @@ class TrainConfig:
         warmup_steps: steps of linear learning rate warm-up, likewise.
         gradient_clip: largest gradient norm, 0 for none.
         accumulate_grad_batches: batches whose gradients make one step.
-        precision: of the network; losses are computed in float32 at least.
+        precision: of the network; losses are computed in float32 at least. Lightning's names are
+            taken too.
         seed: of weights, order and dropout; the same seed gives the same run on the CPU.
         eval_every: epochs between evaluations on the test sets; the last is always evaluated.
         early_stopping: end training after so many evaluations in a row without a better accuracy
@@ -388,7 +389,7 @@ class TrainConfig:
     warmup_steps: int = 50
     gradient_clip: float = 0.0
     accumulate_grad_batches: int = 1
-    precision: Literal["32", "bf16", "16"] = "32"
+    precision: Literal["32", "bf16", "16", "32-true", "bf16-mixed", "16-mixed", 32, 16] = "32"
     seed: int = 0
     eval_every: int = 1
     early_stopping: int | None = None
@@ -401,6 +402,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         _at_least("train", self, epochs=1, eval_every=1, devices=1, accumulate_grad_batches=1)
         _at_least("train", self, warmup_steps=0, gradient_clip=0)
+        object.__setattr__(self, "precision", str(self.precision).partition("-")[0])
         if self.early_stopping is not None:
             _at_least("train", self, early_stopping=1)
         for name in ("lr", "checkpoint_minutes"):

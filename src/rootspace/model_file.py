@@ -1,7 +1,7 @@
 """model.safetensors: network, head and preprocessing of a run, in one file that appears whole.
 
-Tensors are `embedder.*` and `head.*`; what is no tensor is JSON in the file's metadata. Nothing in
-it is unpickled.
+Tensors are `embedder.*` and `head.*`; what is no tensor is JSON in the file's metadata. Names of
+classes are tensors too: metadata may not be larger than 100 MB. Nothing in it is unpickled.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from ._files import replacing
 from .building import head_from_state, make_embedder
 from .config import Config
 from .data import ImagePreprocessing
+from .data.strings import Strings
 from .heads import EXTRA, Head
 from .models import Embedder
 
-FORMAT = "1"
+FORMAT = "2"
 """Version of the file."""
 
 
@@ -65,11 +66,18 @@ def write_model(path: Path, model: Model) -> None:
         ),
     }
     with replacing(path) as temporary:
-        torch_file.save_file(
-            {k: v.detach().cpu().contiguous() for k, v in state.items()},
-            temporary,
-            metadata=metadata,
-        )
+        torch_file.save_file(_apart(state), temporary, metadata=metadata)
+
+
+def _apart(state: State) -> dict[str, Tensor]:
+    """The tensors on the CPU, each with memory of its own: tied weights are written twice."""
+    apart, seen = dict[str, Tensor](), set[int]()
+    for name, tensor in state.items():
+        on_cpu = tensor.detach().cpu().contiguous()
+        place = on_cpu.untyped_storage().data_ptr()
+        apart[name] = on_cpu.clone() if place in seen else on_cpu
+        seen.add(place)
+    return apart
 
 
 def read_model(path: Path, config: Config, device: torch.device | str = "cpu") -> Model:
@@ -180,9 +188,16 @@ def _read(path: Path, prefix: str = "") -> tuple[dict[str, Tensor], dict[str, st
 
 
 def _without_tensors(value: Any, key: str = EXTRA) -> tuple[Any, dict[str, Tensor]]:
-    """A nested dictionary with the names of its tensors in their place, and these."""
+    """A nested dictionary with the names of its tensors in their place, and these.
+
+    So with its lists of strings, each as two tensors: UTF-8, and where each string ends.
+    """
     if isinstance(value, Tensor):
         return {"tensor": key}, {key: value}
+    if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
+        strings = Strings.of(value)
+        tensors = {f"{key}.data": strings.data, f"{key}.ends": strings.ends}
+        return {"strings": key}, {k: torch.from_numpy(v.copy()) for k, v in tensors.items()}
     if not isinstance(value, dict):
         return value, {}
     content, tensors = {}, {}
@@ -197,4 +212,15 @@ def _with_tensors(value: Any, tensors: State) -> Any:
         return value
     if set(value) == {"tensor"}:
         return tensors[value["tensor"]]
+    if set(value) == {"strings"}:
+        data, ends = (tensors[f"{value['strings']}.{part}"] for part in ("data", "ends"))
+        return _strings(data, ends)
     return {name: _with_tensors(part, tensors) for name, part in value.items()}
+
+
+def _strings(data: Tensor, ends: Tensor) -> list[str]:
+    if (data.dtype, ends.dtype) != (torch.uint8, torch.int64) or data.ndim != 1 or ends.ndim != 1:
+        raise ValueError("names of classes must be uint8 and int64 tensors of one dimension")
+    if len(ends) and (int(ends[0]) < 0 or int(ends[-1]) != len(data) or (ends.diff() < 0).any()):
+        raise ValueError("names of classes must end within their letters, one after another")
+    return list(Strings(data.numpy(), ends.numpy()))

@@ -80,6 +80,18 @@ def unseen(trained: Path, cub: Path) -> LabeledEmbeddings:
     return LabeledEmbeddings(load(trained).embed(files), labels)
 
 
+def test_inspection_compares_the_unseen_set_too(trained: Path, cub: Path, tmp_path: Path, capsys):
+    """Where there is no test set of the run's own classes."""
+    root = Path(shutil.copytree(cub, tmp_path / "cub"))
+    leak = (root / "images" / BIRDS[0] / "0.png", root / "images" / BIRDS[9] / "0.png")
+    shutil.copy(*leak)
+    found = answer(capsys, "inspect", trained, f"--data.root={root}", "--loader.validation=0")
+    assert found["images"] == 80
+    ends = {Path(found["leaks"][0][end]["name"]) for end in ("first", "second")}
+    assert len(found["leaks"]) == 1 and ends == set(leak)
+    assert not any("unseen" in str(one) for one in found["mistakes"])
+
+
 def test_retrieval(trained: Path, unseen: LabeledEmbeddings, tmp_path: Path, capsys):
     out = tmp_path / "queries.csv"
     arguments = ("evaluate", trained, "--protocol=retrieval")

@@ -246,8 +246,8 @@ def test_channel_statistics() -> None:
 
 def test_wrong_labels() -> None:
     def disturbed(seed: int) -> LabeledDataset:
-        data = DataModule(Numbered(1000), LoaderConfig(label_noise=0.2))
-        data.setup(noise_seed=seed)
+        data = DataModule(Numbered(1000), LoaderConfig(label_noise=0.2), noise_seed=seed)
+        data.setup()
         return data.train_dataset
 
     train = disturbed(3)

@@ -104,6 +104,25 @@ def test_search(make, tmp_path: Path):
     assert torch.equal(index, classes.indices(label) if numbered else torch.full_like(label, -1))
 
 
+@pytest.mark.parametrize("decode", ["formula", "search"])
+def test_retired_classes_are_not_predicted(decode: str, tmp_path: Path):
+    classes, path, retired = ClassMap(RootA(6), 42), tmp_path / "model.onnx", torch.tensor([4, 20])
+    example = torch.randn(1, 6)
+    export_onnx(nn.Identity().eval(), classes, example, path, 3, decode=decode, retired=retired)  # pyright: ignore[reportArgumentType]
+    z = torch.cat([torch.randn(30, 6), classes.vectors(retired)])
+    _, index, label, cosine = run(path, z)
+    assert torch.equal(classes.labels(index), label.where(label >= 0, classes.labels(index)))
+    every = classes.predict(z, 42)
+    gone = torch.isin(every.label, retired)
+    if decode == "formula":
+        assert torch.equal(label[-2:, 0], torch.tensor([-1, -1]))
+        assert torch.equal(label == -1, gone[:, :3])
+    else:
+        kept = every.cosine.masked_fill(gone, -2).sort(dim=-1, descending=True).values[:, :3]
+        torch.testing.assert_close(cosine, kept)
+        assert not torch.isin(label, torch.cat([retired, torch.tensor([-1])])).any()
+
+
 def test_auto_stores_vectors_where_most_have_no_class():
     codes = Decoder(nn.Identity(), quantized(PermutationCode(40), 70))
     assert codes.decode == "search" and codes.codes.dtype == torch.int8

@@ -77,6 +77,7 @@ def evaluation(
         "confusion_images": images[0],
         "confusion_true_images": images[1],
         "confusion_predicted_images": images[2],
+        "class_labels": np.arange(len(names) if names else num_classes),
         "class_names": np.array(names or [chr(0x4E00 + i) for i in range(num_classes)]),
     }
 

@@ -253,6 +253,6 @@ def test_text() -> None:
         listing(["a", "b", "c"]): "a, b and c",
     }
     assert [text.replace("\u00a0", " ") for text in cases] == list(cases.values())
-    assert class_name(["ab"], 5).text == class_name([""], 5).text == "class 5"
-    assert class_name(["a"], -1).text == "no class"
-    assert class_name([" "], 0).text == "space"
+    assert class_name({0: "ab"}, 5).text == class_name({5: ""}, 5).text == "class 5"
+    assert class_name({0: "a"}, -1).text == "no class"
+    assert class_name({0: " "}, 0).text == "space"

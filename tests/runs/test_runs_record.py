@@ -60,6 +60,7 @@ def evaluation(**changes: Any) -> Evaluation:
             embedding_labels=np.zeros(6, np.int64),
             class_vectors=np.eye(3, 5, dtype=np.float32),
             class_vector_labels=np.arange(3),
+            class_labels=np.arange(3),
             class_names=np.array(["a", "б", ""]),
             confusion_set=np.array(["test", "test"]),
             confusion_true=np.array([0, 1]),
@@ -148,7 +149,7 @@ def test_an_evaluation_comes_back(tmp_path: Path):
     found = Evaluation.read(tmp_path, dim=5)
     for name, array in vars(evaluation()).items():
         np.testing.assert_array_equal(getattr(found, name), array)
-    assert found.names == ["a", "б", ""]
+    assert found.names == {0: "a", 1: "б", 2: ""}
     first, second = found.confusions
     assert (first.true, first.predicted, first.cosine) == (0, 1, 0.5)
     assert second.predicted_sample.max() == 2

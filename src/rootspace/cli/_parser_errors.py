@@ -165,7 +165,8 @@ def _instead(name: str, known: Iterable[str], prefix: str = "") -> str:
 def _kinds(text: str) -> str:
     """Types as jsonargparse writes them, in words."""
     if choices := re.fullmatch(r"typing\.Literal\[(.*)\]", text):
-        return "one of " + choices[1].replace("'", "")
+        each = choices[1].replace("'", "").split(", ")
+        return "one of " + ", ".join(dict.fromkeys(each))
     names: list[str] = re.findall(r"<class '([^']+)'>", text)
     kinds = [WRITTEN.get(name) or name.rpartition(".")[2] for name in names]
     return " or ".join(kinds) or text

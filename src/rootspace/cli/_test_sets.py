@@ -25,7 +25,7 @@ from rootspace.data.datasets import Batches, as_is
 from rootspace.data.folders import class_folders, list_images
 from rootspace.run import BATCH, Run
 from rootspace.sampling import InOrder, ResumableLoader
-from rootspace.train.evaluation import check_shape, own_labels
+from rootspace.train.evaluation import check_shape, check_tests, own_labels
 
 from ._embedding import Unread, image_shape
 
@@ -129,8 +129,7 @@ def sets_of_data(trained: Run, data: DataModule, *, renamed: bool) -> list[TestS
             )
     else:
         own = own_labels(trained.model, data)
-    if not data.test_datasets:
-        raise ValueError(f"The data have no test set: {data.describe()}.")
+    check_tests(data)
     workers = data.loader.num_workers
     return [TestSet(name, images, own, workers) for name, images in data.test_datasets.items()]
 

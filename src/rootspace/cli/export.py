@@ -45,6 +45,7 @@ def run(arguments: list[str]) -> int:
         )
     if shape is None:
         raise ValueError(f"{options.run} is no run on images, which the file would take.")
+    classes = trained.classes()
     check = export_onnx(
         trained.model.embedder,
         trained.model.head,
@@ -53,20 +54,21 @@ def run(arguments: list[str]) -> int:
         options.top,
         decode=options.decode,
         opset=options.opset,
-        names=trained.names,
+        names=classes.names(range(len(trained.names))),
         preprocessing=shape,
+        retired=classes.retired,
     )
     answer(
         options,
         f"{options.out}: uint8 images [batch, {shape.channels}, {shape.size}, {shape.size}], "
-        f"{len(trained.names)} classes, {options.out.stat().st_size / 1e6:.1f} MB\n"
+        f"{classes.num_active} classes, {options.out.stat().st_size / 1e6:.1f} MB\n"
         f"onnxruntime against torch on {check.inputs} images: largest difference of an embedding "
         f"{check.embedding:.1e} of its length, of a cosine {check.cosine:.1e}; "
         f"{check.other_labels} other labels",
         {
             "out": str(options.out),
             "inputs": [shape.channels, shape.size, shape.size],
-            "num_classes": len(trained.names),
+            "num_classes": classes.num_active,
             "bytes": options.out.stat().st_size,
             "check": check._asdict(),
         },

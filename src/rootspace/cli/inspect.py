@@ -15,9 +15,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from rootspace._terminal import bar, one_line
 from rootspace.data import LabeledDataset, make_data
@@ -109,6 +111,22 @@ def _of_gallery(options: argparse.Namespace) -> tuple[list[Sample], np.ndarray, 
     return samples, np.array(pictures, np.float32).reshape(-1, 256), found
 
 
+class InspectedSet(NamedTuple):
+    """Images that are compared.
+
+    Attributes:
+        name: of the set.
+        images: whose labels are numbers of `class_names`.
+        class_names: of the set.
+        own: `[len(class_names)]` the run's labels of these, -1 for a class that it does not have.
+    """
+
+    name: str
+    images: LabeledDataset
+    class_names: Sequence[str]
+    own: Tensor
+
+
 def _of_data(
     options: argparse.Namespace, settings: list[str], unread: Unread
 ) -> tuple[list[Sample], np.ndarray, list[Doubt]]:
@@ -117,22 +135,32 @@ def _of_data(
     data = make_data(data_config(trained, settings, f"{PROG} RUN"))
     data.setup()
     number = own_labels(trained.model, data)
-    sets: dict[str, LabeledDataset] = {"train": data.train_dataset}
+    known: dict[str, LabeledDataset] = {"train": data.train_dataset}
     for name, images in data.test_datasets.items():
         # Some data are tested on what they are trained on.
         if images is not data.train_dataset:
-            sets[name if name != "train" else "test train"] = images
+            known[name if name != "train" else "test train"] = images
+    classes = [str(name) for name in data.class_names]
+    sets = [InspectedSet(name, images, classes, number) for name, images in known.items()]
+    for name, found in data.retrieval_sets.items():
+        others = [str(other) for other in found.class_names]
+        none = torch.full((len(others),), -1)  # their classes are not the run's
+        sets.append(InspectedSet(name, found.queries, others, none))
+        if found.gallery is not None:
+            sets.append(InspectedSet(f"{name} gallery", found.gallery, others, none))
     samples, pictures = list[Sample](), list[np.ndarray]()
     parts, own = list[np.ndarray](), list[np.ndarray]()
-    for name, images in sets.items():
-        batches = readable_batches(images, data.loader.num_workers, f"Reading {name}", unread)
-        for x, labels, rows in batches:
+    for part in sets:
+        title = f"Reading {part.name}"
+        for x, labels, rows in readable_batches(
+            part.images, data.loader.num_workers, title, unread
+        ):
             pictures.append(looks(x))
             parts.append(unit(trained.embed_batch(x).cpu().numpy()))
-            own.append(number[labels].numpy())
+            own.append(part.own[labels].numpy())
             for row, label in zip(rows.tolist(), labels.tolist(), strict=True):
-                place = place_of(images, row) or f"{name}/{row}"
-                samples.append(Sample(place, name, str(data.class_names[label])))
+                place = place_of(part.images, row) or f"{part.name}/{row}"
+                samples.append(Sample(place, part.name, part.class_names[label]))
     if not samples:
         unread.check(unread.number)
     z = np.concatenate(parts)

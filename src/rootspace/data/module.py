@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -62,6 +63,7 @@ class DataModule:
         source: of the data.
         loader: how they become batches.
         transform: of training inputs, drawn anew in each epoch.
+        noise_seed: of the choice of wrong labels, where `loader.label_noise` asks for some.
     """
 
     def __init__(
@@ -69,23 +71,22 @@ class DataModule:
         source: DataSource,
         loader: LoaderConfig | None = None,
         transform: MakeTransform | None = None,
+        noise_seed: int = 0,
     ) -> None:
         self.source = source
         self.loader = LoaderConfig() if loader is None else loader
         self.make_transform = transform
+        self.noise_seed = noise_seed
         self.targets: np.ndarray | None = None
         """`[training inputs, dim]`, of which training batches bring their rows as a third part."""
         self._content: Content | None = None
 
-    def setup(self, noise_seed: int = 0) -> None:
-        """Read the data; once.
-
-        Args:
-            noise_seed: of the choice of wrong labels, where `loader.label_noise` asks for some.
-        """
+    def setup(self) -> None:
+        """Read the data; once."""
         if self._content is not None:
             return
         if self.loader.unique_labels is not None:
+            self.source = copy.copy(self.source)
             self.source.test_fraction = 0.0  # the training inputs are the test set
         content = self.source.read()
         if self.loader.skip_broken:
@@ -112,7 +113,7 @@ class DataModule:
             content = self._with_validation(content, name)
         self._content = content
         if self.loader.label_noise:
-            self._disturb_labels(self.loader.label_noise, noise_seed)
+            self._disturb_labels(self.loader.label_noise)
 
     def _with_validation(self, content: Content, name: str) -> Content:
         """Set a share of the training inputs of each class aside, of those that are new."""
@@ -134,9 +135,9 @@ class DataModule:
         train, validation = parts
         return replace(content, train=train, tests={VALIDATION[0]: validation, **content.tests})
 
-    def _disturb_labels(self, share: float, seed: int) -> None:
+    def _disturb_labels(self, share: float) -> None:
         """Give training inputs wrong labels, to see what they do to a method."""
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(self.noise_seed)
         train = self.content.train
         labels = train.labels.clone()
         wrong = torch.randperm(len(labels), generator=generator)[: round(share * len(labels))]
@@ -343,9 +344,9 @@ def make_data(config: Config) -> DataModule:
     source, spec = as_source(source), config.transform
     if spec is None and source.default_transform is not None:
         spec = ClassSpec(source.default_transform)
-    if spec is None or spec.class_path in UNCHANGED:
-        return DataModule(source, config.loader)
-    return DataModule(source, config.loader, partial(_transform, spec))
+    unchanged = spec is None or spec.class_path in UNCHANGED
+    transform = None if unchanged else partial(_transform, spec)
+    return DataModule(source, config.loader, transform, config.train.seed)
 
 
 def _transform(spec: ClassSpec, shape: ImagePreprocessing | None) -> Callable[[Any], Any]:

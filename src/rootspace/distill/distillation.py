@@ -86,7 +86,7 @@ def distill(config: Config, *, resume: bool = False) -> RunRecord | None:
         _check_settings(config, teaching)
         config = with_expected_images(config)
     data = make_data(config)
-    data.setup(config.train.seed)
+    data.setup()
     say(data.describe())
     targets = folder / files.TARGETS
     if targets.exists():  # a run that goes on, or a helper process of a distributed one

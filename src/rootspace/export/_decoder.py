@@ -67,6 +67,8 @@ class Decoder(nn.Module):
         top: k.
         decode: `"formula"`, `"search"`, or `"auto"`: the formula where at least half of the vectors
             have a class, or the class vectors would take more than `MOST_BYTES`.
+        retired: `[R]` labels that are not predicted. By formula their vectors have no class, by
+            search they are left out.
 
     Raises:
         ValueError: `top` out of range, or a decoding that the class map does not allow.
@@ -74,6 +76,8 @@ class Decoder(nn.Module):
 
     codes: Tensor
     numbers: Tensor
+    active: Tensor
+    retired: Tensor | None
 
     def __init__(
         self,
@@ -81,8 +85,10 @@ class Decoder(nn.Module):
         classes: ClassMap,
         top: int = 1,
         decode: Literal["auto", "formula", "search"] = "auto",
+        retired: Tensor | None = None,
     ) -> None:
         super().__init__()
+        retired = torch.empty(0, dtype=torch.int64) if retired is None else retired
         if decode not in ("auto", "formula", "search"):
             raise ValueError(
                 f"Argument 'decode' must be 'auto', 'formula' or 'search', not {decode!r}."
@@ -93,7 +99,9 @@ class Decoder(nn.Module):
                 f"Argument 'decode' must be 'search' for {classes!r}: 'formula' needs a system of "
                 "at most 2**63 - 1 vectors that is no Circle, Enumerated or Table."
             )
-        most = classes.num_classes if search else classes.capacity
+        active = torch.ones(classes.num_classes, dtype=torch.bool)
+        active[retired] = False
+        most = int(active.sum()) if search else classes.capacity
         if isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= most:
             raise ValueError(f"Argument 'top' must be an integer in [1, {most}], not {top!r}.")
         self.network = network
@@ -103,19 +111,31 @@ class Decoder(nn.Module):
         self.unit = 1.0
         if search:
             codes, self.unit = _class_codes(classes)
-            self.register_buffer("codes", codes)
+            self.register_buffer("codes", codes if active.all() else codes[active])
             self.register_buffer("numbers", _numbers(classes))
+            self.register_buffer("active", active.nonzero()[:, 0])
+        else:
+            self.register_buffer("retired", retired if len(retired) else None)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """`[batch, ...]` -> the fields of `Decoded`."""
         z = self.network(inputs).float()
         if self.decode == "formula":
             cosine, index = self.classes.system.nearest(z, self.top)
-            return z, index, self.classes.labels(index), cosine
+            return z, index, self.labels_of(index), cosine
         norm = torch.linalg.vector_norm(z, dim=-1, keepdim=True)
         direction = z / norm.clamp_min(torch.finfo(z.dtype).tiny)
         score, label = (direction @ self.codes.to(z.dtype).T).topk(self.top, dim=-1)
+        if len(self.active) < self.classes.num_classes:
+            label = self.active[label]
         return z, self.numbers[label], label, score * self.unit
+
+    def labels_of(self, index: Tensor) -> Tensor:
+        """By formula, numbers of vectors -> their classes, -1 where they have none."""
+        label = self.classes.labels(index)
+        if self.retired is None:
+            return label
+        return torch.where((label[..., None] == self.retired).any(dim=-1), -1, label)
 
 
 def _has_formula(classes: ClassMap) -> bool:

@@ -61,6 +61,7 @@ def export_onnx(
     opset: int | None = None,
     names: Sequence[str] | None = None,
     preprocessing: ImageShape | None = None,
+    retired: Tensor | None = None,
 ) -> OnnxCheck:
     """Write a network and the decoding of its embeddings as one ONNX file, and check it.
 
@@ -83,6 +84,7 @@ def export_onnx(
         opset: of ONNX, at least 18; what PyTorch prefers if None.
         names: of the classes; those of the head or class map if None.
         preprocessing: how image files become what the model takes, where it takes images.
+        retired: `[R]` labels that are not predicted, see `Decoder`.
 
     Returns:
         The largest differences on batches of other sizes than the one it was traced with.
@@ -117,7 +119,7 @@ def export_onnx(
             f"{len(names)}."
         )
     network = model if head is None else InFrame(model, head)
-    decoder = Decoder(network, class_map, top, decode).to(example.device).eval()
+    decoder = Decoder(network, class_map, top, decode, retired).to(example.device).eval()
     _check_size(decoder)
     # A dimension of size 1 would be taken for a constant.
     inputs = torch.cat([example, example.flip(-1)])
@@ -221,9 +223,9 @@ def _cosines(found: Decoded, decoder: Decoder) -> Tensor:
 
 
 def _labels_fit(found: Decoded, decoder: Decoder) -> bool:
-    classes = decoder.classes
     if decoder.decode == "formula":
-        return torch.equal(found.label, classes.labels(found.index))
+        device = None if decoder.retired is None else decoder.retired.device
+        return torch.equal(found.label, decoder.labels_of(found.index.to(device)).cpu())
     return torch.equal(found.index, decoder.numbers.cpu()[found.label])
 
 

@@ -147,7 +147,7 @@ def extend(
     files.check_whole(start)
     model = load(start).model
     data = make_data(config)
-    data.setup(config.train.seed)
+    data.setup()
     check_data(start, data, model.head.names)
     say(data.describe())
     say(_found(data))
@@ -431,7 +431,7 @@ def prepare(run: Run, start: Path, config: Config, command: str) -> None:
         )
         if config.loader.label_noise:  # which the means above are without
             data = make_data(replace(config, data=spec))
-            data.setup(config.train.seed)
+            data.setup()
         write_data(temporary, data)
         files.finish(temporary, REGISTRY, DATA)
 

@@ -242,7 +242,7 @@ def _confusions(parts: Any, run: ShownRun) -> str:
     return parts.confusions(note=intro, first=cards[:CARDS_AT_FIRST], more=cards[CARDS_AT_FIRST:])
 
 
-def _card(confusion: Confusion, names: Sequence[str]) -> dict[str, object]:
+def _card(confusion: Confusion, names: Mapping[int, str]) -> dict[str, object]:
     true, predicted = (
         text.class_name(names, label) for label in (confusion.true, confusion.predicted)
     )

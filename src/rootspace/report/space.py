@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,7 +173,7 @@ def _class_colors(num: int) -> list[str]:
     return [f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in rgb.tolist()]
 
 
-def _traces(scene: _Scene, names: list[str]) -> list[Any]:
+def _traces(scene: _Scene, names: Mapping[int, str]) -> list[Any]:
     """From back to front: guides, lines, other class vectors, embeddings, colored vectors."""
     flat = scene.flat
     hover = [_hover(names, label) for label in scene.vector_labels]
@@ -206,7 +207,7 @@ def _traces(scene: _Scene, names: list[str]) -> list[Any]:
     return traces
 
 
-def _hover(names: list[str], label: int) -> str:
+def _hover(names: Mapping[int, str], label: int) -> str:
     name = class_name(names, label)
     return figure_text(f"{name.text}  {name.code}".rstrip())
 

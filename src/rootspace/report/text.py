@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -89,11 +89,11 @@ class ClassName:
     title: str
 
 
-def class_name(names: Sequence[str], label: int) -> ClassName:
+def class_name(names: Mapping[int, str], label: int) -> ClassName:
     """The name of class `label`; classes without one are numbered, negative ones are none."""
     if label < 0:
         return ClassName("no class", "", "no class")
-    name = names[label] if label < len(names) else ""
+    name = names.get(label, "")
     if not name:
         return ClassName(f"class {label}", "", f"class {label}")
     if len(name) > 1:

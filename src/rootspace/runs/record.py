@@ -362,6 +362,7 @@ _ARRAYS = {
     "embedding_labels": ("S", "iu"),
     "class_vectors": ("P dim", "f"),
     "class_vector_labels": ("P", "iu"),
+    "class_labels": ("N", "iu"),
     "class_names": ("N", "U"),
     "confusion_set": ("Q", "U"),
     "confusion_true": ("Q", "iu"),
@@ -383,7 +384,8 @@ class Evaluation:
         embedding_labels: `[S]`.
         class_vectors: `[P, dim]` of some classes, of length 1.
         class_vector_labels: `[P]`.
-        class_names: `[N]` of all classes.
+        class_labels: `[N]` of the classes that occur here.
+        class_names: `[N]` their names.
         confusion_set: `[Q]` test sets of the nearest confusions, the closest first.
         confusion_true: `[Q]` their labels.
         confusion_predicted: `[Q]` the labels they were given.
@@ -397,6 +399,7 @@ class Evaluation:
     embedding_labels: Labels
     class_vectors: NDArray[np.float32]
     class_vector_labels: Labels
+    class_labels: Labels
     class_names: NDArray[np.str_]
     confusion_set: NDArray[np.str_]
     confusion_true: Labels
@@ -407,9 +410,9 @@ class Evaluation:
     confusion_predicted_images: Images
 
     @property
-    def names(self) -> list[str]:
-        """Label -> name."""
-        return self.class_names.tolist()
+    def names(self) -> dict[int, str]:
+        """Label -> name, of the classes that occur here."""
+        return dict(zip(self.class_labels.tolist(), self.class_names.tolist(), strict=True))
 
     @property
     def confusions(self) -> list[Confusion]:

@@ -29,6 +29,8 @@ def check_batches(config: Config, head: Head, data: DataModule, validation: str 
         ValueError: naming the setting that cannot work.
     """
     source, train = config.prototypes.source, config.train
+    if not head.ready and source in ("data", "teacher"):
+        _check_every_class_has_an_input(data, source)
     if not head.ready and source == "data" and data.needs_views():
         raise ValueError(
             "Argument 'prototypes.source' = 'data' needs two inputs of a class, and these data "
@@ -49,6 +51,19 @@ def check_batches(config: Config, head: Head, data: DataModule, validation: str 
             )
     if data.make_transform is not None:
         _check_transform(config, data.make_transform(data.preprocessing), data.preprocessing)
+
+
+def _check_every_class_has_an_input(data: DataModule, source: str) -> None:
+    present = torch.zeros(data.num_classes, dtype=torch.bool)
+    present[data.train_dataset.labels] = True
+    without = (~present).nonzero()[:, 0].tolist()
+    if without:
+        shown = ", ".join(repr(str(data.class_names[label])) for label in without[:5])
+        raise ValueError(
+            f"Argument 'prototypes.source' = {source!r} needs a training input of every class, and "
+            f"{len(without)} of the {data.num_classes} classes have none: {shown}"
+            f"{', ...' if len(without) > 5 else ''}. Leave them out, or set another source."
+        )
 
 
 def _check_transform(

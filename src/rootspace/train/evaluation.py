@@ -65,6 +65,7 @@ def accuracies(model: Model, data: DataModule) -> dict[str, TestResult]:
     Raises:
         ValueError: the data have other classes or inputs of another shape, or no test set.
     """
+    check_tests(data)
     own = own_labels(model, data)
     results = {}
     for (name, images), loader in zip(
@@ -82,11 +83,9 @@ def own_labels(model: Model, data: DataModule) -> Tensor:
     """`[data.num_classes]` the model's labels of the data's classes, matched by name.
 
     Raises:
-        ValueError: the data have other classes or inputs of another shape, or no test set.
+        ValueError: the data have other classes or inputs of another shape.
     """
     check_shape(model, data, "The run")
-    if not data.test_datasets:
-        raise ValueError(f"The data have no test set: {data.describe()}.")
     number = {name: label for label, name in enumerate(class_names(model))}
     unknown = [name for name in data.class_names if name not in number]
     if unknown:
@@ -96,6 +95,12 @@ def own_labels(model: Model, data: DataModule) -> Tensor:
             f"{', ...' if len(unknown) > 5 else ''}. Use the settings it was trained with."
         )
     return torch.tensor([number[name] for name in data.class_names])
+
+
+def check_tests(data: DataModule) -> None:
+    """Raise a ValueError unless the data have a test set."""
+    if not data.test_datasets:
+        raise ValueError(f"The data have no test set: {data.describe()}.")
 
 
 def check_shape(model: Model, data: DataModule, source: str) -> None:
@@ -139,7 +144,7 @@ def evaluate(
     wrong: list[tuple[float, str, int, int, int]] = []
     embeddings: list[Tensor] = []
     embedding_labels: list[Tensor] = []
-    shown = torch.linspace(0, data.num_classes - 1, min(SHOWN_CLASSES, data.num_classes)).long()
+    shown = _spread(data.num_classes, SHOWN_CLASSES)
     for (name, images), loader in zip(
         data.test_datasets.items(), data.test_loaders(sharded=False), strict=True
     ):
@@ -166,16 +171,19 @@ def evaluate(
         tests[name] = TestResult(right / count, len(images), by_means)
     if data.preprocessing is None:  # there is nothing to show of them
         wrong = []
-    spread = torch.linspace(0, data.num_classes - 1, min(SHOWN_VECTORS, data.num_classes)).long()
-    vector_labels = torch.cat([shown, spread]).unique()
+    vector_labels = torch.cat([shown, _spread(data.num_classes, SHOWN_VECTORS)]).unique()
     vectors = model.head.vectors(vector_labels.to(device_of(model.embedder))).cpu()
     pictures = _first_images(data, {c for *_, true, answer in wrong for c in (true, answer)})
+    seen = torch.cat([shown[:0], *embedding_labels])[:SHOWN_EMBEDDINGS].numpy()
+    answers = [label for *_, true, answer in wrong for label in (true, answer)]
+    named = np.unique(np.concatenate([vector_labels.numpy(), seen, np.array(answers, np.int64)]))
     return tests, Evaluation(
         embeddings=torch.cat([vectors[:0], *embeddings])[:SHOWN_EMBEDDINGS].numpy(),
-        embedding_labels=torch.cat([shown[:0], *embedding_labels])[:SHOWN_EMBEDDINGS].numpy(),
+        embedding_labels=seen,
         class_vectors=vectors.numpy(),
         class_vector_labels=vector_labels.numpy(),
-        class_names=np.array(data.class_names, dtype=np.str_),
+        class_labels=named,
+        class_names=np.array([data.class_names[c] for c in named.tolist()], dtype=np.str_),
         confusion_set=np.array([name for _, name, *_ in wrong], dtype=np.str_),
         confusion_true=np.array([w[3] for w in wrong], dtype=np.int64),
         confusion_predicted=np.array([w[4] for w in wrong], dtype=np.int64),
@@ -186,14 +194,19 @@ def evaluate(
     )
 
 
+def _spread(number: int, most: int) -> Tensor:
+    """At most so many of [0, number), evenly; in whole numbers, which float32 would round."""
+    count = min(most, number)
+    return torch.arange(count) * (number - 1) // max(count - 1, 1)
+
+
 def save_samples(data: DataModule, folder: Path) -> None:
     """A few test images as PNG files, to try `rootspace predict` with; none of other data."""
     if data.preprocessing is None:
         return
     folder.mkdir(exist_ok=True)
     for name, images in list(data.test_datasets.items())[:1]:
-        count = min(SAMPLES, len(images))
-        for index in torch.linspace(0, len(images) - 1, count).long().tolist():
+        for index in _spread(len(images), SAMPLES).tolist():
             image, label = images[index]
             pixels = image.permute(1, 2, 0).squeeze(-1).numpy()
             Image.fromarray(pixels).save(folder / f"{name}-class{int(label)}.png")

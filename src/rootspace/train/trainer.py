@@ -56,9 +56,11 @@ def check_machine(config: Config) -> None:
 
 
 def device_of(settings: TrainConfig) -> torch.device:
-    """For embeddings before the trainer chooses its own."""
+    """For embeddings before the trainer chooses its own; of several processes each has one."""
     usable = settings.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    return torch.device("cuda" if usable else "cpu")
+    if not usable:
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
 def make_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:

@@ -71,7 +71,7 @@ def train(config: Config, *, resume: bool = False) -> RunRecord | None:
     check_machine(config)
     config = with_expected_images(config)
     data = make_data(config)
-    data.setup(config.train.seed)
+    data.setup()
     say(data.describe())
     model = build(config, data)  # before anything is written: settings may not fit the data
     check_network(model, data)
