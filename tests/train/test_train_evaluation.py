@@ -9,7 +9,8 @@ import torch
 
 from image_folders import write_images
 from rootspace import PrototypeHead
-from rootspace.classes import ClassMap
+from rootspace.classes import ClassMap, search
+from rootspace.classes.codes import HostArray
 from rootspace.config import LoaderConfig
 from rootspace.data import DataModule, ImageFolder
 from rootspace.model_file import Model
@@ -50,3 +51,23 @@ def test_every_class_and_test_set_is_shown(
     with torch.no_grad():
         z = model.embedder(images[first])
     torch.testing.assert_close(torch.from_numpy(found.embeddings[:18]), z)
+
+
+def test_nearest_means(data: DataModule, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where classes are many, neither their means nor their scores are there all at once."""
+    monkeypatch.setattr(search, "SCORES", 16)
+    asked, original = list[int](), HostArray.part
+
+    def part(self: HostArray, start: int, stop: int, device: torch.device) -> torch.Tensor:
+        asked.append(stop - start)
+        return original(self, start, stop, device)
+
+    monkeypatch.setattr(HostArray, "part", part)
+    means = evaluation.mean_directions(model, data)
+    tests, _ = evaluation.evaluate(model, data, means)
+    assert {*asked} == {1, 2}
+    for name, images in data.test_datasets.items():
+        pixels, labels = images.batch(range(len(images)))
+        with torch.no_grad():
+            nearest = (model.embedder(pixels) @ means.T).argmax(dim=-1)
+        assert tests[name].mean_accuracy == float((nearest == labels).float().mean())

@@ -14,6 +14,8 @@ from torch.nn.functional import normalize
 
 from rootspace.choosing import class_means, device_of, to_device
 from rootspace.classes import Prediction
+from rootspace.classes.codes import HostArray
+from rootspace.classes.search import search_vectors
 from rootspace.data import DataModule
 from rootspace.model_file import Model, class_names
 from rootspace.runs import Evaluation, TestResult
@@ -123,7 +125,7 @@ def mean_directions(model: Model, data: DataModule) -> Tensor:
     model.embedder.eval()
     device = device_of(model.embedder)
     means = class_means(embed, data.in_order(), data.num_classes, unit=True, device=device)
-    return normalize(means.means(), dim=-1)
+    return means.directions()
 
 
 def evaluate(
@@ -140,6 +142,7 @@ def evaluate(
         Test set -> result, with `mean_accuracy` where means are given; and the arrays.
     """
     tests: dict[str, TestResult] = {}
+    table = None if means is None else HostArray(means)
     # Nearest confusions: the wrong answers that came closest to the vector of another class.
     wrong: list[tuple[float, str, int, int, int]] = []
     embeddings: list[Tensor] = []
@@ -157,9 +160,8 @@ def evaluate(
             label, cosine = prediction.label[:, 0], prediction.cosine[:, 0]
             hit = label == labels
             right += int(hit.sum())
-            if means is not None:
-                by_mean = (z @ means.to(z.device).T).argmax(dim=-1)
-                right_by_mean += int((by_mean == labels).sum())
+            if table is not None:
+                right_by_mean += int((_nearest(z, table) == labels).sum())
             rows = (~hit).nonzero()[:, 0]
             near = cosine[rows].topk(min(SHOWN_CONFUSIONS, len(rows))).indices
             for row in rows[near].tolist():
@@ -203,6 +205,15 @@ def _spread(number: int, most: int) -> Tensor:
     """At most so many of [0, number), evenly; in whole numbers, which float32 would round."""
     count = min(most, number)
     return torch.arange(count) * (number - 1) // max(count - 1, 1)
+
+
+def _nearest(z: Tensor, means: HostArray) -> Tensor:
+    """`[B, dim]` embeddings -> the numbers of the means nearest to them, a part at a time."""
+
+    def part(start: int, stop: int) -> Tensor:
+        return means.part(start, stop, z.device)
+
+    return search_vectors(normalize(z, dim=-1), part, len(means.rows), 1)[1][:, 0]
 
 
 def _take_wanted(labels: Tensor, wanted: Tensor) -> Tensor:
