@@ -102,6 +102,21 @@ def test_growth_and_counts(registry: ClassRegistry):
     assert registry.add([]) == range(5, 5)
 
 
+def test_vectors_that_come_later(registry: ClassRegistry):
+    registry.add(["fox", "gnu"])
+    assert registry.without_vectors() == [3, 4]
+    registry.give_vectors({4: 1})
+    assert registry.without_vectors() == [3] and registry.entry("gnu").vector == 1
+    last = registry.history()[-1]
+    assert registry.generation == 3 and last.action == "choose"
+    assert last.detail == "vectors for 1 classes"
+    with pytest.raises(ValueError, match=r"'classes' must hold labels in \[0, 5\), not 5"):
+        registry.give_vectors({3: 2, 5: 4})
+    with pytest.raises(ValueError, match="'classes': a class keeps its label and vector"):
+        registry.give_vectors({3: 2, 4: 4})
+    assert registry.generation == 3 and registry.entry("fox").vector is None
+
+
 def test_a_group_of_changes_is_one(registry: ClassRegistry):
     with pytest.raises(ValueError, match="free"), registry.change():
         registry.retire("cat")

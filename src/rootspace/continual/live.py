@@ -335,8 +335,12 @@ def copy_registry(source: Path, folder: Path, classes: ClassMap | None = None) -
             return
         with ClassRegistry(copy) as registry:
             labels = registry.without_vectors()
+            if not labels:
+                return
             vectors = classes.vector_ids(torch.tensor(labels, dtype=torch.int64))
-            registry.give_vectors(dict(zip(labels, vectors, strict=True)))
+            added = registry.history(labels[0])[0]
+            with registry.change(command=added.command, source=added.source):
+                registry.give_vectors(dict(zip(labels, vectors, strict=True)))
 
 
 def renew_registry(folder: Path, classes: ClassMap | None) -> None:

@@ -339,16 +339,17 @@ class ClassRegistry:
             classes: label -> vector, as `ClassMap.vector_ids` gives it.
 
         Raises:
-            ValueError: a class has a vector, or a vector belongs to another class.
+            ValueError: no such class, a class has a vector, or a vector belongs to another class.
         """
         with self._store.writing():
-            try:
-                self._store.run_many(
-                    "UPDATE classes SET vector = ? WHERE label = ?",
-                    ((check_vector(vector), label) for label, vector in classes.items()),
-                )
-            except sqlite3.IntegrityError as error:
-                raise ValueError(f"Argument 'classes': {error}.") from error
+            number = len(self)
+            for label in classes:
+                if not 0 <= check_whole(label, "classes") < number:
+                    raise ValueError(
+                        f"Argument 'classes' must hold labels in [0, {number}), not {label}."
+                    )
+            self._give_vectors(classes)
+            self._record("choose", None, f"vectors for {len(classes)} classes")
 
     def without_vectors(self) -> list[int]:
         """Labels of the classes that have no vector."""
@@ -374,7 +375,7 @@ class ClassRegistry:
             # First none: a class may get what was another's.
             self._store.run("UPDATE classes SET vector = NULL")
             self._store.run(VECTORS_STAY)
-            self.give_vectors(dict(enumerate(vectors)))
+            self._give_vectors(dict(enumerate(vectors)))
             self._record("choose", None, f"other vectors for {len(vectors)} classes")
 
     def rename(self, which: int | str, name: str) -> None:
@@ -562,6 +563,15 @@ class ClassRegistry:
             vector = None if vectors is None else check_vector(vectors[row])
             raise self._repeated(names[row], vector, first + row) from error
         return labels
+
+    def _give_vectors(self, classes: Mapping[int, int | bytes]) -> None:
+        try:
+            self._store.run_many(
+                "UPDATE classes SET vector = ? WHERE label = ?",
+                ((check_vector(vector), int(label)) for label, vector in classes.items()),
+            )
+        except sqlite3.IntegrityError as error:
+            raise ValueError(f"Argument 'classes': {error}.") from error
 
     def _repeated(self, name: str, vector: int | bytes | None, label: int) -> ValueError:
         """Which value of a new class is in use already, once an insert has said that one is."""
