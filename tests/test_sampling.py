@@ -350,6 +350,7 @@ def test_loader_goes_on_with_the_very_same_batches(workers: int) -> None:
         state = first.state_dict()
         again = _loader(workers)
         again.load_state_dict(state)
+        assert again.state_dict() == state
         rest = [batch.tolist() for batch in again]
         if done < len(passes[epoch]):
             assert rest == passes[epoch][done:]

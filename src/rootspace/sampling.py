@@ -309,5 +309,7 @@ class ResumableLoader(DataLoader[Any]):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """The next pass is that of this epoch and begins after so many of its samples."""
-        self._resume_at = state["epoch"], state["seen"]
+        # Before the first batch it is the state already: a checkpoint may be written by then.
+        self._epoch, self._seen = state["epoch"], state["seen"]
+        self._resume_at = self._epoch, self._seen
         self.batches.set_epoch(state["epoch"])
