@@ -15,6 +15,7 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from ._distributed import is_distributed
 from .classes import Assignment, ClassMap, ClassMeans, RefinedMeans
 from .heads import PrototypeHead
 from .sampling import BatchSampler
@@ -129,7 +130,7 @@ def _choose(
     """
     with torch.autocast("cpu", enabled=False):
         found = head.choose(means, center, rotation)
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if not is_distributed():
         if follow:
             head.follow()
         return found

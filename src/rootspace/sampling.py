@@ -12,6 +12,7 @@ import torch.distributed
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ._distributed import is_distributed
 from .classes import neighborhoods
 from .heads import Head
 
@@ -109,8 +110,7 @@ class BatchSampler(Sampler[list[int]]):
             yield order[torch.arange(place, place + size) % self.num_drawn].tolist()
 
     def _rank_and_world(self) -> tuple[int, int]:
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        if self.sharded and distributed:
+        if self.sharded and is_distributed():
             return torch.distributed.get_rank(), torch.distributed.get_world_size()
         return 0, 1
 

@@ -13,6 +13,7 @@ import torch.distributed
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from rootspace._distributed import is_distributed
 from rootspace.systems import check_range
 
 IN_MEMORY = 2**28
@@ -155,7 +156,7 @@ def blocks(table: Tensor) -> tuple[Tensor, ...]:
 
 def add_up(parts: Sequence[Tensor], device: torch.device) -> None:
     """Replace tensors by their sums over all processes of a distributed run."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if is_distributed():
         for part in parts:
             total = part.to(device, copy=True)
             torch.distributed.all_reduce(total)

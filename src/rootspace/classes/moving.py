@@ -9,6 +9,8 @@ import torch.distributed
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
+from rootspace._distributed import is_distributed
+
 from .class_map import ClassMap
 from .means import blocks, zeros
 
@@ -102,7 +104,7 @@ class MovingPrototypes:
         residual = -logits.softmax(dim=-1)
         residual[torch.arange(len(own), device=own.device), own] += 1
         moves, mistaken = residual.T @ unit, residual.abs().sum(dim=0)
-        if _is_distributed():
+        if is_distributed():
             torch.distributed.all_reduce(moves)
             torch.distributed.all_reduce(mistaken)
         moves *= RATE / (mistaken / MOST).clamp(min=1)[:, None]
@@ -150,13 +152,9 @@ class MovingPrototypes:
         return moving
 
 
-def _is_distributed() -> bool:
-    return torch.distributed.is_available() and torch.distributed.is_initialized()
-
-
 def _gathered(labels: Tensor) -> Tensor:
     """The labels of all processes, however many each has."""
-    if not _is_distributed():
+    if not is_distributed():
         return labels
     count = torch.tensor([len(labels)], device=labels.device)
     counts = [torch.zeros_like(count) for _ in range(torch.distributed.get_world_size())]
