@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 from sklearn.cluster import AgglomerativeClustering
 from torch import Tensor
 from torch.nn.functional import normalize
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from rootspace.classes import ClassMap
 from rootspace.continual import group_by_cosine, group_by_vector, propose
@@ -45,6 +48,17 @@ def test_few_embeddings():
     assert group_by_cosine(torch.ones(1, 3), 0.5).tolist() == [0]
     assert group_by_cosine(torch.ones(3, 3), 1.0).tolist() == [0, 0, 0]
     assert group_by_vector(RootA(3), torch.empty(0, 3)).tolist() == []
+
+
+def test_pairs_are_kept_once():
+    z = torch.randn(1000, 8)
+    group_by_cosine(z[:9], 0.5)  # scipy is imported at first
+    tracemalloc.start()
+    try:
+        group_by_cosine(z, 0.5)
+        assert tracemalloc.get_traced_memory()[1] < 6 * len(z) ** 2  # 8 bytes for each pair
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("system", [RootA(4), RootE8(), PermutationCode(12)], ids=repr)
@@ -112,6 +126,26 @@ def test_proposals(kind: str):
     assert grown.vector_ids(torch.tensor([20, 21])) == vectors
     for p, vector, mean in zip(found, grown.vectors(torch.tensor([20, 21])), means, strict=True):
         assert p.vector_cosine == pytest.approx(float(normalize(mean, dim=0) @ vector), abs=1e-5)
+
+
+class Work(TorchDispatchMode):
+    """Counts the numbers that torch operations return."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.elements += sum(x.numel() for x in tree_leaves(result) if isinstance(x, Tensor))
+        return result
+
+
+def test_work_for_many_groups_grows_with_the_inputs():
+    z, groups = torch.randn(4000, 3), torch.arange(2000).repeat(2)
+    classes = ClassMap(RootA(3), 5)
+    with Work() as work:
+        found = propose(z, groups, classes.predict)
+    assert [set(p.members) for p in found] == [{i, i + 2000} for i in range(2000)]
+    assert work.elements < 1000 * len(z)  # each group with each input: 2000 times as many
 
 
 def test_no_vector_left():

@@ -16,7 +16,7 @@ from rootspace.systems import VectorSystem, directed_rows
 from .live import Predict
 
 MOST = 10_000
-"""Inputs grouped by their cosines: all pairs are compared, 400 MB for so many."""
+"""Inputs grouped by their cosines: all pairs are compared, 800 MB for so many."""
 
 
 def group_by_vector(system: VectorSystem, z: Tensor) -> Tensor:
@@ -62,10 +62,10 @@ def group_by_cosine(z: Tensor, min_cosine: float) -> Tensor:
     rows, norm = directed_rows(z.double().cpu(), "z")
     if len(z) < 2:
         return torch.zeros(len(z), dtype=torch.int64)
+    spatial = require("scipy.spatial.distance", extra="train", purpose="Grouping by cosines")
     hierarchy = require("scipy.cluster.hierarchy", extra="train", purpose="Grouping by cosines")
-    unit = (rows / norm[:, None]).numpy()
-    upper = np.triu_indices(len(unit), k=1)
-    distances = (1 - unit @ unit.T)[upper].clip(min=0)
+    distances = spatial.pdist((rows / norm[:, None]).numpy(), "cosine")
+    np.maximum(distances, 0, out=distances)
     merges = hierarchy.linkage(distances, method="average")
     # A little more, so that a cosine which is the bound itself merges whatever its rounding.
     groups = hierarchy.fcluster(merges, 1 - min_cosine + 1e-12, criterion="distance")
@@ -134,15 +134,16 @@ def propose(
     """
     if min_size < 1:
         raise ValueError(f"Argument 'min_size' must be at least 1, not {min_size}.")
-    numbers, sizes = torch.unique(groups, return_counts=True)
-    order = sizes.argsort(descending=True, stable=True)
-    chosen = [int(numbers[i]) for i in order if sizes[i] >= min_size]
+    groups = groups.cpu()
+    sizes = torch.unique(groups, return_counts=True)[1]
+    parts = groups.argsort(stable=True).split(sizes.tolist())
+    largest = sizes.argsort(descending=True, stable=True)
+    chosen = [parts[i] for i in largest[sizes[largest] >= min_size].tolist()]
     if not chosen:
         return []
     unit = normalize(z.detach().float().cpu(), dim=-1)
     members, cohesions, means = [], [], []
-    for number in chosen:
-        rows = (groups.cpu() == number).nonzero()[:, 0]
+    for rows in chosen:
         mean = normalize(unit[rows].sum(dim=0), dim=0)
         cosines = unit[rows] @ mean
         members.append(tuple(rows[cosines.argsort(descending=True, stable=True)].tolist()))
