@@ -16,8 +16,8 @@ from rootspace._terminal import one_line
 from rootspace.choosing import random_isometry
 from rootspace.cli import main
 from rootspace.config import ClassSpec, Config, LoaderConfig
-from rootspace.data import DataModule, ImageFolder, LabeledDataset, make_data
-from rootspace.distill.embeddings_file import open_embeddings
+from rootspace.data import DataModule, FileImages, ImageFolder, LabeledDataset, make_data
+from rootspace.distill.embeddings_file import open_embeddings, rows_by_path
 from rootspace.distill.teachers import timm_embedder
 from rootspace.heads import PrototypeHead
 from rootspace.losses import CosineLoss, InBatchSoftmaxLoss
@@ -182,6 +182,22 @@ def test_what_embed_writes(ending: str, learned: Path, folder_data: LabeledDatas
     for row in range(12):
         z = teacher.embed(folder_data[row][0][None])[0]
         torch.testing.assert_close(found[row], z, atol=1e-4, rtol=1e-4)
+
+
+def test_names_that_end_with_one_another(folder_data: LabeledDataset):
+    """Numbers of one to five digits, in one folder or in as many: each row is looked at once."""
+    assert isinstance(folder_data, FileImages) and folder_data.preprocessing is not None
+    count, path, shape = 20_000, Path("e.npy"), folder_data.preprocessing
+    labels = torch.zeros(count, dtype=torch.int64)
+    flat = FileImages(Path("data"), [f"{i}.png" for i in range(count)], labels, shape)
+    order = torch.arange(count).flip(0)
+    names = [f"photos/{i}.png" for i in order.tolist()]
+    assert torch.equal(rows_by_path(path, names, flat), order)
+    others = [f"{i}/0.png" for i in range(count)]
+    found = rows_by_path(path, [*others, *names], flat)
+    assert torch.equal(found, torch.cat([torch.full((count,), -1), order]))
+    with pytest.raises(ValueError, match=r"one row for each of the 20000 .*; '0.png' has another"):
+        rows_by_path(path, [f"photo{i}.png" for i in range(count)], flat)
 
 
 def test_embeddings_errors(folder_data: LabeledDataset, data: DataModule, tmp_path: Path):

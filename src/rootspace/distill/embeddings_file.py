@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -141,20 +142,22 @@ def rows_by_path(path: Path, names: Sequence[str], images: LabeledDataset) -> Te
     """
     # Odd characters in paths are escaped, as in the text file that `rootspace embed` writes.
     names = [one_line(name) for name in names]
-    number = {one_line(str(images.name(row))): row for row in range(len(images))}
-    first, missing, fitting = one_line(str(images.name(0))), 0, dict[str, Tensor]()
-    for prefix in dict.fromkeys(name.removesuffix(first) for name in names if name.endswith(first)):
-        found = torch.tensor(
-            [
-                number.get(name.removeprefix(prefix), -1) if name.startswith(prefix) else -1
-                for name in names
-            ]
+    own = [one_line(str(images.name(row))) for row in range(len(images))]
+    number = {name: row for row, name in enumerate(own)}
+    times, missing, fitting = Counter(names), 0, dict[str, Tensor]()
+    for prefix in dict.fromkeys(n.removesuffix(own[0]) for n in names if n.endswith(own[0])):
+        if prefix and not prefix.endswith("/"):
+            continue  # 10.png is not 0.png in a folder
+        wrong = (
+            row for row, name in enumerate(own) if times[prefix + name] != 1 or number[name] != row
         )
-        seen = torch.bincount(found[found >= 0], minlength=len(images))
-        if bool((seen == 1).all()):
-            fitting[prefix] = found
-        else:
-            missing = int((seen != 1).nonzero()[0, 0])
+        # There may be as many folders as rows: each is given up at the first image that it lacks.
+        first = next(wrong, None)
+        if first is not None:
+            missing = first
+            continue
+        below = {prefix + name: row for name, row in number.items()}
+        fitting[prefix] = torch.tensor([below.get(name, -1) for name in names])
     if not fitting:
         raise ValueError(
             f"{SETTING}: {path} must hold one row for each of the {len(images)} training images; "
