@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
 from distill_settings import SMALL
 from PIL import Image
+from pyarrow import parquet
 from torch.nn.functional import cosine_similarity
 
 from rootspace._terminal import one_line
@@ -17,6 +19,7 @@ from rootspace.choosing import random_isometry
 from rootspace.cli import main
 from rootspace.config import ClassSpec, Config, LoaderConfig
 from rootspace.data import DataModule, FileImages, ImageFolder, LabeledDataset, make_data
+from rootspace.distill import embeddings_file
 from rootspace.distill.embeddings_file import open_embeddings, rows_by_path
 from rootspace.distill.teachers import timm_embedder
 from rootspace.heads import PrototypeHead
@@ -223,6 +226,23 @@ def test_embeddings_errors(folder_data: LabeledDataset, data: DataModule, tmp_pa
     attempt(path, "once; paths below 'x/' and 'y/' fit all of them", folder_data)
     (tmp_path / "e.parquet").write_bytes(b"no")
     attempt(tmp_path / "e.parquet", "must hold the columns 'path' and 'embedding'")
+
+
+def test_a_row_without_an_embedding(
+    folder_data: LabeledDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(embeddings_file, "BATCH", 5)
+    names = [one_line(str(folder_data.name(row))) for row in range(12)]
+    rows = [[float(row)] * 3 if row != 7 else None for row in range(12)]
+    kind = pyarrow.list_(pyarrow.float32(), 3)
+    parquet.write_table(
+        pyarrow.table({"path": names, "embedding": pyarrow.array(rows, kind)}),
+        tmp_path / "e.parquet",
+    )
+    batches = open_embeddings(tmp_path / "e.parquet", folder_data).batches()
+    assert next(batches)[1].tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match=r"'teacher.embeddings': .*e.parquet .*; row 7 has none"):
+        next(batches)
 
 
 # ------------------------------------------------------------------------- timm

@@ -109,8 +109,17 @@ class ParquetEmbeddings(EmbeddingsFile):
         super().__init__(path, len(names), dim, names, images)
 
     def _arrays(self) -> Iterator[np.ndarray]:
+        start = 0
         for batch in self._file.iter_batches(BATCH, columns=["embedding"]):
-            values = batch.column(0).flatten()
+            column = batch.column(0)
+            if column.null_count:  # `flatten` would leave them out
+                row = start + int(column.is_null().to_numpy(zero_copy_only=False).argmax())
+                raise ValueError(
+                    f"{SETTING}: {self.path} must hold an embedding in each row; row {row} has "
+                    "none."
+                )
+            start += len(column)
+            values = column.flatten()
             yield values.to_numpy(zero_copy_only=False).reshape(-1, self.dim)
 
 
