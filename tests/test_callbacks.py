@@ -126,6 +126,7 @@ def test_when_prototypes_are_chosen(
     assert {epoch for epoch, ready in module.stages if ready} == set(range(first, 5))
     assert choosing.fit is not None
     assert choosing.fit.mean_cosine > 0 and module.head.class_map is not None
+    assert choosing.fit.smallest_angle is None, "it takes O(C^2 * dim) time"
     assert choosing.chosen_after == times[-1][0]
     # The last validation saw the last choice.
     assert module.validated[-1].equal(module.head.vectors(torch.arange(C)))

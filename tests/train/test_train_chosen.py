@@ -92,6 +92,9 @@ def test_run_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     }
     class_map = load(folder).class_map
     assert class_map is not None and class_map.num_classes == 30
+    vectors = class_map.vectors(torch.arange(30), dtype=torch.float64)
+    largest = (vectors @ vectors.T).fill_diagonal_(-1).max()
+    assert record.choice.smallest_angle == pytest.approx(float(largest.acos().rad2deg()), abs=1e-3)
 
 
 @pytest.mark.parametrize("lost", [1, 3, 4])

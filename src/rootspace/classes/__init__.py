@@ -2,6 +2,7 @@
 
 from .assignment import Assignment as Assignment
 from .assignment import assign as assign
+from .assignment import smallest_angle as smallest_angle
 from .class_map import ClassMap as ClassMap
 from .class_map import Prediction as Prediction
 from .means import ClassMeans as ClassMeans

@@ -46,15 +46,22 @@ class Assignment:
 
         180 for a single class. O(C) predictions, made when it is first asked for.
         """
-        if self.classes.num_classes > MOST_ANGLES:
-            return None
-        if self.classes.num_classes == 1:
-            return 180.0
-        labels = torch.arange(self.classes.num_classes)
-        largest = max(
-            float(_cosine_to_others(self.classes, part).max()) for part in labels.split(CHUNK)
-        )
-        return _angle(largest)
+        return smallest_angle(self.classes)
+
+
+def smallest_angle(classes: ClassMap) -> float | None:
+    """Between the vectors of two classes, in degrees, exact; None above 100,000 classes.
+
+    180 for a single class. O(C) predictions.
+    """
+    if classes.num_classes > MOST_ANGLES:
+        return None
+    if classes.num_classes == 1:
+        return 180.0
+    labels = torch.arange(classes.num_classes)
+    return _angle(
+        max(float(_cosine_to_others(classes, part).max()) for part in labels.split(CHUNK))
+    )
 
 
 def assign(

@@ -83,7 +83,8 @@ class ChoiceRecord:
     Attributes:
         mean_cosine: of the class means to their vectors.
         collisions: classes whose nearest vector was another class's.
-        smallest_angle: between two classes, in degrees; None for more than 100,000 classes.
+        smallest_angle: between two classes of the finished run, in degrees; None for more than
+            100,000 classes.
         method: of the search: `nearest`, `matching` or `greedy`.
         seconds: that it took.
     """

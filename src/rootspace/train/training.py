@@ -30,6 +30,7 @@ from rootspace.building import (
 )
 from rootspace.callbacks import ChoosePrototypes, choice_record
 from rootspace.choosing import choose_prototypes
+from rootspace.classes import smallest_angle
 from rootspace.config import Config
 from rootspace.continual.live import renew_registry
 from rootspace.data import DataModule, ImagePreprocessing, data_with_images, make_data
@@ -458,6 +459,9 @@ def _record(
     row, head = history.rows[-1], model.head
     class_map = head.class_map
     fits = [callback.fit for callback in choosing if callback.fit is not None]
+    choice = fits[0] if fits else history.choice
+    if choice is not None and class_map is not None:
+        choice = replace(choice, smallest_angle=smallest_angle(class_map))
     system = None if class_map is None else class_map.system
     vector = 4.0 * head.dim
     if class_map is None:
@@ -491,7 +495,7 @@ def _record(
         training_bytes_per_class=in_training,
         train=Training(row.loss, None if math.isnan(row.accuracy) else row.accuracy),
         test=tests,
-        choice=fits[0] if fits else history.choice,
+        choice=choice,
     )
 
 
