@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 from collections.abc import Mapping
@@ -19,19 +20,29 @@ State = dict[str, Tensor | str | int | list[str] | None]
 
 
 def write_state(path: Path, state: State) -> None:
-    """The arrays first, each as a file of its own, and last the JSON that names them."""
+    """The arrays first, each as a file of its own, and last the JSON that names them.
+
+    The digest is in a file's name: those of a map that was there before stay until the end.
+    """
     content: dict[str, object] = {}
+    names: set[str] = set()
     for key, value in state.items():
         if isinstance(value, Tensor):
             array = value.numpy()
-            name = f"{path.name}.{key}.npy"
+            digest = _digest(array)
+            name = f"{path.name}.{key}-{digest[:8]}.npy"
             with replacing(path.with_name(name)) as temporary, temporary.open("wb") as file:
                 np.save(file, array)
-            content[key] = {"file": name, "sha256": _digest(array)}
+            names.add(name)
+            content[key] = {"file": name, "sha256": digest}
         elif value is not None:
             content[key] = value
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+    for key in ("codes", "table"):
+        for old in path.parent.glob(f"{glob.escape(path.name)}.{key}-????????.npy"):
+            if old.name not in names:
+                old.unlink(missing_ok=True)
 
 
 def read_state(path: Path) -> State:

@@ -521,7 +521,7 @@ class ClassMap:
                 "the new classes."
             )
         count = new if isinstance(new, int) else len(new)
-        if isinstance(new, bool) or count < 0:
+        if isinstance(new, bool | str) or count < 0:
             raise ValueError(f"Argument 'new' must be a number of classes or names, not {new!r}.")
         names = self._names_with(None if isinstance(new, int) else new, "new")
         return ClassMap(self.system, self.num_classes + count, self.order, self.seed, names)
