@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ _RANKS = ("RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK", "LOCAL_RANK", "NODE_RANK
 
 LOCK_SECONDS = 10
 """How long to wait for a folder: a killed run's loader processes hold it some seconds longer."""
+
+HELPER_SECONDS = 6 * 3600.0
+"""How long processes of a distributed run wait for what the first prepares, such as embeddings."""
 
 
 @contextmanager
@@ -135,6 +139,21 @@ def is_helper() -> bool:
         if name in given:
             return given[name] > 0
     return any(given.values())
+
+
+def wait_for_first(path: Path, seconds: float = HELPER_SECONDS) -> None:
+    """In a helper process of a distributed run, wait until the first has made a file or folder.
+
+    Launchers such as torchrun start all processes at once.
+
+    Raises:
+        TimeoutError: it has not come.
+    """
+    until = time.monotonic() + seconds
+    while is_helper() and not path.exists():
+        if time.monotonic() > until:
+            raise TimeoutError(f"The first process of this run has not made {path}.")
+        time.sleep(0.2)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from typing import cast
 import numpy as np
 import torch
 
-from rootspace._files import lock
+from rootspace._files import lock, wait_for_first
 from rootspace._terminal import say
 from rootspace.building import TABLE, make_head, make_loss
 from rootspace.classes import ClassMap
@@ -89,6 +89,7 @@ def distill(config: Config, *, resume: bool = False) -> RunRecord | None:
     data.setup()
     say(data.describe())
     targets = folder / files.TARGETS
+    wait_for_first(targets)
     if targets.exists():  # a run that goes on, or a helper process of a distributed one
         config = read_config(folder)
     else:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-from rootspace._files import appearing, is_helper, lock
+from rootspace._files import appearing, is_helper, lock, wait_for_first
 from rootspace._terminal import say
 from rootspace.choosing import class_means, evaluation_mode, to_device
 from rootspace.config import (
@@ -133,6 +133,7 @@ def extend(
     """
     folder = Path(config.run.dir)
     check_folder(folder, resume)
+    wait_for_first(folder / files.START)
     if resume or is_helper():  # the first process of a distributed run has begun it
         config = read_config(folder)
         _check_parent(run, folder, config)
