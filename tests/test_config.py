@@ -348,6 +348,8 @@ EVIL: dict[str, Any] = {"class_path": "os.system", "init_args": {"command": "x"}
             "torch.distributed.elastic",
         ),
         (Config(transform=spec("torch.hub.load")), "transform", "torch.hub.load"),
+        # Unpickles a file of the working directory.
+        (Config(data=spec("torchvision.datasets.LSUN", root="x")), "data", "datasets.LSUN"),
     ],
 )
 def test_other_classes_are_not(config: Config, setting: str, path: str) -> None:

@@ -32,6 +32,9 @@ TRUSTED = (
 All of torch would be too much: some of its classes start a process with any command.
 """
 
+UNTRUSTED = ("torchvision.datasets.LSUN", "torchvision.datasets.lsun.")
+"""Among these, those that unpickle files of the working directory."""
+
 LARGEST = 2**31 - 1
 """Of a count in the settings; what is larger is a slip, and would train on for ever."""
 
@@ -581,7 +584,8 @@ def check_trusted(config: Config, source: str) -> None:
         ValueError: naming the class.
     """
     for setting, spec in config.specs():
-        if not spec.class_path.startswith(tuple(f"{package}." for package in TRUSTED)):
+        trusted = spec.class_path.startswith(tuple(f"{package}." for package in TRUSTED))
+        if not trusted or spec.class_path.startswith(UNTRUSTED):
             raise ValueError(
                 f"{source} names {spec.class_path} as '{setting}', code that may do anything. If "
                 "you trust it, allow it with trust_code=True in Python, or ROOTSPACE_TRUST_CODE=1 "
