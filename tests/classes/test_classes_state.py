@@ -165,7 +165,7 @@ class TestCopies:
         table = Table(some_means(100, 8))
         before = len(pickle.dumps(table))
         table._vectors(torch.zeros(3, dtype=torch.int64, device="meta"), torch.float32)
-        assert table._rows._copies and len(pickle.dumps(table)) == before
+        assert table._stored._copies and len(pickle.dumps(table)) == before
 
 
 class TestDevices:

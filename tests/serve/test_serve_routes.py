@@ -22,6 +22,7 @@ from starlette.testclient import TestClient
 
 import rootspace
 from rootspace.cli import main
+from rootspace.continual.live import read_rejector
 from rootspace.run import load
 from rootspace.serve import service as service_module
 from rootspace.serve.app import PAGE, create_app
@@ -123,7 +124,7 @@ def test_unknown_images_are_told(run: Path, tmp_path: Path, letters: Letters):
     with TestClient(create_app(Service(RunModel(own), LIMITS))) as client:
         contents = [content for _, content in letters[:8]]
         found = client.post("/v1/predict", files=upload(*contents)).json()["results"]
-        threshold = load(own).rejector.threshold
+        threshold = read_rejector(own).threshold
         assert [one["unknown"] for one in found] == [
             one["answers"][0]["cosine"] < threshold for one in found
         ]

@@ -123,7 +123,7 @@ class InspectedSet(NamedTuple):
 
     name: str
     images: LabeledDataset
-    class_names: Sequence[str]
+    class_names: list[str]
     own: Tensor
 
 
@@ -142,25 +142,25 @@ def _of_data(
             known[name if name != "train" else "test train"] = images
     classes = [str(name) for name in data.class_names]
     sets = [InspectedSet(name, images, classes, number) for name, images in known.items()]
-    for name, found in data.retrieval_sets.items():
-        others = [str(other) for other in found.class_names]
+    for name, unseen in data.retrieval_sets.items():
+        others = [str(other) for other in unseen.class_names]
         none = torch.full((len(others),), -1)  # their classes are not the run's
-        sets.append(InspectedSet(name, found.queries, others, none))
-        if found.gallery is not None:
-            sets.append(InspectedSet(f"{name} gallery", found.gallery, others, none))
+        sets.append(InspectedSet(name, unseen.queries, others, none))
+        if unseen.gallery is not None:
+            sets.append(InspectedSet(f"{name} gallery", unseen.gallery, others, none))
     samples, pictures = list[Sample](), list[np.ndarray]()
     parts, own = list[np.ndarray](), list[np.ndarray]()
-    for part in sets:
-        title = f"Reading {part.name}"
-        for x, labels, rows in readable_batches(
-            part.images, data.loader.num_workers, title, unread
-        ):
+    for one in sets:
+        batches = readable_batches(
+            one.images, data.loader.num_workers, f"Reading {one.name}", unread
+        )
+        for x, labels, rows in batches:
             pictures.append(looks(x))
             parts.append(unit(trained.embed_batch(x).cpu().numpy()))
-            own.append(part.own[labels].numpy())
+            own.append(one.own[labels].numpy())
             for row, label in zip(rows.tolist(), labels.tolist(), strict=True):
-                place = place_of(part.images, row) or f"{part.name}/{row}"
-                samples.append(Sample(place, part.name, part.class_names[label]))
+                place = place_of(one.images, row) or f"{one.name}/{row}"
+                samples.append(Sample(place, one.name, one.class_names[label]))
     if not samples:
         unread.check(unread.number)
     z = np.concatenate(parts)

@@ -344,8 +344,9 @@ def make_data(config: Config) -> DataModule:
     source, spec = as_source(source), config.transform
     if spec is None and source.default_transform is not None:
         spec = ClassSpec(source.default_transform)
-    unchanged = spec is None or spec.class_path in UNCHANGED
-    transform = None if unchanged else partial(_transform, spec)
+    transform = None
+    if spec is not None and spec.class_path not in UNCHANGED:
+        transform = partial(_transform, spec)
     return DataModule(source, config.loader, transform, config.train.seed)
 
 

@@ -42,7 +42,7 @@ class Table(Enumerated):
         # Unit vectors stay as they are, bit for bit, so that a saved table is itself again.
         unit = (norm - 1).abs() < 4 * torch.finfo(dtype).eps
         rows = (table / torch.where(unit, 1, norm)).to(dtype)
-        self._rows = HostArray(rows)
+        self._stored = HostArray(rows)
         self._digest = hashlib.sha256(self.table.numpy().tobytes()).hexdigest()[:16]
         directions = (table / norm).float() + 0.0  # no negative zeros
         if len(torch.unique(directions, dim=0)) < len(table):
@@ -59,16 +59,16 @@ class Table(Enumerated):
     @property
     def table(self) -> Tensor:
         """`[size, dim]` the unit vectors, on the CPU."""
-        return self._rows.rows
+        return self._stored.rows
 
     def __repr__(self) -> str:
         return f"Table(<{self.size} x {self.dim}, sha256 {self._digest}>)"
 
     def _vectors(self, index: Tensor, dtype: torch.dtype) -> Tensor:
-        return _cast(self._rows.take(index), dtype)
+        return _cast(self._stored.take(index), dtype)
 
     def _block(self, start: int, stop: int, like: Tensor) -> Tensor:
-        return _cast(self._rows.part(start, stop, like.device), like.dtype)
+        return _cast(self._stored.part(start, stop, like.device), like.dtype)
 
     def _block_size(self) -> int:
         return self.size  # they are there already
