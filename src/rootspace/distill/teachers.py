@@ -122,9 +122,7 @@ def open_teacher(
     if config.run is not None:
         teacher = read_teacher(config.run, data, device, "teacher.run")
         head = teacher.head
-        return NetworkTeacher(
-            teacher.embedder, head.dim, data, str(settings.precision), head.transform
-        )
+        return NetworkTeacher(teacher.embedder, head.dim, data, precision, head.transform)
     assert config.timm is not None and config.weights is not None
     embedder, dim = timm_embedder(config.timm, config.weights, data)
     return NetworkTeacher(embedder.to(device), dim, data, precision)
