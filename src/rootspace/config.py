@@ -523,7 +523,8 @@ class Config:
         loss: against the prototypes; by default the softmax over those of the batch, and for
             prototypes by formula the one over all vectors of the system.
         transform: of training inputs, drawn anew in each epoch; by default that of the data, which
-            is `Mild` for images from folders and archives, none for others. `Unchanged` is none.
+            is `Mild` for images from folders and archives and for the retrieval benchmarks, none
+            for others. `Unchanged` is none.
         optimizer: of torch; AdamW with a weight decay of 1e-5 by default.
         scheduler: of torch, stepped after each epoch, in the place of `train.schedule`.
         loggers: of Lightning, beside `metrics.csv` and TensorBoard.

@@ -176,6 +176,16 @@ def test_verification(trained: Path, unseen: LabeledEmbeddings, cub: Path, tmp_p
     assert listed["auroc"] == pytest.approx(wanted.auroc, abs=1e-3)
 
 
+def test_a_threshold_that_there_is_none_of(trained: Path, cub: Path, tmp_path: Path, capsys):
+    """The same picture in two classes scores as high as a pair can: JSON has no infinity."""
+    file = next(cub.glob("images/*/*.png"))
+    pairs = tmp_path / "pairs.csv"
+    write(pairs, ["left,right,same", *(f"{file},{file},{same}" for same in (1, 0, 0))])
+    command = ("evaluate", trained, "--protocol=verification", f"--pairs={pairs}", "--far=0.5")
+    found = answer(capsys, *command)["pairs.csv"]
+    assert found["threshold@0.5"] is None and found["tar@0.5"] == 0
+
+
 def test_open_set(trained: Path, unseen: LabeledEmbeddings, cub: Path, capsys):
     """Unknown are the retrieval set of the data, or images that are named."""
     found = answer(capsys, "evaluate", trained, "--protocol=open_set", "--far=0.2")["validation"]

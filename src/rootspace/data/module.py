@@ -351,6 +351,10 @@ def make_data(config: Config) -> DataModule:
 
 
 def _transform(spec: ClassSpec, shape: ImagePreprocessing | None) -> Callable[[Any], Any]:
-    filled = {} if shape is None else {"size": shape.size}
-    transform = spec.build_callable("transform", **filled)
-    return transform if shape is None else ImageTransform(transform, shape)
+    if shape is None:
+        return spec.build_callable("transform")
+    filled: dict[str, Any] = {"size": shape.size}
+    if spec.class_path.startswith(f"{__package__}."):  # others mean other things by these names
+        for name in ("fit", "background", "interpolation"):
+            filled[name] = getattr(shape, name)
+    return ImageTransform(spec.build_callable("transform", **filled), shape)
