@@ -232,7 +232,7 @@ class LanceStore:
                 yield
                 return
             busy = "{folder} is being written by another process. Try again."
-            with lock(self.folder, busy=busy, seconds=WAIT):
+            with lock(self.folder, busy=busy, seconds=WAIT, helpers=True):
                 self._depth += 1
                 try:
                     self._refresh()
