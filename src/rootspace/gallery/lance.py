@@ -293,15 +293,26 @@ class LanceStore:
             self._follow(revision)
 
     def delete(self, ids: Sequence[int]) -> None:
+        if not len(ids):
+            return
         with self.writing():
-            for part in _parts(ids):
-                self._table.delete(f"id IN ({', '.join(map(str, part))})")
-                with self._memory:
-                    self._forget(np.asarray(part, np.int64))
-                    self._state = _State(
-                        self._table.version, self._state.revision, self._state.row_ids
-                    )
-                self._changed()
+            _, revision = self._reserve(0)
+            gone = f"id IN ({', '.join(map(str, ids))})"
+            if len(ids) > LISTED:
+                # A longer list takes very long, and several would be several changes. A revision of
+                # their own changes nothing that is seen, and is a condition for all of them.
+                names = ["id", "revision"]
+                schema = self._arrow.schema([self._schema.field(name) for name in names])
+                content = {"id": list(ids), "revision": [revision] * len(ids)}
+                marked = self._arrow.table(content, schema=schema)
+                self._table.merge_insert("id").when_matched_update_all().execute(marked)
+                gone = f"revision = {revision}"
+            self._table.delete(gone)
+            with self._memory:
+                self._forget(np.asarray(ids, np.int64))
+                row_ids = self._state.row_ids
+                self._state = _State(self._table.version, self._state.revision, row_ids)
+            self._changed()
 
     def compact(self) -> None:
         with self.writing():
