@@ -87,7 +87,7 @@ class LanceStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         about = _read_about(folder)
-        self._pin = about.pin
+        self._pin, self._float16 = about.pin, about.float16
         self._index = ExactIndex(self._pin.dim)
         self._facets = Facets()
         # One thread writes; another lock guards what is in memory, for moments only.
@@ -149,6 +149,10 @@ class LanceStore:
     @property
     def pin(self) -> Pin:
         return self._pin
+
+    @property
+    def float16(self) -> bool:
+        return self._float16
 
     @property
     def version(self) -> object:

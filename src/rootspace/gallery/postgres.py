@@ -139,6 +139,10 @@ class PostgresStore:
         return self._pin
 
     @property
+    def float16(self) -> bool:
+        return self._kind == "halfvec"
+
+    @property
     def version(self) -> object:
         # Rows that are gone, and the last transaction that has written one.
         text = f"SELECT count(*), max(xmin::text::bigint) FROM {self._name}"
