@@ -162,22 +162,25 @@ def lock(
     *,
     busy: str = "Argument 'run.dir': another process trains {folder}. Wait for it or stop it.",
     seconds: float = LOCK_SECONDS,
+    helpers: bool = False,
 ) -> Iterator[None]:
     """Hold a folder against other processes; a killed one lets go.
 
     Without it a run could be resumed while the process that trains it goes on unseen, a child
-    whose parent was killed. Helpers of a distributed run do not lock: the first process does.
+    whose parent was killed. Helpers of a distributed run do not lock its folder: the first process
+    does.
     Where the file system has no locks there is a warning and no lock.
 
     Args:
         folder: which must be there.
         busy: message where another process holds it.
         seconds: how long to wait for it.
+        helpers: whether helpers of a distributed run lock too, because each writes by itself.
 
     Raises:
         ValueError: another process holds it.
     """
-    if is_helper():
+    if is_helper() and not helpers:
         yield
         return
     filelock = require("filelock", extra="train", purpose="Writing into a folder")

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -137,6 +138,21 @@ class TestGroups:
             np.savez(path, **{**arrays, **change})
             with pytest.raises(ValueError, match="does not hold what an index has built: its arr"):
                 now.load(path)
+
+    def test_two_may_save_at_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        vectors, path, savez = crowds(3000, 16), tmp_path / "groups.npz", np.savez
+        made = grouped(vectors)
+
+        def interrupted(*arguments: Any, **content: Any) -> None:
+            monkeypatch.setattr(np, "savez", savez)
+            made.save(path)
+            savez(*arguments, **content)
+
+        monkeypatch.setattr(np, "savez", interrupted)
+        made.save(path)
+        now = make(vectors)
+        now.load(path)
+        assert now.pending == 0 and list(tmp_path.iterdir()) == [path]
 
     def test_kind(self) -> None:
         with pytest.raises(ValueError, match="'kind' must be 'links' or 'groups', not 'cells'"):

@@ -107,7 +107,7 @@ def _of_gallery(options: argparse.Namespace) -> tuple[list[Sample], np.ndarray, 
         own = identities.find([sample.label for sample in samples])
         z = np.concatenate(parts) if parts else np.empty((0, gallery.store.pin.dim), np.float32)
         names = identities.names()
-        found = doubts(z, own, identities.nearest, identities.vectors, names)
+        found = doubts(z, own, identities.nearest, identities.cosines, names)
     return samples, np.array(pictures, np.float32).reshape(-1, 256), found
 
 
@@ -178,10 +178,11 @@ def _of_data(
         short = ((0, 0), (0, 2 - k))
         return np.pad(label, short, constant_values=-1), np.pad(cosine, short, constant_values=-1)
 
-    def vectors(labels: np.ndarray) -> np.ndarray:
-        return trained.model.head.vectors(torch.from_numpy(labels)).detach().float().cpu().numpy()
+    def cosines(z: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        vectors = trained.model.head.vectors(torch.from_numpy(labels)).detach().float()
+        return (z * vectors.cpu().numpy()).sum(axis=-1)
 
-    found = doubts(z, np.concatenate(own), nearest, vectors, trained.names)
+    found = doubts(z, np.concatenate(own), nearest, cosines, trained.names)
     return samples, np.concatenate(pictures), found
 
 

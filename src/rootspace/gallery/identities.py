@@ -195,6 +195,18 @@ class Identities:
         found[~own] = known.vectors[labels[~own] - known.trained]
         return found
 
+    def cosines(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """float32 `[N]` cosine of each unit vector to a class.
+
+        That to the nearest of the prototypes that speak for it: merged classes have several.
+        """
+        known = self._known()
+        found = (z * self.vectors(labels)).sum(axis=-1)
+        for other in np.flatnonzero(known.owner != np.arange(len(known.owner))):
+            rows = np.flatnonzero(labels == known.owner[other])
+            found[rows] = np.maximum(found[rows], z[rows] @ self.vectors(other[None])[0])
+        return found
+
     def history(self, limit: int | None = None) -> Sequence[Change]:
         """What was changed, the last first."""
         return self._journal.history(limit)

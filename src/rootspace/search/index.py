@@ -330,7 +330,8 @@ class CertifiedIndex:
             content["rows"] = np.array(state.rows.digest(size))
         elif keys is not None:
             content["keys"] = keys[:size].numpy()
-        with replacing(path) as temporary, temporary.open("wb") as file:
+        # Whoever builds holds no lock: two processes may write at once.
+        with replacing(path, shared=True) as temporary, temporary.open("wb") as file:
             np.savez(file, **content)
 
     @torch.inference_mode(False)
