@@ -274,6 +274,7 @@ def test_class_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for part in range(0, 60, 16):
         mapped.add(z[part : part + 16], labels[part : part + 16])
     assert torch.equal(mapped.means(), means.means())
+    torch.testing.assert_close(mapped.directions(), normalize(expected, dim=-1))
     center = means.center()
     torch.testing.assert_close(mapped.center(), center)
     assert torch.equal(mapped.means(center), means.means(center))

@@ -8,8 +8,10 @@ from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 from torch.nn.functional import cross_entropy, normalize
 
-from rootspace.classes import MovingPrototypes, means, moving
+from rootspace.classes import ClassMap, MovingPrototypes, means, moving
 from rootspace.classes.moving import COMPETITORS, MOST, RATE
+from rootspace.systems import PermutationCode
+from rootspace.testing import LargestTensor
 
 C, DIM, B, SCALE = 30, 12, 20, 7.0
 
@@ -79,6 +81,18 @@ def test_given_directions_are_left_alone_and_made_unit() -> None:
     torch.testing.assert_close(ours.directions.norm(dim=-1), torch.ones(C))
     ours.loss(*batch(), SCALE)
     assert given.equal(before)
+
+
+def test_class_vectors_are_not_all_unpacked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    system = PermutationCode(DIM)
+    classes = ClassMap.assigned(system, system.quantize(directions(300)))
+    expected = classes.vectors(torch.arange(300), dtype=torch.float32)
+    monkeypatch.setattr(means, "BLOCK", 7 * DIM)  # seven classes at a time
+    with LargestTensor() as largest:
+        ours = MovingPrototypes.of_classes(classes, 5, seed=2)
+    assert largest.elements == 300 * DIM, largest.operation  # the directions; bits are twice that
+    torch.testing.assert_close(ours.directions, expected)
+    assert (ours.held, ours.seed, ours.steps) == (5, 2, 0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

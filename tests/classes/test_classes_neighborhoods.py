@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 from torch.nn.functional import normalize
 
 from rootspace.classes import neighborhoods
+from rootspace.classes.neighborhoods import regions
+from rootspace.testing import LargestTensor
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 10_000])
@@ -24,3 +28,15 @@ def test_neighborhoods_hold_every_vector_once(count: int) -> None:
 def test_equal_vectors() -> None:
     groups = neighborhoods(torch.ones(5000, 3), 8, torch.Generator().manual_seed(0))
     assert sorted(torch.cat(groups).tolist()) == list(range(5000))
+
+
+def test_no_copy_of_many_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = normalize(torch.randn(300, 40), dim=-1)
+    expected = list(regions(vectors, 20, torch.Generator().manual_seed(0)))
+    # The package has a function of the module's name.
+    module = importlib.import_module("rootspace.classes.neighborhoods")
+    monkeypatch.setattr(module, "BLOCK", 10 * 40)
+    with LargestTensor() as largest:
+        found = list(regions(vectors, 20, torch.Generator().manual_seed(0)))
+    assert largest.elements <= 30 * 40, largest.operation  # sums of thirty blocks
+    assert all(map(torch.equal, found, expected))

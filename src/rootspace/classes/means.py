@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import torch.distributed
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from rootspace.systems import check_range
 
@@ -118,6 +119,20 @@ class ClassMeans:
             means[rows] = part if rotation is None else part @ rotation.T
             start = rows.stop
         return means
+
+    def directions(self) -> Tensor:
+        """The mean of each class at unit length, in memory or in a file as the sums are.
+
+        Returns:
+            `[num_classes, dim]`, float32.
+
+        Raises:
+            ValueError: a class has had no embedding.
+        """
+        directions = self.means()
+        for part in blocks(directions):
+            part.copy_(normalize(part, dim=-1))
+        return directions
 
 
 def zeros(

@@ -9,6 +9,7 @@ import torch.distributed
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
+from .class_map import ClassMap
 from .means import blocks, zeros
 
 COMPETITORS = 4096
@@ -60,6 +61,17 @@ class MovingPrototypes:
         self.held = held
         self.seed = seed
         self.steps = steps
+
+    @classmethod
+    def of_classes(cls, classes: ClassMap, held: int = 0, *, seed: int = 0) -> MovingPrototypes:
+        """Beginning at the vectors of a class map, which are never all there a second time."""
+        none = torch.zeros(1, 1).expand(classes.num_classes, classes.dim)
+        moving, start = cls(none, held, seed=seed), 0
+        for part in blocks(moving.directions):
+            labels = torch.arange(start, start + len(part))
+            part.copy_(normalize(classes.vectors(labels, dtype=torch.float32), dim=-1))
+            start += len(part)
+        return moving
 
     def loss(self, z: Tensor, labels: Tensor, scale: float, margin: float = 0.0) -> Tensor:
         """Cross-entropy of scale * cosine among the classes that compete; moves their directions.

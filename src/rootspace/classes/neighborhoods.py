@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from .means import BLOCK
+
 AT_ONCE = 4096
 """Vectors among which the nearest are found by comparing all pairs."""
 
@@ -17,7 +19,7 @@ def neighborhoods(vectors: Tensor, size: int, generator: torch.Generator) -> lis
     A vector drawn at random takes the nearest of those that are left, and so on. Each call gives
     other groups, so that in time a vector meets all that resemble it. More than 4,096 vectors are
     halved first, and their halves, between two centers. Costs O(N dim) time for each of 4,096, and
-    memory for their similarities.
+    memory for their similarities and for a part of the vectors at a time.
 
     Args:
         vectors: `[N, dim]`, all of one length.
@@ -57,14 +59,27 @@ def regions(vectors: Tensor, size: int, generator: torch.Generator) -> Iterator[
 
 def _halves(part: Tensor, vectors: Tensor) -> tuple[Tensor, ...]:
     """Two equal parts around two centers: 2-means, balanced, begun at two members."""
-    own = vectors[part]
-    direction = own[0] - own[1]
+    direction = vectors[part[0]] - vectors[part[1]]
     for _ in range(3):
-        low, high = (own @ direction).argsort().tensor_split(2)
-        direction = own[high].mean(dim=0) - own[low].mean(dim=0)
-    order = (own @ direction).argsort()
+        low, high = _along(direction, part, vectors).argsort().tensor_split(2)
+        direction = _mean(part[high], vectors) - _mean(part[low], vectors)
+    order = _along(direction, part, vectors).argsort()
     # Back in random order, for the draws that follow.
     return tuple(part[half.sort().values] for half in order.tensor_split(2))
+
+
+def _along(direction: Tensor, part: Tensor, vectors: Tensor) -> Tensor:
+    return torch.cat([vectors[rows] @ direction for rows in _blocks(part, vectors)])
+
+
+def _mean(part: Tensor, vectors: Tensor) -> Tensor:
+    sums = torch.stack([vectors[rows].sum(dim=0) for rows in _blocks(part, vectors)])
+    return sums.sum(dim=0) / len(part)
+
+
+def _blocks(part: Tensor, vectors: Tensor) -> tuple[Tensor, ...]:
+    """Indices whose vectors are copied together: all of them may be too many for the memory."""
+    return part.split(max(1, BLOCK // vectors.shape[1]))
 
 
 def _nearest_left(vectors: Tensor, size: int) -> list[Tensor]:

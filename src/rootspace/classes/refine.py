@@ -96,9 +96,7 @@ class RefinedMeans(ClassMeans):
         Raises:
             ValueError: a class has had no embedding.
         """
-        directions = self.means()
-        for part in blocks(directions):
-            part.copy_(normalize(part, dim=-1))
+        directions = self.directions()
         num_classes, neighbors = len(directions), min(neighbors, len(directions) - 1)
         if not rounds or not neighbors:
             return directions

@@ -263,16 +263,13 @@ class PrototypeHead(Head):
         """The softmax over prototypes that move by it."""
         assert isinstance(self.loss, InBatchSoftmaxLoss)
         if self._moving is None:
-            self._moving = MovingPrototypes(self._all_vectors(), self._held, seed=self.seed)
+            self._moving = MovingPrototypes.of_classes(self._known(), self._held, seed=self.seed)
         check_range(labels, self.num_classes, "'labels' must lie in")
         wide, _ = directed_rows(z, "embeddings")
         with torch.autocast(z.device.type, enabled=False):
             loss = self._moving.loss(wide, labels, self.loss.scale, self.loss.margin)
         self._behind = True
         return loss
-
-    def _all_vectors(self) -> Tensor:
-        return self._known().vectors(torch.arange(self.num_classes), dtype=torch.float32)
 
     def _contrastive(self, z: Tensor, labels: Tensor) -> Tensor:
         # A half precision network must not round the loss: leave autocast for it.

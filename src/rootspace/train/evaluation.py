@@ -14,6 +14,8 @@ from torch.nn.functional import normalize
 
 from rootspace.choosing import class_means, device_of, to_device
 from rootspace.classes import Prediction
+from rootspace.classes.codes import HostArray
+from rootspace.classes.search import search_vectors
 from rootspace.data import DataModule
 from rootspace.model_file import Model, class_names
 from rootspace.runs import Evaluation, TestResult
@@ -123,7 +125,7 @@ def mean_directions(model: Model, data: DataModule) -> Tensor:
     model.embedder.eval()
     device = device_of(model.embedder)
     means = class_means(embed, data.in_order(), data.num_classes, unit=True, device=device)
-    return normalize(means.means(), dim=-1)
+    return means.directions()
 
 
 def evaluate(
@@ -140,22 +142,26 @@ def evaluate(
         Test set -> result, with `mean_accuracy` where means are given; and the arrays.
     """
     tests: dict[str, TestResult] = {}
+    table = None if means is None else HostArray(means)
     # Nearest confusions: the wrong answers that came closest to the vector of another class.
     wrong: list[tuple[float, str, int, int, int]] = []
     embeddings: list[Tensor] = []
     embedding_labels: list[Tensor] = []
     shown = _spread(data.num_classes, SHOWN_CLASSES)
+    # Of each class and test set alike, which may be sorted by class.
+    share = max(1, SHOWN_EMBEDDINGS // max(1, len(shown) * len(data.test_datasets)))
     for (name, images), loader in zip(
         data.test_datasets.items(), data.test_loaders(sharded=False), strict=True
     ):
         right = right_by_mean = 0
+        wanted = torch.zeros(data.num_classes, dtype=torch.int64)
+        wanted[shown] = share
         for start, labels, z, prediction in look_at(model, loader):
             label, cosine = prediction.label[:, 0], prediction.cosine[:, 0]
             hit = label == labels
             right += int(hit.sum())
-            if means is not None:
-                by_mean = (z @ means.to(z.device).T).argmax(dim=-1)
-                right_by_mean += int((by_mean == labels).sum())
+            if table is not None:
+                right_by_mean += int((_nearest(z, table) == labels).sum())
             rows = (~hit).nonzero()[:, 0]
             near = cosine[rows].topk(min(SHOWN_CONFUSIONS, len(rows))).indices
             for row in rows[near].tolist():
@@ -163,9 +169,10 @@ def evaluate(
                     (float(cosine[row]), name, start + row, int(labels[row]), int(label[row]))
                 )
             wrong = sorted(wrong, reverse=True)[:SHOWN_CONFUSIONS]
-            of_shown = torch.isin(labels, shown.to(labels.device))
-            embeddings.append(z[of_shown].cpu())
-            embedding_labels.append(labels[of_shown].cpu())
+            on_host = labels.cpu()
+            rows = _take_wanted(on_host, wanted)
+            embeddings.append(z[rows.to(z.device)].cpu())
+            embedding_labels.append(on_host[rows])
         count = max(len(images), 1)
         by_means = None if means is None else right_by_mean / count
         tests[name] = TestResult(right / count, len(images), by_means)
@@ -174,11 +181,11 @@ def evaluate(
     vector_labels = torch.cat([shown, _spread(data.num_classes, SHOWN_VECTORS)]).unique()
     vectors = model.head.vectors(vector_labels.to(device_of(model.embedder))).cpu()
     pictures = _first_images(data, {c for *_, true, answer in wrong for c in (true, answer)})
-    seen = torch.cat([shown[:0], *embedding_labels])[:SHOWN_EMBEDDINGS].numpy()
+    seen = torch.cat([shown[:0], *embedding_labels]).numpy()
     answers = [label for *_, true, answer in wrong for label in (true, answer)]
     named = np.unique(np.concatenate([vector_labels.numpy(), seen, np.array(answers, np.int64)]))
     return tests, Evaluation(
-        embeddings=torch.cat([vectors[:0], *embeddings])[:SHOWN_EMBEDDINGS].numpy(),
+        embeddings=torch.cat([vectors[:0], *embeddings]).numpy(),
         embedding_labels=seen,
         class_vectors=vectors.numpy(),
         class_vector_labels=vector_labels.numpy(),
@@ -198,6 +205,30 @@ def _spread(number: int, most: int) -> Tensor:
     """At most so many of [0, number), evenly; in whole numbers, which float32 would round."""
     count = min(most, number)
     return torch.arange(count) * (number - 1) // max(count - 1, 1)
+
+
+def _nearest(z: Tensor, means: HostArray) -> Tensor:
+    """`[B, dim]` embeddings -> the numbers of the means nearest to them, a part at a time."""
+
+    def part(start: int, stop: int) -> Tensor:
+        return means.part(start, stop, z.device)
+
+    return search_vectors(normalize(z, dim=-1), part, len(means.rows), 1)[1][:, 0]
+
+
+def _take_wanted(labels: Tensor, wanted: Tensor) -> Tensor:
+    """Rows of the inputs of a batch that are wanted, ascending.
+
+    Args:
+        labels: `[B]`, on the CPU.
+        wanted: `[num_classes]` how many inputs of each class; as many less afterwards.
+    """
+    order = labels.argsort(stable=True)
+    own = labels[order]
+    place = torch.arange(len(own)) - torch.searchsorted(own, own)
+    rows = order[place < wanted[own]].sort().values
+    wanted.index_add_(0, labels[rows], -torch.ones_like(rows))
+    return rows
 
 
 def save_samples(data: DataModule, folder: Path) -> None:
