@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rootspace._errors import BusyError
 from rootspace._extras import require
 
 LOCK = ".lock"
@@ -178,7 +179,7 @@ def lock(
         helpers: whether helpers of a distributed run lock too, because each writes by itself.
 
     Raises:
-        ValueError: another process holds it.
+        BusyError: another process holds it.
     """
     if is_helper() and not helpers:
         yield
@@ -188,7 +189,7 @@ def lock(
     try:
         held.acquire(timeout=seconds, poll_interval=min(0.5, seconds / 100))
     except filelock.Timeout:
-        raise ValueError(busy.format(folder=folder)) from None
+        raise BusyError(busy.format(folder=folder)) from None
     except (OSError, NotImplementedError) as error:
         warnings.warn(
             f"{folder} cannot be locked ({error}): take care that only one process writes into it.",

@@ -111,7 +111,7 @@ def test_the_other_unknowns_follow_a_label(grown: Identities, run: Run, far: np.
     for _ in range(3):
         found.undo()
     assert state(found) == before == state(grown)
-    with pytest.raises(ValueError, match="holds no change to undo"):
+    with pytest.raises(ValueError, match="There is no change to undo"):
         found.undo()
 
 

@@ -38,6 +38,7 @@ def run(arguments: list[str]) -> int:
         max_batch=options.max_batch,
         max_wait=options.max_wait,
         max_queue=options.max_queue,
+        max_memory=options.max_memory,
     )
     token = options.token or os.environ.get(TOKEN) or None
     model = _model(options.run, options.device, options.gallery)
@@ -67,6 +68,7 @@ def _parser() -> Parser:
         ("max_pixels", 50_000_000, "of an image before it is scaled"),
         ("max_batch", 32, "images that go through the network together"),
         ("max_queue", 512, "images that wait; more are refused"),
+        ("max_memory", 512 * 2**20, "bytes of all requests in flight; more are refused"),
     ):
         parser.add_argument(
             f"--{name}", type=_positive, default=value, metavar="N", help=f"{text} (%(default)s)"
