@@ -19,7 +19,10 @@ def add_run(parser: argparse.ArgumentParser, *, network: bool = True) -> None:
     parser.add_argument("run", type=path, help="run folder that `rootspace train` wrote")
     if network:
         parser.add_argument(
-            "--device", default="cpu", type=device, help="for the network: cpu, cuda, cuda:1, ..."
+            "--device",
+            default="cpu",
+            type=device,
+            help="device of the network: cpu (the default), cuda, cuda:1, ...",
         )
 
 

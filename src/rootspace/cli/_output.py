@@ -26,7 +26,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 def add_format(parser: argparse.ArgumentParser, *more: str) -> None:
     """The option --format: text, json, and what else a command has."""
-    parser.add_argument("--format", choices=(*FORMATS, *more), default="text", help="of the answer")
+    parser.add_argument("--format", choices=(*FORMATS, *more), default="text", help="output format")
 
 
 def as_json(content: Any, indent: int | None = None) -> str:

@@ -38,7 +38,10 @@ def _parser() -> Parser:
     parser = Parser(prog="rootspace identities", description=__doc__)
     add_gallery(parser)
     parser.add_argument(
-        "--device", default="cpu", type=device, help="for the network: cpu, cuda, cuda:1, ..."
+        "--device",
+        default="cpu",
+        type=device,
+        help="device of the network: cpu (the default), cuda, cuda:1, ...",
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 

@@ -82,7 +82,10 @@ def _parser() -> Parser:
         "--show", type=int, default=20, metavar="N", help="how many of each to print; default 20"
     )
     parser.add_argument(
-        "--device", default="cpu", type=device, help="for the network: cpu, cuda, cuda:1, ..."
+        "--device",
+        default="cpu",
+        type=device,
+        help="device of the network: cpu (the default), cuda, cuda:1, ...",
     )
     add_format(parser)
     return parser

@@ -73,7 +73,10 @@ def _parser() -> Parser:
         "distilled one; by default the gallery's own",
     )
     parser.add_argument(
-        "--device", default="cpu", type=device, help="for the network: cpu, cuda, cuda:1, ..."
+        "--device",
+        default="cpu",
+        type=device,
+        help="device of the network: cpu (the default), cuda, cuda:1, ...",
     )
     add_format(parser, "jsonl", "csv")
     return parser

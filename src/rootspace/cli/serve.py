@@ -54,7 +54,11 @@ def _parser() -> Parser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
     parser.add_argument("--port", type=_port, default=8000, help="0 for a free one (%(default)s)")
     parser.add_argument("--token", help=f"that clients must send; better in {TOKEN}")
-    parser.add_argument("--device", default="cpu", help="for the network: cpu, cuda, cuda:1, ...")
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        help="device of the network: cpu (the default), cuda, cuda:1, ...",
+    )
     parser.add_argument(
         "--gallery",
         type=path,

@@ -70,7 +70,7 @@ FIXED = ("model", "head", "loss", "prototypes")
 """Settings that an extension takes over as they are."""
 
 LOWER_RATE = 0.1
-"""Learning rate of an extension, relative to that of the run; measured (docs/continual.md)."""
+"""Learning rate of an extension, relative to that of the run; measured (docs/incremental.md)."""
 
 PART = f"{Part.__module__}.{Part.__qualname__}"
 

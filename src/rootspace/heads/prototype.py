@@ -1,4 +1,4 @@
-"""`PrototypeHead`: each class has a fixed vector, which is no parameter."""
+"""`PrototypeHead`: each class has a unit vector, which is no parameter."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SCORES = 2**22
 
 
 class PrototypeHead(Head):
-    """A head without parameters: each class has a fixed unit vector, its prototype.
+    """A head without parameters: each class has a unit vector, its prototype.
 
     Prototypes are chosen from the data. Until then a supervised contrastive loss trains the network
     (batches need two inputs of a class: `ClassBatchSampler`). `choose_prototypes` gives each class
