@@ -211,7 +211,7 @@ class Identities:
         found = (z * self.vectors(labels)).sum(axis=-1)
         for other in np.flatnonzero(known.owner != np.arange(len(known.owner))):
             rows = np.flatnonzero(labels == known.owner[other])
-            found[rows] = np.maximum(found[rows], z[rows] @ self.vectors(other[None])[0])
+            found[rows] = np.maximum(found[rows], z[rows] @ self.vectors(np.array([other]))[0])
         return found
 
     def history(self, limit: int | None = None) -> Sequence[Change]:
