@@ -106,7 +106,7 @@ def test_what_yaml_has_no_word_for_becomes_text() -> None:
         ({"train": {"schedule": "linear"}}, "'train.schedule' must be 'constant' or 'cosine', not"),
         (
             {"train": {"precision": 8}},
-            "'train.precision' must be '32' or 'bf16' or '16' or .*, not 8",
+            "'train.precision' must be '32' or 'bf16' or '16' or",
         ),
         ({"run": {"class_means": 1}}, "'run.class_means' must be bool, not 1"),
         ({"run": {"baselines": "LinearHead"}}, "'run.baselines' must be a list of str, not"),
