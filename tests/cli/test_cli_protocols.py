@@ -85,7 +85,8 @@ def test_inspection_compares_the_unseen_set_too(trained: Path, cub: Path, tmp_pa
     root = Path(shutil.copytree(cub, tmp_path / "cub"))
     leak = (root / "images" / BIRDS[0] / "0.png", root / "images" / BIRDS[9] / "0.png")
     shutil.copy(*leak)
-    found = answer(capsys, "inspect", trained, f"--data.root={root}", "--loader.validation=0")
+    data = ("--data=CUB200", f"--data.root={root}", "--data.image_size=16")
+    found = answer(capsys, "inspect", trained, *data)
     assert found["images"] == 80
     ends = {Path(found["leaks"][0][end]["name"]) for end in ("first", "second")}
     assert len(found["leaks"]) == 1 and ends == set(leak)
