@@ -169,8 +169,7 @@ def lock(
 
     Without it a run could be resumed while the process that trains it goes on unseen, a child
     whose parent was killed. Helpers of a distributed run do not lock its folder: the first process
-    does.
-    Where the file system has no locks there is a warning and no lock.
+    does. Where the file system has no locks there is a warning and no lock.
 
     Args:
         folder: which must be there.

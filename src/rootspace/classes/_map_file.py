@@ -15,6 +15,9 @@ from torch import Tensor
 
 from rootspace._files import replacing
 
+ARRAYS = ("codes", "table")
+"""Entries that are arrays, each in a file of its own."""
+
 T = TypeVar("T")
 State = dict[str, Tensor | str | int | list[str] | None]
 
@@ -39,7 +42,7 @@ def write_state(path: Path, state: State) -> None:
             content[key] = value
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
-    for key in ("codes", "table"):
+    for key in ARRAYS:
         for old in path.parent.glob(f"{glob.escape(path.name)}.{key}-????????.npy"):
             if old.name not in names:
                 old.unlink(missing_ok=True)
@@ -55,8 +58,8 @@ def read_state(path: Path) -> State:
     content = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise ValueError(f"It must hold an object, not {content!r}.")
-    state = {"names": None, "codes": None, "table": None, **content}
-    for key in ("codes", "table"):
+    state = {"names": None, **dict.fromkeys(ARRAYS), **content}
+    for key in ARRAYS:
         if state[key] is not None:
             state[key] = _load_array(path, key, state[key])
     return state
@@ -79,9 +82,9 @@ def _digest(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
-def _load_array(path: Path, key: str, entry: object) -> Tensor:
+def _load_array(path: Path, key: str, named: object) -> Tensor:
     """The array that the file names."""
-    match entry:
+    match named:
         case {"file": str(name), "sha256": str(digest)}:
             try:
                 array = np.load(path.with_name(name), allow_pickle=False)
@@ -90,4 +93,4 @@ def _load_array(path: Path, key: str, entry: object) -> Tensor:
             if _digest(array) != digest:
                 raise ValueError(f"{name} is not the array that it names, but of another map.")
             return torch.from_numpy(array)
-    raise ValueError(f"A class map's {key!r} must name a 'file' and its 'sha256', not {entry!r}.")
+    raise ValueError(f"A class map's {key!r} must name a 'file' and its 'sha256', not {named!r}.")

@@ -658,7 +658,7 @@ class ClassMap:
         """Write the map as JSON, under 1 kB without names; arrays go beside it as .npy.
 
         The file of that name is replaced at once and last, and names the arrays by their SHA-256:
-        what an interrupted `save` leaves beside an older map is not taken for its own.
+        an interrupted `save` leaves an older map as it was.
         """
         write_state(Path(path), self.state())
 

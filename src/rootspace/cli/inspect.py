@@ -40,7 +40,7 @@ from rootspace.gallery.locations import holds_gallery, run_of
 from rootspace.run import load
 from rootspace.train.evaluation import own_labels
 
-from ._arguments import cosine, device
+from ._arguments import add_device, cosine
 from ._embedding import Unread, image_shape
 from ._gallery import add_gallery
 from ._output import add_format, answer
@@ -81,12 +81,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--show", type=int, default=20, metavar="N", help="how many of each to print; default 20"
     )
-    parser.add_argument(
-        "--device",
-        default="cpu",
-        type=device,
-        help="device of the network: cpu (the default), cuda, cuda:1, ...",
-    )
+    add_device(parser)
     add_format(parser)
     return parser
 

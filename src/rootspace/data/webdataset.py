@@ -16,6 +16,7 @@ from rootspace.images import MAX_PIXELS, Interpolation
 from .cache import default_cache_directory
 from .datasets import EncodedImages, LabeledDataset
 from .errors import DataError
+from .folders import TEST_FOLDERS
 from .preprocessing import ImagePreprocessing, of_photographs
 from .shard_index import ShardIndex, read_index
 from .source import Content, DataSource
@@ -23,7 +24,6 @@ from .source import Content, DataSource
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_TEST_FOLDERS = ("val", "valid", "validation", "test")
 _NAMES_FILE = "classnames.txt"
 
 
@@ -130,7 +130,7 @@ class WebDataset(DataSource):
                 name: self._find("test_shards", pattern)
                 for name, pattern in self.test_shards.items()
             }
-        found = {folder: self._matching(f"{folder}/*.tar") for folder in _TEST_FOLDERS}
+        found = {folder: self._matching(f"{folder}/*.tar") for folder in TEST_FOLDERS}
         return {folder: shards for folder, shards in found.items() if shards}
 
     def _classes(self, index: ShardIndex) -> tuple[list[str], dict[str, int]]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from rootspace.classes import Prediction
+from rootspace.losses.base import check_batch
 from rootspace.planning import CODE_DIM
 from rootspace.systems import check_range, directed_rows
 
@@ -74,11 +75,7 @@ class LearnedHead(Head):
     ) -> Tensor:
         if targets is not None:
             raise ValueError("Argument 'targets' must be left out: this head learns its vectors.")
-        if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1] or not len(labels):
-            raise ValueError(
-                "Arguments 'embeddings' and 'labels' must have shapes [B, dim] and [B] with B > 0, "
-                f"not {tuple(embeddings.shape)} and {tuple(labels.shape)}."
-            )
+        check_batch(embeddings, labels)
         check_range(labels, self.num_classes, "'labels' must lie in")
         # A half precision network must not round the logits: leave autocast for them.
         with torch.autocast(embeddings.device.type, enabled=False):

@@ -78,11 +78,7 @@ class ClassLoss(nn.Module, abc.ABC):
                 "pairs. Remove the miner."
             )
         self.classes.system.check_shape(embeddings, "embeddings")
-        if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1] or not len(labels):
-            raise ValueError(
-                "Arguments 'embeddings' and 'labels' must have shapes [B, dim] and [B] with B > 0, "
-                f"not {tuple(embeddings.shape)} and {tuple(labels.shape)}."
-            )
+        check_batch(embeddings, labels)
         if targets is not None and not self.takes_targets:
             raise ValueError(
                 f"Argument 'targets' must be left out: {type(self).__name__} is a softmax over the "
@@ -108,6 +104,15 @@ class ClassLoss(nn.Module, abc.ABC):
 
     def extra_repr(self) -> str:
         return repr(self.classes)
+
+
+def check_batch(embeddings: Tensor, labels: Tensor) -> None:
+    """Raise a ValueError unless these are `[B, dim]` and `[B]`, and B is not 0."""
+    if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1] or not len(labels):
+        raise ValueError(
+            "Arguments 'embeddings' and 'labels' must have shapes [B, dim] and [B] with B > 0, "
+            f"not {tuple(embeddings.shape)} and {tuple(labels.shape)}."
+        )
 
 
 def positive(name: str, value: float) -> float:
