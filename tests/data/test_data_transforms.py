@@ -486,7 +486,8 @@ def test_transforms_of_others_get_the_size_only(root: Path) -> None:
 @pytest.mark.parametrize("size", [(24, 40), (8, 8), (300, 9), (1, 1), (1, 3000)])
 def test_mild_takes_any_shape(channels: int, size: tuple[int, int]) -> None:
     far = {"degrees": 180, "scale": (0.5, 2), "translate": 0.4, "flip": 1}
-    for settings in ({}, far, {"fit": "pad"}):
+    cases: list[dict[str, Any]] = [{}, far, {"fit": "pad"}]
+    for settings in cases:
         out = Mild(**settings, size=8)(picture(*size, channels))
         assert out.shape == (channels, 8, 8) and out.dtype == torch.uint8
 
