@@ -30,7 +30,7 @@ def main(num_classes: int = 200, epochs: int = 6) -> dict[str, float]:
     loader = DataLoader(data.train, sampler=sampler, batch_size=128, drop_last=True)
     in_order = [(x / 255, y) for x, y in DataLoader(data.train, batch_size=256)]
     for epoch in range(epochs):
-        if epoch == epochs // 2:
+        if epoch == max(1, epochs // 10):
             rs.choose_prototypes(loss_function, model, in_order)
         for images, labels in loader:
             embeddings = model(images / 255)

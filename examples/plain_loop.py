@@ -28,6 +28,7 @@ def main(epochs: int = 7, seed: int = 0, num_classes: int | None = None) -> dict
     for epoch in range(epochs):
         if epoch == max(1, epochs // 10):
             rs.choose_prototypes(head, network, in_order)
+        head.catch_up()  # the sampler sees where prototypes have moved
         losses = []
         for x, y in loader:
             loss = head(network(pixels(x)), y)

@@ -107,8 +107,9 @@ def main(epochs: int = 12) -> float:
     in_order = DataLoader(train, batch_size=256, collate_fn=collate)
     optimizer = torch.optim.AdamW(network.parameters(), lr=3e-3)
     for epoch in range(epochs):
-        if epoch == epochs // 2:
+        if epoch == max(1, epochs // 10):
             rs.choose_prototypes(head, network, in_order)
+        head.catch_up()  # the sampler sees where prototypes have moved
         for x, y in loader:
             loss = head(network(x), y)
             optimizer.zero_grad()

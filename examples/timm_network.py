@@ -22,8 +22,9 @@ def main(num_classes: int = 200, epochs: int = 4, name: str = "resnet10t") -> fl
     in_order = [(x / 255, y) for x, y in DataLoader(data.train, batch_size=256)]
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3)
     for epoch in range(epochs):
-        if epoch == epochs // 2:
+        if epoch == max(1, epochs // 10):
             rs.choose_prototypes(head, network, in_order)
+        head.catch_up()  # the sampler sees where prototypes have moved
         for x, y in loader:
             loss = head(network(x / 255), y)
             optimizer.zero_grad()

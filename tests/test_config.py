@@ -106,7 +106,7 @@ def test_what_yaml_has_no_word_for_becomes_text() -> None:
         ({"train": {"schedule": "linear"}}, "'train.schedule' must be 'constant' or 'cosine', not"),
         (
             {"train": {"precision": 8}},
-            "'train.precision' must be '32' or 'bf16' or '16' or .*, not 8",
+            "'train.precision' must be '32' or 'bf16' or '16' or",
         ),
         ({"run": {"class_means": 1}}, "'run.class_means' must be bool, not 1"),
         ({"run": {"baselines": "LinearHead"}}, "'run.baselines' must be a list of str, not"),
@@ -348,6 +348,8 @@ EVIL: dict[str, Any] = {"class_path": "os.system", "init_args": {"command": "x"}
             "torch.distributed.elastic",
         ),
         (Config(transform=spec("torch.hub.load")), "transform", "torch.hub.load"),
+        # Unpickles a file of the working directory.
+        (Config(data=spec("torchvision.datasets.LSUN", root="x")), "data", "datasets.LSUN"),
     ],
 )
 def test_other_classes_are_not(config: Config, setting: str, path: str) -> None:

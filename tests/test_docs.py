@@ -1,8 +1,8 @@
 """Code of the README and the docs runs, and commands that they and examples show can be parsed.
 
 The Python blocks of a page run one after another in one namespace, in a folder with a small run at
-`runs/demo`, `runs/letters` and `runs/characters`. What a block takes as given (a network, data) is
-in `STAND_INS`. Blocks with `>>>` are doctests. A block that is only a sketch has no language.
+`runs/demo` and `runs/letters`. What a block takes as given (a network, data) is in `STAND_INS`.
+Blocks with `>>>` are doctests. A block that is only a sketch has no language.
 """
 
 from __future__ import annotations
@@ -125,12 +125,11 @@ def readme() -> dict[str, Any]:
 def heads() -> dict[str, Any]:
     given = readme()
     x, labels = next(iter(DataLoader(given["dataset"], batch_size=96)))
-    in_order = DataLoader(given["dataset"], batch_size=32)
-    return {**given, "x": x, "labels": labels, "in_order": in_order}
+    return {**given, "plain": given["dataset"], "x": x, "labels": labels}
 
 
-def continual() -> dict[str, Any]:
-    return {"images": sorted(Path("runs/characters/samples").iterdir())}
+def registry() -> dict[str, Any]:
+    return {"images": sorted(Path("runs/demo/samples").iterdir())}
 
 
 def export() -> dict[str, Any]:
@@ -158,7 +157,7 @@ def serving() -> dict[str, Any]:
 STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "README": readme,
     "heads": heads,
-    "continual": continual,
+    "registry": registry,
     "export": export,
     "serving": serving,
 }
@@ -181,7 +180,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "page", [p for p in PAGES if python_blocks(p)], ids=lambda p: p.relative_to(ROOT).as_posix()
 )
 def test_python(page: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    for name in ("demo", "letters", "characters"):
+    for name in ("demo", "letters"):
         shutil.copytree(runs / "runs" / "demo", tmp_path / "runs" / name)
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {"rs": rs, "torch": torch, "nn": nn, "DataLoader": DataLoader}

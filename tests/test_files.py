@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import filelock
@@ -14,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from rootspace import _files
-from rootspace._files import appearing, lock, replacing, write_json
+from rootspace._files import appearing, lock, replacing, wait_for_first, write_json
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -145,3 +146,16 @@ def test_without_locks_there_is_a_warning(
     with pytest.warns(UserWarning, match="cannot be locked"), lock(tmp_path):
         entered = True
     assert entered
+
+
+def test_helpers_wait_for_what_the_first_process_makes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "targets"
+    wait_for_first(path)  # the first process itself
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(TimeoutError, match=r"has not made .*targets"):
+        wait_for_first(path, 0.01)
+    threading.Timer(0.3, path.mkdir).start()
+    wait_for_first(path, 60)
+    assert path.exists()

@@ -1,4 +1,4 @@
-"""The one exception that tells of a user's files."""
+"""Exceptions that callers tell apart: a user's files, and another process that is in the way."""
 
 
 class DataError(ValueError):
@@ -6,3 +6,7 @@ class DataError(ValueError):
 
     The message is one line: which path or argument, what was expected, what to do.
     """
+
+
+class BusyError(ValueError):
+    """Another process holds what is needed; the same call may succeed later."""

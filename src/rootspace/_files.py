@@ -10,12 +10,14 @@ import json
 import os
 import secrets
 import shutil
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rootspace._errors import BusyError
 from rootspace._extras import require
 
 LOCK = ".lock"
@@ -23,6 +25,9 @@ _RANKS = ("RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK", "LOCAL_RANK", "NODE_RANK
 
 LOCK_SECONDS = 10
 """How long to wait for a folder: a killed run's loader processes hold it some seconds longer."""
+
+HELPER_SECONDS = 6 * 3600.0
+"""How long processes of a distributed run wait for what the first prepares, such as embeddings."""
 
 
 @contextmanager
@@ -137,28 +142,45 @@ def is_helper() -> bool:
     return any(given.values())
 
 
+def wait_for_first(path: Path, seconds: float = HELPER_SECONDS) -> None:
+    """In a helper process of a distributed run, wait until the first has made a file or folder.
+
+    Launchers such as torchrun start all processes at once.
+
+    Raises:
+        TimeoutError: it has not come.
+    """
+    until = time.monotonic() + seconds
+    while is_helper() and not path.exists():
+        if time.monotonic() > until:
+            raise TimeoutError(f"The first process of this run has not made {path}.")
+        time.sleep(0.2)
+
+
 @contextmanager
 def lock(
     folder: Path,
     *,
     busy: str = "Argument 'run.dir': another process trains {folder}. Wait for it or stop it.",
     seconds: float = LOCK_SECONDS,
+    helpers: bool = False,
 ) -> Iterator[None]:
     """Hold a folder against other processes; a killed one lets go.
 
     Without it a run could be resumed while the process that trains it goes on unseen, a child
-    whose parent was killed. Helpers of a distributed run do not lock: the first process does.
-    Where the file system has no locks there is a warning and no lock.
+    whose parent was killed. Helpers of a distributed run do not lock its folder: the first process
+    does. Where the file system has no locks there is a warning and no lock.
 
     Args:
         folder: which must be there.
         busy: message where another process holds it.
         seconds: how long to wait for it.
+        helpers: whether helpers of a distributed run lock too, because each writes by itself.
 
     Raises:
-        ValueError: another process holds it.
+        BusyError: another process holds it.
     """
-    if is_helper():
+    if is_helper() and not helpers:
         yield
         return
     filelock = require("filelock", extra="train", purpose="Writing into a folder")
@@ -166,7 +188,7 @@ def lock(
     try:
         held.acquire(timeout=seconds, poll_interval=min(0.5, seconds / 100))
     except filelock.Timeout:
-        raise ValueError(busy.format(folder=folder)) from None
+        raise BusyError(busy.format(folder=folder)) from None
     except (OSError, NotImplementedError) as error:
         warnings.warn(
             f"{folder} cannot be locked ({error}): take care that only one process writes into it.",

@@ -93,13 +93,8 @@ def choose_prototypes(
     center = rotation = None
     transform: Callable[[Tensor], Tensor] = head.transform
     if not head.framed:
-        means = class_means(network, loader, head.num_classes, device=place)
+        means = class_means(network, loader, head.num_classes, dim=head.dim, device=place)
         center, rotation = means.center(), random_isometry(head.dim, head.dim, seed)
-        if len(center) != head.dim:
-            raise ValueError(
-                f"Argument 'network' must return embeddings of {head.dim} dimensions, as the head "
-                f"has, not {len(center)}."
-            )
         if not refine:
             turned = means.means(center, rotation)
             return _choose(head, turned, center, rotation, place, follow)
@@ -151,6 +146,7 @@ def class_means(
     loader: Iterable[Any],
     num_classes: int,
     *,
+    dim: int | None = None,
     unit: bool = False,
     device: torch.device | str | None = None,
 ) -> ClassMeans:
@@ -160,6 +156,7 @@ def class_means(
         network: as of `choose_prototypes`.
         loader: likewise.
         num_classes: of the labels.
+        dim: that the embeddings must have, where it is known.
         unit: of the embeddings scaled to unit length.
         device: for the inputs; by default that of the network's parameters.
 
@@ -170,6 +167,11 @@ def class_means(
     place = device_of(network) if device is None else torch.device(device)
     means: ClassMeans | None = None
     for z, labels in _embeddings(network, loader, place):
+        if dim is not None and z.shape[-1] != dim:
+            raise ValueError(
+                f"Argument 'network' must return embeddings of {dim} dimensions, as the head has, "
+                f"not {z.shape[-1]}."
+            )
         if means is None:
             means = ClassMeans(num_classes, z.shape[-1])
         means.add(nn.functional.normalize(z.float(), dim=-1) if unit else z, labels)

@@ -32,6 +32,9 @@ TRUSTED = (
 All of torch would be too much: some of its classes start a process with any command.
 """
 
+UNTRUSTED = ("torchvision.datasets.LSUN", "torchvision.datasets.lsun.")
+"""Among these, those that unpickle files of the working directory."""
+
 LARGEST = 2**31 - 1
 """Of a count in the settings; what is larger is a slip, and would train on for ever."""
 
@@ -520,7 +523,8 @@ class Config:
         loss: against the prototypes; by default the softmax over those of the batch, and for
             prototypes by formula the one over all vectors of the system.
         transform: of training inputs, drawn anew in each epoch; by default that of the data, which
-            is `Mild` for images from folders and archives, none for others. `Unchanged` is none.
+            is `Mild` for images from folders and archives and for the retrieval benchmarks, none
+            for others. `Unchanged` is none.
         optimizer: of torch; AdamW with a weight decay of 1e-5 by default.
         scheduler: of torch, stepped after each epoch, in the place of `train.schedule`.
         loggers: of Lightning, beside `metrics.csv` and TensorBoard.
@@ -581,7 +585,8 @@ def check_trusted(config: Config, source: str) -> None:
         ValueError: naming the class.
     """
     for setting, spec in config.specs():
-        if not spec.class_path.startswith(tuple(f"{package}." for package in TRUSTED)):
+        trusted = spec.class_path.startswith(tuple(f"{package}." for package in TRUSTED))
+        if not trusted or spec.class_path.startswith(UNTRUSTED):
             raise ValueError(
                 f"{source} names {spec.class_path} as '{setting}', code that may do anything. If "
                 "you trust it, allow it with trust_code=True in Python, or ROOTSPACE_TRUST_CODE=1 "

@@ -299,10 +299,15 @@ def convert_image(
 
 
 def _undecodable(name: str, error: Exception) -> DataError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    if type(error).__name__ == "UnidentifiedImageError":  # which names an object of Python
-        reason = "it is of no known format"
+    reason = reason_of(error)
     return DataError(f"Image file '{name}' cannot be decoded ({reason}): replace or remove it.")
+
+
+def reason_of(error: Exception) -> str:
+    """What a decoder says of a damaged file, in one line."""
+    if type(error).__name__ == "UnidentifiedImageError":  # which names an object of Python
+        return "it is of no known format"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _transparent_color(image: Image, name: str) -> Any:

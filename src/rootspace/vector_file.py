@@ -36,6 +36,11 @@ def open_array(path: str | Path, setting: str = SETTING, rows: str = "classes") 
             f"{array.dtype}{list(array.shape)}" if isinstance(array, np.ndarray) else "an archive"
         )
         raise ValueError(f"{setting}: {path} must hold floats of shape [{rows}, dim], not {what}.")
+    if not array.dtype.isnative or array.dtype.itemsize > 8:
+        raise ValueError(
+            f"{setting}: {path} must hold floats of 16, 32 or 64 bits in the byte order of this "
+            f"machine, not {array.dtype}."
+        )
     return array
 
 
@@ -100,7 +105,11 @@ def _rows_by_name(path: Path, count: int, names: Sequence[str]) -> list[int] | N
     if lines.is_file():
         file = lines
         # Not `splitlines`: names may be characters at which it splits.
-        found = lines.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        try:
+            text = lines.read_text(encoding="utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{SETTING}: {lines} must be UTF-8: {error}.") from error
+        found = text.removesuffix("\n").split("\n")
     elif listed.is_file():
         file = listed
         try:

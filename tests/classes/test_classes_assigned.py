@@ -112,6 +112,16 @@ def test_from_numbers(system: VectorSystem):
     assert classes.vectors(labels.reshape(4, 25)).shape == (4, 25, system.dim)
 
 
+def test_numbers_are_copied_and_nothing_else_is_taken_for_them():
+    numbers = torch.tensor([1, 2, 3])
+    classes = ClassMap.assigned(RootA(4), numbers)
+    numbers[0] = 7
+    assert classes.indices(torch.arange(3)).tolist() == [1, 2, 3]
+    for wrong in (torch.ones(2, 4, dtype=torch.int64), torch.ones(3, dtype=torch.bool)):
+        with pytest.raises(TypeError, match=r"'vectors' must be floating point of shape \[C, 4\]"):
+            ClassMap.assigned(RootA(4), wrong)
+
+
 def test_matching_against_brute_force():
     system = RootA(2)
     vectors = system.vectors(torch.arange(6), dtype=torch.float64)

@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 
 from rootspace.classes import ClassMap
 from rootspace.classes.coordinate_lists import CoordinateLists
-from rootspace.systems import Hypercube, RootA, RootD, SignedKHot, VectorSystem
+from rootspace.systems import Hypercube, Orbit, RootA, RootD, SignedKHot, Union, VectorSystem
 
 CASES: list[tuple[VectorSystem, int]] = [
     (RootA(40), 300),
@@ -44,6 +44,16 @@ def lists(classes: ClassMap) -> CoordinateLists:
         return placed
 
     return CoordinateLists(placements, classes.num_classes)
+
+
+def test_vectors_of_fewer_coordinates_where_all_are_far() -> None:
+    """Of a sum of negative parts, that of fewer parts is larger."""
+    system = Union([Orbit(40, {1: 1}), Orbit(40, {1: 3})])
+    classes = ClassMap(system, system.size)
+    z = normalize(-torch.rand(20, 40), dim=-1)
+    cosine, _ = lists(classes).search(z, 3)
+    scores = z @ classes.vectors(torch.arange(system.size), dtype=torch.float32).T
+    torch.testing.assert_close(cosine, scores.topk(3).values)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -114,13 +114,38 @@ def test_other_foreign_files(tmp_path: Path, content: bytes) -> None:
         ClassMap.load(path)
 
 
+def array_of(path: Path) -> Path:
+    """The one array beside a class map."""
+    (array,) = path.parent.glob(f"{path.name}.*.npy")
+    return array
+
+
+def test_an_interrupted_save_leaves_the_older_map(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, before, after = tmp_path / "classes.json", MAPS["assigned"], MAPS["table"]
+    before.save(path)
+    other = ClassMap.assigned(RootA(30), torch.tensor([5, 700]))
+
+    def killed(*_: object, **__: object) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(json, "dumps", killed)  # after the arrays, before the file that names them
+        other.save(path)
+    assert same(ClassMap.load(path), before)
+    for classes in (other, after):
+        classes.save(path)
+        assert same(ClassMap.load(path), classes) and array_of(path).exists()
+
+
 def test_missing_files(tmp_path: Path) -> None:
     path = tmp_path / "classes.json"
     with pytest.raises(FileNotFoundError, match=r"classes\.json"):
         ClassMap.load(path)
     MAPS["table"].save(path)
-    (tmp_path / "classes.json.table.npy").unlink()
-    with pytest.raises(FileNotFoundError, match=r"classes\.json\.table\.npy"):
+    array_of(path).unlink()
+    with pytest.raises(FileNotFoundError, match=r"classes\.json\.table-[0-9a-f]{8}\.npy"):
         ClassMap.load(path)
 
 
@@ -128,10 +153,8 @@ def test_another_table(tmp_path: Path) -> None:
     path = tmp_path / "classes.json"
     MAPS["table"].save(path)
     MAPS["table in float64"].save(tmp_path / "other.json")
-    (tmp_path / "other.json.table.npy").replace(tmp_path / "classes.json.table.npy")
-    with pytest.raises(
-        ValueError, match=r"classes\.json\.table\.npy is not the array that it names"
-    ):
+    array_of(tmp_path / "other.json").replace(array_of(path))
+    with pytest.raises(ValueError, match=r"classes\.json\.table-.* is not the array that it names"):
         ClassMap.load(path)
 
 
@@ -169,16 +192,15 @@ def test_two_maps_of_one_stem_do_not_mix(tmp_path: Path) -> None:
 
 
 def test_codes_of_another_map(tmp_path: Path) -> None:
-    """As an interrupted `save` over an older map leaves them."""
     path = tmp_path / "classes.json"
     MAPS["assigned"].save(path)
     for numbers in ([5, 700], [6, 701, 4]):
         ClassMap.assigned(RootA(30), torch.tensor(numbers)).save(tmp_path / "other.json")
-        (tmp_path / "other.json.codes.npy").replace(tmp_path / "classes.json.codes.npy")
-        with pytest.raises(ValueError, match=r"codes\.npy is not the array that it names"):
+        array_of(tmp_path / "other.json").replace(array_of(path))
+        with pytest.raises(ValueError, match=r"codes-.* is not the array that it names"):
             ClassMap.load(path)
-    (tmp_path / "classes.json.codes.npy").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"codes\.npy is empty"):
+    array_of(path).write_bytes(b"")
+    with pytest.raises(ValueError, match=r"codes-.*\.npy is empty"):
         ClassMap.load(path)
     content = json.loads(path.read_text()) | {"codes": "classes.json.codes.npy"}
     path.write_text(json.dumps(content))

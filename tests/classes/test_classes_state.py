@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rootspace import ClassMap
+from rootspace import ClassMap, _host_array
 from rootspace.classes import assign, codes
 from rootspace.systems import (
     MAX_INDEX,
@@ -165,24 +165,24 @@ class TestCopies:
         table = Table(some_means(100, 8))
         before = len(pickle.dumps(table))
         table._vectors(torch.zeros(3, dtype=torch.int64, device="meta"), torch.float32)
-        assert table._copies and len(pickle.dumps(table)) == before
+        assert table._stored._copies and len(pickle.dumps(table)) == before
 
 
 class TestDevices:
     """On any device but the host there is no more than a bounded part of the codes."""
 
     def test_few_codes_are_copied_once(self) -> None:
-        stored = codes.HostArray(torch.arange(6))
+        stored = _host_array.HostArray(torch.arange(6))
         meta = torch.device("meta")
         assert stored.on(torch.device("cpu")) is stored.rows
         assert stored.on(meta) is not None and stored.on(meta) is stored.on(meta)
         assert stored.take(torch.arange(3, device="meta")).device == meta
 
     def test_many_codes_are_not(self) -> None:
-        rows = torch.zeros(codes.ON_DEVICE // 8 + 1, dtype=torch.int64)
-        stored = codes.HostArray(rows)
+        rows = torch.zeros(_host_array.ON_DEVICE // 8 + 1, dtype=torch.int64)
+        stored = _host_array.HostArray(rows)
         assert stored.on(torch.device("meta")) is None and not stored._copies
-        assert codes.HostArray(rows[1:]).on(torch.device("meta")) is not None
+        assert _host_array.HostArray(rows[1:]).on(torch.device("meta")) is not None
 
     @pytest.mark.parametrize("limit", [0, 2**22], ids=["streamed", "copied"])
     @pytest.mark.parametrize(
@@ -205,8 +205,9 @@ class TestDevices:
             return found
 
         expected = everything()
-        monkeypatch.setattr(codes, "HOST", "another")
-        monkeypatch.setattr(codes, "ON_DEVICE", limit)
+        for module in (codes, _host_array):
+            monkeypatch.setattr(module, "HOST", "another")
+        monkeypatch.setattr(_host_array, "ON_DEVICE", limit)
         for one, other in zip(everything(), expected, strict=True):
             torch.testing.assert_close(one, other)
 
@@ -252,10 +253,10 @@ class TestInferenceMode:
             classes.system.nearest(z, 5).cosine.sum().backward()
         for kept in vars(classes._codes or classes.system).values():
             assert not isinstance(kept, Tensor) or not kept.is_inference()
-            assert not isinstance(kept, codes.HostArray) or not kept.rows.is_inference()
+            assert not isinstance(kept, _host_array.HostArray) or not kept.rows.is_inference()
 
     def test_copies_on_a_device(self) -> None:
         with torch.inference_mode():
-            stored = codes.HostArray(torch.arange(6))
+            stored = _host_array.HostArray(torch.arange(6))
             copy = stored.on(torch.device("meta"))
         assert copy is not None and not copy.is_inference() and not stored.rows.is_inference()

@@ -148,6 +148,20 @@ def test_where_embed_cannot_write(
     assert message in refusal(capsys, "embed", tmp_path / "no run", ".", f"--out={tmp_path / out}")
 
 
+def test_a_list_of_files_is_not_replaced(
+    trained_folders: Path, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """Its name is that of the .npy file, but who named that did not name the list."""
+    out, names = tmp_path / "z.npy", tmp_path / "z.txt"
+    names.write_text("mine")
+    command = ("embed", trained_folders, images / "a", f"--out={out}")
+    assert f"'--out': paths would go to {names}, which is there" in refusal(capsys, *command)
+    assert names.read_text() == "mine" and not out.exists()
+    names.unlink()
+    for _ in range(2):  # its own it replaces
+        output(capsys, *command)
+
+
 def test_a_failure_leaves_both_files_or_none(
     trained_folders: Path,
     images: Path,

@@ -85,7 +85,8 @@ def test_inspection_compares_the_unseen_set_too(trained: Path, cub: Path, tmp_pa
     root = Path(shutil.copytree(cub, tmp_path / "cub"))
     leak = (root / "images" / BIRDS[0] / "0.png", root / "images" / BIRDS[9] / "0.png")
     shutil.copy(*leak)
-    found = answer(capsys, "inspect", trained, f"--data.root={root}", "--loader.validation=0")
+    data = ("--data=CUB200", f"--data.root={root}", "--data.image_size=16")
+    found = answer(capsys, "inspect", trained, *data)
     assert found["images"] == 80
     ends = {Path(found["leaks"][0][end]["name"]) for end in ("first", "second")}
     assert len(found["leaks"]) == 1 and ends == set(leak)
@@ -174,6 +175,16 @@ def test_verification(trained: Path, unseen: LabeledEmbeddings, cub: Path, tmp_p
     assert listed["tar@0.1"] == pytest.approx(wanted.tar[0.1], abs=0.02)
     assert listed["threshold@0.1"] == pytest.approx(found["unseen"]["threshold@0.1"], abs=1e-5)
     assert listed["auroc"] == pytest.approx(wanted.auroc, abs=1e-3)
+
+
+def test_a_threshold_that_there_is_none_of(trained: Path, cub: Path, tmp_path: Path, capsys):
+    """The same picture in two classes scores as high as a pair can: JSON has no infinity."""
+    file = next(cub.glob("images/*/*.png"))
+    pairs = tmp_path / "pairs.csv"
+    write(pairs, ["left,right,same", *(f"{file},{file},{same}" for same in (1, 0, 0))])
+    command = ("evaluate", trained, "--protocol=verification", f"--pairs={pairs}", "--far=0.5")
+    found = answer(capsys, *command)["pairs.csv"]
+    assert found["threshold@0.5"] is None and found["tar@0.5"] == 0
 
 
 def test_open_set(trained: Path, unseen: LabeledEmbeddings, cub: Path, capsys):

@@ -13,6 +13,7 @@ import torch
 from loading import ready
 from PIL import Image
 
+from rootspace.config import ClassSpec, Config
 from rootspace.data import (
     CUB200,
     Cars196,
@@ -23,6 +24,7 @@ from rootspace.data import (
     LabeledDataset,
     Market1501,
     StanfordOnlineProducts,
+    make_data,
 )
 from rootspace.data.checking import check_content
 
@@ -163,6 +165,20 @@ def test_classes_of_training_and_retrieval_are_different(
         assert torch.equal(labels, data.labels)
         assert content.preprocessing is not None
         assert images.shape[-1] == content.preprocessing.size
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+def test_training_images_are_drawn_anew(make: Callable[[Path], DataSource], tmp_path: Path) -> None:
+    """As photographs from folders are."""
+    source = f"rootspace.data.{type(make(tmp_path / 'data')).__name__}"
+    settings = {"root": str(tmp_path / "data"), "image_size": 16}
+    data = make_data(Config(data=ClassSpec(source, settings)))
+    data.setup()
+    assert data.make_transform is not None
+    draw = data.make_transform(data.preprocessing)
+    torch.manual_seed(0)
+    first, second = (draw(data.train_dataset.original(0)) for _ in range(2))
+    assert first.shape == data.train_dataset[0][0].shape and not torch.equal(first, second)
 
 
 def test_cub(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -17,6 +19,7 @@ from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, Te
 from torchvision.datasets import FakeData
 
 from rootspace.data import Content, DataError, ImagePreprocessing, TorchData
+from rootspace.data.checking import check_content
 from rootspace.data.torch_dataset import set_aside
 
 
@@ -215,7 +218,7 @@ def test_labels_that_a_data_set_keeps_are_not_read_from_items() -> None:
             data = Listed(items, **{name: kind([label for _, label in items])})
             content = read(data, test_fraction=0)
             assert content.train.labels.tolist() == [i % 2 for i in range(30)]
-            assert data.reads == 31, "the first, and those of mean and deviation"
+            assert data.reads == 30, "those of mean and deviation"
 
 
 def test_attributes_that_are_no_labels() -> None:
@@ -306,7 +309,7 @@ def test_a_table_of_hugging_face(key: str) -> None:
     table = Table(**{key: gray(10), "label": [0, 1] * 5, "id": list(range(10))})
     content = read(table, {"validation": table}, image_size=8)
     assert content.class_names == ["cat", "dog"] and [*content.tests] == ["validation"]
-    assert table.rows_read == 11, "labels are a column; the rest is for mean and deviation"
+    assert table.rows_read == 10, "for mean and deviation; labels are a column"
     assert content.train.labels.tolist() == [0, 1] * 5
     assert content.train[3][0].shape == (1, 8, 8)
 
@@ -387,6 +390,64 @@ class Stream(IterableDataset[Any]):
 )
 def test_wrong_items(data: Dataset[Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
+        read(data)
+
+
+class Files(Dataset[Any]):
+    """Images that are decoded when they are asked for, as torchvision's and Hugging Face's are."""
+
+    def __init__(self, root: Path, broken: Sequence[int], count: int = 12) -> None:
+        self.targets = [i % 2 for i in range(count)]
+        self.paths = [root / f"{i}.png" for i in range(count)]
+        for image, path in zip(gray(count), self.paths, strict=True):
+            image.save(path)
+        for index in broken:
+            self.paths[index].write_bytes(self.paths[index].read_bytes()[: 100 * (index % 2)])
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        with Image.open(self.paths[index]) as image:
+            return image.convert("L"), self.targets[index]
+
+
+class OpenedFiles(Files):
+    """The same, decoded when their pixels are."""
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        return Image.open(io.BytesIO(self.paths[index].read_bytes())), self.targets[index]
+
+
+@pytest.mark.parametrize("kind", [Files, OpenedFiles])
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_items_that_cannot_be_read(kind: type[Files], num_workers: int, tmp_path: Path) -> None:
+    """The first decides the size of the images: it may be one of them."""
+    source = TorchData(kind(tmp_path, [0, 3, 8]), test_fraction=0)
+    found = check_content(source.read(), num_workers)
+    assert [b.place.name for b in found.broken] == ["#0", "#3", "#8"]
+    assert all(
+        f"'train[{row}]'" in b.reason for row, b in zip((0, 3, 8), found.broken, strict=True)
+    )
+    whole = ready(source, skip_broken=True, num_workers=num_workers)
+    assert "left out: 3 of train that cannot be read: #0, #3, #8" in whole.describe()
+    images = torch.cat([images for images, _ in whole.in_order()])
+    assert images.shape == (9, 1, 10, 10)
+    with pytest.raises(
+        DataError, match=r"'train\[0\]' cannot be read \(it is of no known format\)"
+    ):
+        list(ready(source, num_workers=num_workers).in_order())
+
+
+def test_no_item_can_be_read(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"^Item 'train\[0\]' cannot be read .*: replace or remove"):
+        read(Files(tmp_path, range(12)))
+
+
+def test_an_item_that_a_label_is_taken_from_cannot_be_read(tmp_path: Path) -> None:
+    data = Files(tmp_path, [4])
+    data.target_transform = str  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(DataError, match=r"^Item 'train\[4\]' cannot be read"):
         read(data)
 
 

@@ -6,6 +6,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from loading import epoch, ready, training
 from PIL import Image, ImageOps
 from timm.data import auto_augment
+from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional
 
 from rootspace.cli._config import config_parser, parse
@@ -27,10 +29,13 @@ from rootspace.data import (
     ImagePreprocessing,
     Light1,
     Mild,
+    TorchData,
     make_data,
+    module,
     transforms,
 )
 from rootspace.data.transforms import ImageTransform
+from rootspace.images import Interpolation
 from rootspace.sampling import ClassBatchSampler, ResumableLoader
 
 
@@ -394,10 +399,95 @@ def test_mild_without_anything_is_the_cut_of_a_test_image(size: int | None) -> N
     assert torch.equal(mild(size)(image), expected)
 
 
+class Pictures(Dataset[Any]):
+    """Two images higher than wide, and two wider than high."""
+
+    targets = (0, 1, 0, 1)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return picture(*((40, 24) if index < 2 else (25, 61))), self.targets[index]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+class Padded(TorchData):
+    """A source whose images are filled to a square, as those of Market-1501."""
+
+    background = 255
+
+    def _shape(self, size: int) -> ImagePreprocessing | None:
+        shape = super()._shape(size)
+        assert shape is not None
+        return replace(shape, fit="pad", background=self.background)
+
+
+class PaddedBlack(Padded):
+    background = 0
+
+
+@pytest.mark.parametrize("kind", [TorchData, Padded, PaddedBlack])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("size", [16, 50])
+def test_mild_without_anything_is_the_test_image(
+    kind: type[TorchData],
+    interpolation: Interpolation,
+    size: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However test images are prepared; torch and Pillow round by one."""
+    source = kind(Pictures(), image_size=size, test_fraction=0, interpolation=interpolation)
+    monkeypatch.setattr(module, "as_source", lambda _: source)
+    spec = ClassSpec("rootspace.data.Mild", NOTHING)
+    data = make_data(
+        Config(data=ClassSpec(f"{__name__}.Pictures"), transform=spec, loader=LoaderConfig())
+    )
+    data.setup()
+    assert data.make_transform is not None and data.preprocessing is not None
+    draw = data.make_transform(data.preprocessing)
+    for row in range(4):
+        original = data.train_dataset.original(row)
+        difference = (draw(original).int() - data.preprocessing(original).int()).abs()
+        assert difference.max() <= 1
+
+
+@pytest.mark.parametrize("size", [(64, 16), (1, 3000), (9, 9)])
+def test_light1_crops_from_the_filled_picture(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transforms, "_OPERATIONS", ())
+    image = torch.full((3, *size), 200, dtype=torch.uint8)
+    out = Light1(16, area=(1.0, 1.0), fit="pad", background=0)(image)
+    assert out.shape == (3, 16, 16) and int(out.max()) > 0
+    assert (int(out.min()) == 0) == (size[0] != size[1])
+
+
+@pytest.mark.parametrize("kind", [Mild, Light1])
+@pytest.mark.parametrize(
+    ("name", "value"), [("fit", "stretch"), ("background", 256), ("interpolation", "nearest")]
+)
+def test_preparations_that_cannot_be(
+    kind: type[Mild | Light1], name: str, value: int | str
+) -> None:
+    with pytest.raises(ValueError, match=rf"'transform\.{name}' must be .*, not '?{value}"):
+        kind(**{name: value})  # pyright: ignore[reportArgumentType]
+
+
+def test_transforms_of_others_get_the_size_only(root: Path) -> None:
+    """torchvision takes `interpolation` as a kind of its own."""
+    bicubic = {"root": str(root), "image_size": 16, "interpolation": "bicubic"}
+    source = ClassSpec("rootspace.data.ImageFolder", bicubic)
+    data = make_data(Config(data=source, transform=CROP, loader=LoaderConfig()))
+    data.setup()
+    assert next(iter(training(data)))[0].shape[1:] == (3, 16, 16)
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(24, 40), (8, 8), (300, 9), (1, 1), (1, 3000)])
 def test_mild_takes_any_shape(channels: int, size: tuple[int, int]) -> None:
-    for settings in ({}, {"degrees": 180, "scale": (0.5, 2), "translate": 0.4, "flip": 1}):
+    far = {"degrees": 180, "scale": (0.5, 2), "translate": 0.4, "flip": 1}
+    cases: list[dict[str, Any]] = [{}, far, {"fit": "pad"}]
+    for settings in cases:
         out = Mild(**settings, size=8)(picture(*size, channels))
         assert out.shape == (channels, 8, 8) and out.dtype == torch.uint8
 

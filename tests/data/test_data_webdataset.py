@@ -170,6 +170,22 @@ def test_names_of_numbered_classes(root: Path) -> None:
         make(root)
 
 
+def test_names_that_samples_give(tmp_path: Path) -> None:
+    samples = numbered(0, [0, 0, 0])
+    for sample, name in zip(samples, ("dog", "cat", "1"), strict=True):
+        sample["cls"] = name
+    write(tmp_path / "train/0.tar", samples)
+    (tmp_path / "classnames.txt").write_text("cat\ndog\n")
+    data = make(tmp_path)
+    assert data.class_names == ["cat", "dog"] and data.train.labels.tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "test"])
+def test_folders_of_test_sets(root: Path, name: str) -> None:
+    (root / "val").rename(root / name)
+    assert [*make(root).tests] == [name]
+
+
 def test_shards_in_one_folder(tmp_path: Path) -> None:
     write(tmp_path / "set-train-0000.tar", numbered(0, [0, 1]))
     write(tmp_path / "set-validation-00.tar", numbered(2, [1]))

@@ -211,7 +211,13 @@ def test_what_cannot_be(
     assert "'--delete' must be conditions" in refusal(capsys, "index", folder_run, "--delete=x")
     assert "must not be negative" in refusal(capsys, "index", folder_run, "--show=-1")
     assert "does not exist" in refusal(capsys, "index", folder_run, "--faiss=no/x")
+    for change in ("--delete=id = 1", "--delete_missing", f"--faiss={tmp_path / 'x'}"):
+        line = refusal(capsys, "index", folder_run, f"--gallery={tmp_path / 'typo'}", change)
+        assert "typo has no gallery that could be changed" in line
+    assert not (tmp_path / "typo").exists()
     answer(capsys, "index", folder_run, images)
+    line = refusal(capsys, "index", folder_run, images, "--float16")
+    assert "'--float16' is for a new gallery" in line
     assert "'--top'" in refusal(capsys, "search", folder_run, images, "--top=0")
     assert "'--where' must be" in refusal(capsys, "search", folder_run, images, "--where=a or b")
     (tmp_path / "full").mkdir()

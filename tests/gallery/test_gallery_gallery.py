@@ -205,6 +205,24 @@ def test_readers_see_whole_changes(gallery: Gallery):
                 gallery.compact()
 
 
+def test_many_are_deleted_at_once(gallery: Gallery, monkeypatch: pytest.MonkeyPatch):
+    """In one commit: a process that is killed meanwhile has deleted all or none."""
+    monkeypatch.setattr(lance, "LISTED", 4)
+    other = Gallery.open(gallery.store.name, gallery.run)
+    gallery.add(vectors(50), labels="x")
+    assert isinstance(gallery.store, LanceStore)
+    seen, changed = list[int](), gallery.store._changed
+    monkeypatch.setattr(gallery.store, "_changed", lambda: (seen.append(len(other)), changed()))
+    gallery.delete(range(0, 50, 2))
+    assert seen == [25]
+    for one in (gallery, other, Gallery.open(gallery.store.name)):
+        assert one.ids("label = x").tolist() == [*range(1, 50, 2)]
+        hits = one.search(one.embeddings(range(1, 50, 2)), 1)
+        assert [row[0].id for row in hits] == [*range(1, 50, 2)]
+    gallery.update([1], label="y")
+    assert other.get([1])[0].label == "y"
+
+
 def test_another_model_is_refused(gallery: Gallery, trained: Path, tmp_path: Path):
     gallery.add(vectors(2))
     data = ["--data=ImageFolder", f"--data.root={trained.parent / 'images'}"]

@@ -22,6 +22,7 @@ from rootspace.cli import main
 from rootspace.continual import KnownScore, Rejector
 from rootspace.continual.live import create_registry
 from rootspace.gallery import Gallery, Identities, identities
+from rootspace.gallery.inspection import doubts
 from rootspace.gallery.lance import unit
 from rootspace.run import Run
 from rootspace.runs.folder import REJECTOR, record
@@ -110,7 +111,7 @@ def test_the_other_unknowns_follow_a_label(grown: Identities, run: Run, far: np.
     for _ in range(3):
         found.undo()
     assert state(found) == before == state(grown)
-    with pytest.raises(ValueError, match="holds no change to undo"):
+    with pytest.raises(ValueError, match="There is no change to undo"):
         found.undo()
 
 
@@ -153,6 +154,11 @@ def test_merged_classes_are_recognized_as_one(grown: Identities, far: np.ndarray
     grown.merge(["x"], "z")  # and what was merged into it
     assert [row[0].name for row in grown.predict(far)] == ["z", "z", "z"]
     assert {*labels(grown).values()} == {"z"}
+    own = grown.find(["z"] * 3)
+    np.testing.assert_allclose(grown.cosines(far, own), grown.nearest(far, 1)[1][:, 0], atol=1e-6)
+    assert all(
+        doubt.margin > 0 for doubt in doubts(far, own, grown.nearest, grown.cosines, grown.names())
+    )
     for _ in range(3):
         grown.undo()
     assert state(again(grown)) == before

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from image_folders import write_images
-from rootspace.gallery import Gallery, ImageFile, Indexed, index_files, indexing
+from rootspace.gallery import Gallery, ImageFile, Indexed, index_files, indexing, missing_files
 
 
 def index(gallery: Gallery, files: Sequence[Path]) -> Indexed:
@@ -77,3 +77,20 @@ def test_a_call_that_was_stopped_goes_on(
     assert len(gallery) == 6
     index(gallery, files)
     assert contents(gallery) == {"0.png": 4, "1.png": 5, "2.png": 2, "3.png": 3}
+
+
+def test_names_that_are_not_utf8(gallery: Gallery, folder: Path):
+    """Such a file, and one whose name reads as its escape, are two, and both are there."""
+    names = (os.fsdecode(b"caf\xe9.png"), "caf\\xe9.png", "a\\b.png")
+    files = [folder / name for name in names]
+    try:
+        for i, file in enumerate(files):
+            os.rename(folder / f"{i}.png", file)
+    except OSError:
+        pytest.skip("the file system takes no such names")
+    assert index(gallery, files) == Indexed(seen=3, added=3)
+    assert contents(gallery) == {"caf\\xe9.png": 0, "caf\\x5cxe9.png": 1, "a\\b.png": 2}
+    assert index(gallery, files) == Indexed(seen=3, known=3)
+    assert missing_files(gallery) == []
+    files[0].unlink()
+    assert missing_files(gallery) == [0]

@@ -102,7 +102,10 @@ def test_doubts():
         order = np.argsort(-z, axis=1, kind="stable")[:, :k]
         return order, np.take_along_axis(z, order, axis=1)
 
-    found = doubts(z, np.array([0, 0, 2, -1]), nearest, lambda own: vectors[own], "abcd")
+    def cosines(z: np.ndarray, own: np.ndarray) -> np.ndarray:
+        return (z * vectors[own]).sum(axis=-1)
+
+    found = doubts(z, np.array([0, 0, 2, -1]), nearest, cosines, "abcd")
     assert [(one.sample, one.other) for one in found] == [(1, "b"), (2, "d"), (0, "b")]
     assert [round(one.margin, 3) for one in found] == [-0.2, 0.2, 1.0]
-    assert doubts(z, np.full(4, -1), nearest, lambda own: vectors[own], "abcd") == []
+    assert doubts(z, np.full(4, -1), nearest, cosines, "abcd") == []

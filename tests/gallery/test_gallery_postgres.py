@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,8 @@ from databases import binaries, postgres
 import rootspace as rs
 from rootspace.cli import main
 from rootspace.gallery import Gallery, Identities, UnknownItemError
-from rootspace.gallery.postgres import is_postgres
+from rootspace.gallery.lance import unit
+from rootspace.gallery.postgres import PostgresStore, is_postgres
 from rootspace.run import Run
 
 PLACE = binaries()
@@ -106,6 +108,18 @@ def test_images_and_reports(address: str, run: Run, images: Path):
         Gallery.create(address, run)
 
 
+def test_half_precision_is_searched_exactly(address: str, run: Run):
+    """Rows that lie closer together than halves are rounded."""
+    with Gallery.create(address, run, float16=True) as gallery:
+        gallery.add(vectors(1) + 0.02 * vectors(1000, 1))
+        ids = gallery.ids()
+        rows = gallery.embeddings(ids.tolist()).astype(np.float64)
+        queries = unit(vectors(1) + 0.02 * vectors(20, 2))
+        cosine = queries.astype(np.float64) @ rows.T
+        for hits, own in zip(gallery.search(queries, 10), cosine, strict=True):
+            assert [hit.id for hit in hits] == ids[np.lexsort((ids, -own))[:10]].tolist()
+
+
 def test_threads_add_each_content_once(remote: Gallery):
     x = vectors(30)
 
@@ -115,6 +129,15 @@ def test_threads_add_each_content_once(remote: Gallery):
     with ThreadPoolExecutor(4) as pool:
         assert sum(pool.map(add, range(4))) == 30
     assert sorted(row[0].id for row in remote.search(x, 1)) == remote.ids().tolist()
+
+
+def test_threads_that_have_ended_hold_no_connection(remote: Gallery):
+    for _ in range(5):
+        thread = threading.Thread(target=remote.ids)
+        thread.start()
+        thread.join()
+    assert isinstance(remote.store, PostgresStore)
+    assert len(remote.store._all) == 2  # of this thread and of the last one
 
 
 def test_identities(address: str, remote: Gallery, run: Run):

@@ -120,7 +120,10 @@ def test_processes_take_turns(gallery: Gallery, run: Run):
         assert len(gallery.ids(f"seed = {seed}")) == 8
 
 
-def test_a_busy_gallery_says_so(gallery: Gallery, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("task", ["0", "1"])
+def test_a_busy_gallery_says_so(gallery: Gallery, monkeypatch: pytest.MonkeyPatch, task: str):
+    monkeypatch.setenv("SLURM_PROCID", task)  # each task of `srun` writes by itself
+    monkeypatch.delenv("RANK", raising=False)
     monkeypatch.setattr(lance, "WAIT", 0.2)
     other = Gallery.open(gallery.store.name, gallery.run)
     with (

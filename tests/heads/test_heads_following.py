@@ -1,7 +1,6 @@
 """Prototypes that follow the network in training."""
 
 import copy
-import io
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from made_heads import (
     chosen,
     means,
     table,
+    through_file,
 )
 from torch.nn.functional import cross_entropy, normalize
 
@@ -116,7 +116,7 @@ def test_what_ends_following(how: str) -> None:
 
 def test_a_head_that_follows_goes_on_from_its_state() -> None:
     head = following(names=True)
-    state = torch.load(_saved(head.state_dict()), weights_only=True)
+    state = through_file(head.state_dict())
     other, fresh = PrototypeHead(C, DIM), PrototypeHead.from_state_dict(state)
     other.load_state_dict(state)
     for seed in range(3, 6):
@@ -127,13 +127,6 @@ def test_a_head_that_follows_goes_on_from_its_state() -> None:
         assert each.follows
         assert table(each).equal(table(head))
         assert table(each.eval()).equal(table(copy.deepcopy(head).eval()))
-
-
-def _saved(state: dict[str, Any]) -> io.BytesIO:
-    file = io.BytesIO()
-    torch.save(state, file)
-    file.seek(0)
-    return file
 
 
 @pytest.mark.parametrize("names", [False, True])

@@ -79,7 +79,7 @@ def test_learned_heads(kind: type[LearnedHead]) -> None:
     assert head.ready
     assert not head.needs_pairs
     assert head.class_map is None
-    assert head.search_cost == 0
+    assert head.search_cost == C
     assert head.transform(z) is z
     expected = head(z.float(), labels)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -92,6 +92,9 @@ def test_learned_heads(kind: type[LearnedHead]) -> None:
     wrong: list[tuple[Any, str]] = [
         (lambda: head(z, labels, targets=z), "'targets' must be left out"),
         (lambda: head(z, labels[:3]), "must have shapes"),
+        (lambda: head(z[:0], labels[:0]), "with B > 0"),
+        (lambda: head.extend("new"), "'new' must be a number of classes or names, not 'new'"),
+        (lambda: kind(names="ab"), "'names' must be a list of names, not the text 'ab'"),
         (lambda: head.predict(z, 0), r"'k' must lie in \[1, 20\], not 0"),
         (lambda: head.predict(z, C + 1), "'k' must lie in"),
         (lambda: head.predict(z[:, :3]), r"'z' must have shape \[..., 16\]"),
@@ -108,6 +111,8 @@ def test_learned_heads(kind: type[LearnedHead]) -> None:
     for call, message in wrong:
         with pytest.raises(ValueError, match=message):
             call()
+    with pytest.raises(IndexError, match="'labels' must lie in"):
+        head(z, labels + C)
 
 
 @pytest.mark.parametrize("kind", LEARNED)

@@ -20,7 +20,7 @@ from made_heads import (
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn
 
-from rootspace import PrototypeHead
+from rootspace import PrototypeHead, choose_prototypes
 from rootspace.systems import PermutationCode, RootA, Table, VectorSystem
 
 
@@ -71,8 +71,6 @@ def test_inference_mode_then_training(system: VectorSystem) -> None:
 
 
 def _train(net: nn.Module, head: PrototypeHead, model: nn.Module, x: Tensor, y: Tensor) -> None:
-    from rootspace import choose_prototypes  # noqa: PLC0415
-
     choose_prototypes(head, net, [(x, y)], refine=2)
     optimizer = torch.optim.SGD(net.parameters(), 0.1)
     model(x, y).backward()

@@ -218,6 +218,36 @@ def test_two_dimensions_with_the_papers_circle():
     assert float(loss(z + 1.0, torch.arange(10))) > 0.1
 
 
+@pytest.mark.parametrize("loss", LOSSES, ids=ids)
+def test_each_row_has_its_own_target(loss: ClassLoss):
+    z, labels = batch()
+    labels = labels % 4  # several rows of a class
+    targets = torch.randn_like(z)
+    if isinstance(loss, SystemSoftmaxLoss):
+        with pytest.raises(ValueError, match="SystemSoftmaxLoss is a softmax over the vectors of"):
+            loss(z, labels, targets=targets)
+        return
+    torch.testing.assert_close(
+        loss(z, labels, targets=CLASSES.vectors(labels, dtype=z.dtype)), loss(z, labels)
+    )
+    before = loss(z, labels, targets=targets)
+    for row in range(len(z)):
+        other = targets.clone()
+        other[row] *= -1
+        assert not loss(z, labels, targets=other).isclose(before, rtol=1e-9), row
+
+
+def test_in_batch_softmax_towards_targets():
+    z, labels = batch()
+    labels = labels % 4
+    targets = normalize(torch.randn_like(z), dim=-1)
+    first = torch.stack([targets[labels == c][0] for c in range(4)])
+    logits = 16 * normalize(z, dim=-1) @ first.T
+    own = 16 * (normalize(z, dim=-1) * targets).sum(-1)
+    expected = cross_entropy(logits.scatter(1, labels[:, None], own[:, None]), labels)
+    torch.testing.assert_close(InBatchSoftmaxLoss(CLASSES)(z, labels, targets=targets), expected)
+
+
 def test_margin_is_the_dense_margin_near_the_target():
     """Where the target holds nearly all the mass, its term must leave the sum exactly."""
     classes = ClassMap(Orbit(8, {1: 2}, signed=True), 50)

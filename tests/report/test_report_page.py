@@ -253,7 +253,7 @@ def test_code_points_are_shown_for_characters_only(make_run: MakeRun) -> None:
     for code in ("U+0394", "U+1D538"):
         assert code in page.text
     assert page.text.count("U+") == 3  # Δ, 𝔸 twice, ship never
-    arrays["class_names"] = np.array(["Δ"])
+    arrays["class_labels"], arrays["class_names"] = np.arange(1), np.array(["Δ"])
     page = Page(write_report(make_run("few", arrays=arrays)))
     assert "class 1" in page.text and "class 2" in page.text
 

@@ -54,6 +54,9 @@ class TestArguments:
         for places in (torch.tensor([3, 50]), torch.tensor([-1])):
             with pytest.raises(IndexError, match=r"'places' must lie in \[0, 50\), not (50|-1)"):
                 made.delete(places)
+        for wrong in (torch.arange(50) == 3, torch.tensor([3.0])):
+            with pytest.raises(TypeError, match="'places' must be integers, not"):
+                made.delete(wrong)
         levels = CertifiedIndex.of_levels(torch.ones(3, 8, dtype=torch.int8), 8**0.5)
         with pytest.raises(TypeError, match="'vectors' must be int8 levels"):
             levels.add(torch.ones(2, 8))

@@ -1,6 +1,8 @@
 """An index that groups its rows is exact, and certifies what lies together."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -21,7 +23,7 @@ from search_cases import (
 from torch import Tensor
 
 from fuzzing import examples
-from rootspace.search import CertifiedIndex, Found, index
+from rootspace.search import CertifiedIndex, Found, _groups, index
 from rootspace.search._groups import Groups
 
 
@@ -137,6 +139,21 @@ class TestGroups:
             with pytest.raises(ValueError, match="does not hold what an index has built: its arr"):
                 now.load(path)
 
+    def test_two_may_save_at_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        vectors, path, savez = crowds(3000, 16), tmp_path / "groups.npz", np.savez
+        made = grouped(vectors)
+
+        def interrupted(*arguments: Any, **content: Any) -> None:
+            monkeypatch.setattr(np, "savez", savez)
+            made.save(path)
+            savez(*arguments, **content)
+
+        monkeypatch.setattr(np, "savez", interrupted)
+        made.save(path)
+        now = make(vectors)
+        now.load(path)
+        assert now.pending == 0 and list(tmp_path.iterdir()) == [path]
+
     def test_kind(self) -> None:
         with pytest.raises(ValueError, match="'kind' must be 'links' or 'groups', not 'cells'"):
             make(torch.randn(50, 8)).build("cells")  # pyright: ignore[reportArgumentType]
@@ -145,3 +162,32 @@ class TestGroups:
 def assert_exact_up_to_copies(found: Found, z: Tensor, vectors: Tensor, k: int) -> None:
     best = (unit(z.double()) @ unit(vectors.double()).T).topk(k, dim=-1).values
     assert torch.allclose(found.cosine.double(), best, rtol=0, atol=3e-7)
+
+
+def test_equal_scores_of_many_groups() -> None:
+    """The nearest few of them need not be among the nearest many."""
+    torch.manual_seed(0)
+    number, each, dim, k = 2560, 8, 64, 12
+    centers = torch.randn(number, dim)
+    centers[:, 0] = 0
+    centers = unit(centers)
+    heights = torch.tensor([0.15, 0.15, 0.19, 0.19, -0.2, -0.2, -0.14, -0.14])
+    wide = torch.where(torch.arange(number) < 1920, 0.002, 1.0) * (1 + 1e-3 * torch.rand(number))
+    vectors = centers.repeat_interleave(each, dim=0)
+    vectors[:, 0] = (wide[:, None] * heights).flatten()
+    vectors = unit(vectors)
+    made = CertifiedIndex.of_unit(vectors, least=1)
+    owner = np.arange(number, dtype=np.int32).repeat(each)
+    groups = _groups._measured(made._state.rows, owner, centers, 0.94)
+    made._state = replace(made._state, built=groups)
+    z = torch.zeros(1, dim)
+    z[0, 0] = 1
+    scores = groups._scores(z.numpy())
+    few, many = (scores.best_groups(np.arange(1), n)[0].tolist() for n in (k, 64))
+    passed_over = [group for group in few if group not in many][:1]
+    place = torch.from_numpy(groups.owner).argsort(stable=True).view(number, each)
+    allowed = torch.zeros(number * each, dtype=torch.bool)
+    allowed[place[:, :2]] = True
+    allowed[place[few]] = False  # so that a look into these is not enough
+    allowed[place[passed_over, 2:4]] = True
+    assert_exact(made.search(z, k, allowed=allowed), z, vectors, k, allowed)

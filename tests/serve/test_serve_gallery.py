@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import json
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from servers import LIMITS, new_class, refusal, upload
 from starlette.testclient import TestClient
 
-from rootspace.gallery import Gallery
+from rootspace._errors import BusyError
+from rootspace.cli import main
+from rootspace.continual import predict_without
+from rootspace.gallery import Gallery, Identities, _known
 from rootspace.run import load
 from rootspace.serve.app import create_app
+from rootspace.serve.batching import OverloadedError
 from rootspace.serve.run_model import RunModel
-from rootspace.serve.service import Service
+from rootspace.serve.schema import ClassChange
+from rootspace.serve.service import Answer, Service, Upload
 
 Letters = list[tuple[str, bytes]]
 NEW = new_class("Z")
@@ -160,6 +169,96 @@ def test_a_class_is_recognized_at_once_undone_and_there_after_a_restart(
     assert names(client, NEW[3]) == ["Z"]
     actions = [one["action"] for one in client.get("/v1/history").json()["changes"]]
     assert actions[:3] == ["undo", "rename", "enroll"]
+
+
+def test_gallery_work_holds_up_no_prediction(own: Path):
+    """Changes and their queue stand still; predictions go on, and what is too much is refused."""
+    service = Service(RunModel(own), LIMITS)
+    go, begun = threading.Event(), threading.Event()
+
+    def stuck() -> None:
+        begun.set()
+        assert go.wait(30)
+
+    async def work() -> None:
+        waiting = [asyncio.create_task(service.changes.do(stuck)) for _ in range(16)]
+        await asyncio.to_thread(begun.wait, 30)
+        with pytest.raises(OverloadedError, match="too much to do"):
+            await service.changes.do(stuck)
+        assert await service.reads.do(lambda: 3) == 3
+        (answer,) = await service.answers([Upload("a.png", io.BytesIO(NEW[0]))], 1)
+        assert isinstance(answer, Answer)
+        waiting[-1].cancel()  # has not begun
+        go.set()
+        done = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [*map(type, done)] == [type(None)] * 15 + [asyncio.CancelledError]
+        assert await service.changes.do(lambda: 4) == 4
+        await service.close()
+
+    async def whole() -> None:
+        service.batcher.start()
+        await work()
+
+    asyncio.run(whole())
+
+
+def test_whose_fault_it_is(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """A busy gallery is no conflict, and neither is a damaged one."""
+    for wrong in ("'; drop", "year = " + "9" * 5000):  # though there is no gallery yet
+        refusal(client.get("/v1/gallery/items", params={"where": wrong}), 422)
+    client.post("/v1/gallery/items", files=upload(NEW[0], name="a/"))
+    for error, status in (
+        (BusyError("/a/folder is being written by another process."), 503),
+        (TimeoutError("another process held the registry"), 503),
+        (ValueError("/a/folder is damaged"), 500),
+    ):
+        monkeypatch.setattr(Gallery, "delete", Mock(side_effect=error))
+        response = client.delete("/v1/gallery/items/0")
+        assert "/a/folder" not in refusal(response, status)
+        assert ("retry-after" in response.headers) == (status == 503)
+        assert str(error) in capsys.readouterr().err
+    refusal(client.patch("/v1/gallery/items/0", json={"payload": None}), 422)
+
+
+def test_an_undo_names_its_change(client: TestClient):
+    """A name of a file that is no name harms nothing either."""
+    files = upload(*NEW[:3], name="a/")
+    done = client.post("/v1/enrolled", files=files, data={"name": "Zed"}).json()
+    other = {"name": "Zed", "new": "Zet"}
+    renamed = client.post("/v1/enrolled/rename", json=other).json()
+    message = refusal(client.post("/v1/undo", json={"number": done["change"]}), 409)
+    assert "is not the last one any more" in message and "rename" in message
+    assert client.post("/v1/undo", json={"number": renamed["number"]}).json()["action"] == "rename"
+    assert client.post("/v1/undo", json={"number": done["change"]}).json()["action"] == "enroll"
+
+
+def test_one_search_answers(
+    client: TestClient, own: Path, letters: Letters, monkeypatch: pytest.MonkeyPatch
+):
+    """With the rejector too; what it says is what `is_known` says."""
+    assert main(["calibrate", str(own), "--score=cosine", "--false_reject=0.5"]) == 0
+    contents = [content for _, content in letters[:8]]
+    with opened(own) as other:
+        other.post("/v1/enrolled", files=upload(*NEW[:3]), data={"name": "Zed"})
+        searched = Mock(wraps=predict_without)
+        monkeypatch.setattr(_known, "predict_without", searched)
+        found = other.post("/v1/predict?k=3", files=upload(*contents)).json()["results"]
+        assert searched.call_count == 1
+        other.post("/v1/embed", files=upload(*contents))
+        assert searched.call_count == 1
+    run = load(own)
+    identities = Identities(Gallery.open(own / "gallery", run))
+    wanted = identities.is_known(contents)
+    assert [one["unknown"] for one in found] == (~wanted).tolist()
+    names = [[match.name for match in row] for row in identities.predict(contents, 3)]
+    assert [[answer["name"] for answer in one["answers"]] for one in found] == names
+
+
+def test_what_a_newer_server_tells_besides_harms_no_client():
+    told = {"number": 1, "at": "", "action": "", "detail": "", "undone": False, "more": 1}
+    assert ClassChange.model_validate(told).number == 1
 
 
 def test_classes_become_one(client: TestClient):

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import base64
+import io
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
+from PIL import Image
+from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
 from servers import LIMITS, live, new_class
 
 from rootspace.serve.app import create_app
+from rootspace.serve.client import Client
 from rootspace.serve.run_model import RunModel
 from rootspace.serve.service import Service
 
@@ -70,7 +74,9 @@ def opened(browser: Browser, url: str, width: int = 1280, height: int = 800) -> 
     page.wait_for_selector("body[data-ready]")
     try:
         yield page
-        assert not [text for text in complaints if "GPU stall" not in text]
+        # That a change came too late is told on the page; the browser notes the answer too.
+        expected = ("GPU stall", "409 (Conflict)")
+        assert not [text for text in complaints if not any(part in text for part in expected)]
     finally:
         page.close()
 
@@ -110,6 +116,7 @@ def test_from_an_image_to_a_class_of_ones_own(
         best(page, name)
         expect(page.locator("#answers li")).to_have_count(5)
         expect(page.locator("#answers output").first).to_have_text(re.compile(r"^0\.\d{3}$"))
+        expect(page.locator("#verdict")).to_have_text(re.compile(rf"^Nearest: {name}, 0\.\d\d$"))
         expect(page.locator("#shown")).to_be_visible()
         expect(page.locator("#neighbors-part")).to_be_hidden()
 
@@ -200,6 +207,74 @@ def test_bad_files_are_named(browser: Browser, url: str, letters: list[tuple[str
         best(page, letters[0][0])
         expect(page.locator("#message-text")).to_contain_text("'1.png' cannot be decoded")
         expect(page.locator("#tray li")).to_have_count(1)
+
+
+def noise(seed: int) -> bytes:
+    """A PNG of 160 kB, which is more than an eighth of what the server takes at once."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (400, 400), dtype=np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    return content.getvalue()
+
+
+def test_large_photographs_become_a_class(browser: Browser, url: str):
+    contents = [noise(seed) for seed in range(LIMITS.max_images)]
+    assert sum(map(len, contents)) > LIMITS.max_bytes
+    with opened(browser, url) as page:
+        drop(page, *contents)
+        expect(page.locator("#tray li")).to_have_count(len(contents))
+        page.get_by_label("Name for").fill("noise")
+        page.keyboard.press("Enter")
+        act = page.locator("#message-act")
+        expect(act).to_be_visible()
+        if act.inner_text() == "Add anyway":  # whether noise is like noise is the network's word
+            act.click()
+        expect(page.locator("#own bdi")).to_have_text("noise")
+
+
+def test_a_late_answer_is_not_shown(browser: Browser, url: str, letters: list[tuple[str, bytes]]):
+    (first, slow), (second, quick) = letters[0], next(o for o in letters if o[0] != letters[0][0])
+    held: list[Route] = []
+    with opened(browser, url) as page:
+        page.route("**/v1/predict*", lambda route: held.append(route), times=1)  # noqa: PLW0108 - marked by playwright
+        drop(page, slow)
+        while not held:
+            page.wait_for_timeout(10)
+        drop(page, quick)
+        best(page, second)
+        held[0].continue_()
+        expect(page.locator("#tray li")).to_have_count(2)
+        best(page, second)
+        assert first != second
+
+
+def test_an_undo_takes_back_what_was_seen(browser: Browser, url: str):
+    with opened(browser, url) as page:
+        drop(page, *new_class("Z")[:3])
+        expect(page.locator("#tray li")).to_have_count(3)
+        page.get_by_label("Name for").fill("Zed")
+        page.keyboard.press("Enter")
+        expect(page.locator("#own bdi")).to_have_text("Zed")
+        with Client(url) as other:  # of somebody else
+            other.enroll("Ess", new_class("S")[:3], review=False)
+        with page.expect_response("**/v1/undo") as refused:
+            page.locator("#message-act").click()
+        assert refused.value.status == 409
+        expect(page.locator("#own li")).to_have_count(2)
+
+
+def test_a_token_need_not_be_given(browser: Browser, run: Path):
+    with live(create_app(Service(RunModel(run), LIMITS), "a token")) as url:
+        page = browser.new_page()
+        page.set_default_timeout(20_000)
+        page.goto(url)
+        page.wait_for_selector("#token-dialog[open]")
+        page.keyboard.press("Escape")
+        expect(page.locator("#message-text")).to_contain_text("asks for its token")
+        expect(page.locator("#token-dialog")).to_be_hidden()
+        drop(page, b"x")
+        expect(page.locator("#message-text")).to_contain_text("has not said yet")
+        page.close()
 
 
 def test_a_phone_and_a_token(

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from starlette.testclient import TestClient
 
 import rootspace
 from rootspace.cli import main
+from rootspace.continual.live import read_rejector
 from rootspace.run import load
 from rootspace.serve import service as service_module
 from rootspace.serve.app import PAGE, create_app
@@ -96,7 +98,7 @@ def test_the_plane_is_that_of_the_principal_axes(client: TestClient, run: Path, 
         assert np.allclose(column, wanted, atol=1e-4) or np.allclose(column, -wanted, atol=1e-4)
     # An image is placed by the same projection.
     (answer,) = client.post("/v1/predict", files=upload(letters[0][1])).json()["results"]
-    z = trained.embed(letters[0][1])
+    z = trained.embed(letters[0][1])[0]
     direction = (z / z.norm()).numpy() - vectors.mean(axis=0)
     signs = np.sign((points * (centered @ axes[:2].T)).sum(axis=0))  # each axis may be reversed
     np.testing.assert_allclose(answer["position"], signs * (axes[:2] @ direction), atol=1e-4)
@@ -112,8 +114,8 @@ def test_renamed_and_retired_classes_are_heeded(run: Path, tmp_path: Path, lette
         assert main(["classes", str(own), "retire", first["name"]]) == 0
         after = client.post("/v1/predict?k=1", files=upload(content)).json()["results"][0]
         assert after["answers"][0] == {**second, "name": "<b>second</b>"}
-        refused = client.post("/v1/predict?k=16", files=upload(content))
-        assert "must be at most 15, not 16" in refusal(refused, 422)
+        (all_of_them,) = client.post("/v1/predict?k=16", files=upload(content)).json()["results"]
+        assert len(all_of_them["answers"]) == 15
 
 
 def test_unknown_images_are_told(run: Path, tmp_path: Path, letters: Letters):
@@ -123,7 +125,7 @@ def test_unknown_images_are_told(run: Path, tmp_path: Path, letters: Letters):
     with TestClient(create_app(Service(RunModel(own), LIMITS))) as client:
         contents = [content for _, content in letters[:8]]
         found = client.post("/v1/predict", files=upload(*contents)).json()["results"]
-        threshold = load(own).rejector.threshold
+        threshold = read_rejector(own).threshold
         assert [one["unknown"] for one in found] == [
             one["answers"][0]["cosine"] < threshold for one in found
         ]
@@ -189,6 +191,53 @@ def test_a_failure_of_ours_is_told_as_one(run: Path, letters: Letters, monkeypat
         assert "ZeroDivisionError" in capsys.readouterr().err
         monkeypatch.undo()
         assert client.post("/v1/predict", files=upload(letters[0][1])).status_code == 200
+
+
+def test_a_wrong_value_of_ours_is_no_fault_of_the_image(
+    run: Path, letters: Letters, monkeypatch: pytest.MonkeyPatch
+):
+    model = RunModel(run)
+    with TestClient(create_app(Service(model, LIMITS)), raise_server_exceptions=False) as client:
+
+        def damaged(*_: Any) -> Any:
+            raise ValueError("/a/path is damaged")
+
+        monkeypatch.setattr(model, "answer", damaged)
+        message = refusal(client.post("/v1/predict", files=upload(letters[0][1])), 500)
+        assert "damaged" not in message
+        monkeypatch.setattr(model, "embed", damaged)
+        refusal(client.post("/v1/embed", files=upload(letters[0][1])), 500)
+
+
+def test_embeddings_need_no_search(run: Path, letters: Letters, monkeypatch: pytest.MonkeyPatch):
+    model = RunModel(run)
+    with TestClient(create_app(Service(model, LIMITS))) as client:
+        files = upload(letters[0][1])
+        both = client.post("/v1/predict?embeddings=true", files=files).json()["results"][0]
+        monkeypatch.delattr(RunModel, "answer")
+        alone = client.post("/v1/embed", files=files).json()["results"][0]
+        assert both["embedding"] == pytest.approx(alone["embedding"], abs=1e-5)
+
+
+def test_bodies_are_counted_before_they_come(run: Path, letters: Letters):
+    limits = replace(LIMITS, max_memory=LIMITS.max_bytes)
+    with live(create_app(Service(RunModel(run), limits))) as address:
+
+        def predict() -> httpx.Response:
+            return httpx.post(f"{address}/v1/predict", files=upload(letters[0][1]), timeout=30)
+
+        with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as line:
+            head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {2**20}\r\n"
+            line.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode())
+            end = time.monotonic() + 20
+            while (refused := predict()).status_code == 200:
+                assert time.monotonic() < end
+            assert "too many bytes" in refusal(refused, 503)
+            assert refused.headers["retry-after"] == "1"
+        while predict().status_code != 200:
+            assert time.monotonic() < end
+    with pytest.raises(ValueError, match="Argument 'max_memory' must be at least 'max_bytes'"):
+        replace(LIMITS, max_memory=1)
 
 
 def test_the_plane_is_found_once_and_holds_nobody_up(

@@ -176,6 +176,8 @@ def test_file_errors(tmp_path: Path) -> None:
     attempt(good[:2], "must hold 3 rows, one for each class of the data in their order, not 2")
     attempt(good[0], r"floats of shape \[classes, dim\], not float32\[4\]")
     attempt(good.astype(int), "not int64")
+    for other in (">f4", np.longdouble):
+        attempt(good.astype(other), "must hold floats of 16, 32 or 64 bits in the byte order of")
     attempt(np.where(good == 5, np.nan, good), "class 'b' in .* must be finite and not zero")
     attempt(good * (good > 4), "class 'a' in .* must be finite and not zero")
     np.savez(tmp_path / "v.npz", good)
@@ -188,6 +190,11 @@ def test_file_errors(tmp_path: Path) -> None:
     assert torch.equal(read_vectors(path, 4, names), torch.from_numpy(good[[1, 2, 0]]))
     beside.write_text("a\nb\nc\n", encoding="utf-8")
     attempt(good, "lacks 1 of the 3 classes of the data, such as")
+    beside.write_text("b\n\u2028\na\n", encoding="utf-8-sig")  # as editors on Windows save it
+    np.save(path, good)
+    assert torch.equal(read_vectors(path, 4, names), torch.from_numpy(good[[2, 0, 1]]))
+    beside.write_bytes("b\nc\né\n".encode("latin-1"))
+    attempt(good, r"v\.txt must be UTF-8: 'utf-8' codec")
     beside.write_text("a\nb\na", encoding="utf-8")
     attempt(good, "must hold 3 different names")
     beside.unlink()

@@ -6,13 +6,18 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from PIL import Image
+from torch.utils.data import Dataset
 
 from rootspace.building import make_head
 from rootspace.callbacks import ChoosePrototypes
-from rootspace.config import ClassSpec, Config, PrototypesConfig, TrainConfig
+from rootspace.config import ClassSpec, Config, PrototypesConfig, RunConfig, TrainConfig
+from rootspace.data import DataModule
+from rootspace.data.torch_dataset import as_source
 from rootspace.heads import ArcFaceHead, CosFaceHead, LinearHead, NormalizedHead, PrototypeHead
 from rootspace.models import Embedder
 from rootspace.systems import Circle, PermutationCode, RootA, VectorSystem
+from rootspace.train.checks import check_batches
 from rootspace.train.module import learning_rate_factor
 from rootspace.train.trainer import check_machine
 
@@ -80,6 +85,29 @@ def test_learned_heads(cls: type, prototypes: PrototypesConfig) -> None:
 def test_heads_that_cannot_be(given: Config, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_head(given, ["a", "b", "c"])
+
+
+class TwoOfThree(Dataset[tuple[Image.Image, int]]):
+    """No image of the last class."""
+
+    classes = ("a", "b", "c")
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> tuple[Image.Image, int]:
+        return Image.new("L", (8, 8), index), index % 2
+
+
+def test_a_class_without_an_image_is_told_before_training() -> None:
+    data = DataModule(as_source(TwoOfThree()))
+    data.setup()
+    head = PrototypeHead(3, 8)
+    with pytest.raises(ValueError, match="1 of the 3 classes have none: 'c'"):
+        check_batches(Config(), head, data, None)
+    with pytest.raises(ValueError, match="1 of the 3 classes have none"):
+        check_batches(Config(run=RunConfig(class_means=True)), LinearHead(3, 8), data, None)
+    check_batches(Config(), LinearHead(3, 8), data, None)
 
 
 def test_cosine_schedule() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 from collections.abc import Mapping
@@ -14,24 +15,37 @@ from torch import Tensor
 
 from rootspace._files import replacing
 
+ARRAYS = ("codes", "table")
+"""Entries that are arrays, each in a file of its own."""
+
 T = TypeVar("T")
 State = dict[str, Tensor | str | int | list[str] | None]
 
 
 def write_state(path: Path, state: State) -> None:
-    """The arrays first, each as a file of its own, and last the JSON that names them."""
+    """The arrays first, each as a file of its own, and last the JSON that names them.
+
+    The digest is in a file's name: those of a map that was there before stay until the end.
+    """
     content: dict[str, object] = {}
+    names: set[str] = set()
     for key, value in state.items():
         if isinstance(value, Tensor):
             array = value.numpy()
-            name = f"{path.name}.{key}.npy"
+            digest = _digest(array)
+            name = f"{path.name}.{key}-{digest[:8]}.npy"
             with replacing(path.with_name(name)) as temporary, temporary.open("wb") as file:
                 np.save(file, array)
-            content[key] = {"file": name, "sha256": _digest(array)}
+            names.add(name)
+            content[key] = {"file": name, "sha256": digest}
         elif value is not None:
             content[key] = value
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+    for key in ARRAYS:
+        for old in path.parent.glob(f"{glob.escape(path.name)}.{key}-????????.npy"):
+            if old.name not in names:
+                old.unlink(missing_ok=True)
 
 
 def read_state(path: Path) -> State:
@@ -44,8 +58,8 @@ def read_state(path: Path) -> State:
     content = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise ValueError(f"It must hold an object, not {content!r}.")
-    state = {"names": None, "codes": None, "table": None, **content}
-    for key in ("codes", "table"):
+    state = {"names": None, **dict.fromkeys(ARRAYS), **content}
+    for key in ARRAYS:
         if state[key] is not None:
             state[key] = _load_array(path, key, state[key])
     return state
@@ -68,9 +82,9 @@ def _digest(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
-def _load_array(path: Path, key: str, entry: object) -> Tensor:
+def _load_array(path: Path, key: str, named: object) -> Tensor:
     """The array that the file names."""
-    match entry:
+    match named:
         case {"file": str(name), "sha256": str(digest)}:
             try:
                 array = np.load(path.with_name(name), allow_pickle=False)
@@ -79,4 +93,4 @@ def _load_array(path: Path, key: str, entry: object) -> Tensor:
             if _digest(array) != digest:
                 raise ValueError(f"{name} is not the array that it names, but of another map.")
             return torch.from_numpy(array)
-    raise ValueError(f"A class map's {key!r} must name a 'file' and its 'sha256', not {entry!r}.")
+    raise ValueError(f"A class map's {key!r} must name a 'file' and its 'sha256', not {named!r}.")

@@ -521,7 +521,7 @@ class ClassMap:
                 "the new classes."
             )
         count = new if isinstance(new, int) else len(new)
-        if isinstance(new, bool) or count < 0:
+        if isinstance(new, bool | str) or count < 0:
             raise ValueError(f"Argument 'new' must be a number of classes or names, not {new!r}.")
         names = self._names_with(None if isinstance(new, int) else new, "new")
         return ClassMap(self.system, self.num_classes + count, self.order, self.seed, names)
@@ -658,7 +658,7 @@ class ClassMap:
         """Write the map as JSON, under 1 kB without names; arrays go beside it as .npy.
 
         The file of that name is replaced at once and last, and names the arrays by their SHA-256:
-        what an interrupted `save` leaves beside an older map is not taken for its own.
+        an interrupted `save` leaves an older map as it was.
         """
         write_state(Path(path), self.state())
 

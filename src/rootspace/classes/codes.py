@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rootspace._host_array import HOST, HostArray
 from rootspace.search import scan_levels
 from rootspace.systems import MAX_INDEX, Orbit, VectorSystem, check_range
 
@@ -15,50 +16,6 @@ from .search import search_vectors
 
 CHUNK = 2**16
 """Codes unpacked together."""
-
-HOST = "cpu"
-"""Type of the device where all codes are."""
-
-ON_DEVICE = 2**22
-"""Bytes of codes up to which another device keeps a copy of them all."""
-
-
-class HostArray:
-    """Rows that are kept on the host, and where they are few on other devices as well.
-
-    Args:
-        rows: `[C, ...]`.
-    """
-
-    def __init__(self, rows: Tensor) -> None:
-        rows = rows.detach().cpu()
-        with torch.inference_mode(False):  # what is kept must do for training as well
-            self.rows = rows.clone() if rows.is_inference() else rows
-        self._copies: dict[torch.device, Tensor] = {}
-
-    def on(self, device: torch.device) -> Tensor | None:
-        """All rows on this device; None where they are too many for any but the host."""
-        if device.type == HOST:
-            return self.rows
-        if self.rows.numel() * self.rows.element_size() > ON_DEVICE:
-            return None
-        if device not in self._copies:
-            with torch.inference_mode(False):
-                self._copies[device] = self.rows.to(device)
-        return self._copies[device]
-
-    def take(self, index: Tensor) -> Tensor:
-        """`[N]` int64 -> the `[N, ...]` rows, on the device of the index."""
-        rows = self.on(index.device)
-        return self.rows[index.cpu()].to(index.device) if rows is None else rows[index]
-
-    def part(self, start: int, stop: int, device: torch.device) -> Tensor:
-        """The rows from `start` to `stop` on this device."""
-        rows = self.on(device)
-        return self.rows[start:stop].to(device) if rows is None else rows[start:stop]
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_copies": {}}
 
 
 class Codes(abc.ABC):
@@ -86,7 +43,8 @@ class Codes(abc.ABC):
     def of(self, labels: Tensor) -> Tensor:
         """`[N]` labels -> `[N, ...]` codes, on their device.
 
-        More than `ON_DEVICE` bytes of codes stay on the host; those of the labels alone are sent.
+        More than `_host_array.ON_DEVICE` bytes of codes stay on the host; those of the labels
+        alone are sent.
         """
         return self._codes.take(labels)
 
@@ -161,7 +119,7 @@ class LevelCodes(Codes):
 
         On the host, codes with integer levels are kept as int8 from the first call on, a byte a
         coordinate. On other devices they are unpacked a part at a time, and what is more than
-        `ON_DEVICE` bytes of codes is sent there a part at a time as well.
+        `_host_array.ON_DEVICE` bytes of codes is sent there a part at a time as well.
         """
         if z.device.type == HOST and self.system.fits_int8:
             return scan_levels(z, self.int8(), self.system.norm, k)
@@ -198,12 +156,18 @@ def make_codes(system: VectorSystem, vectors: Tensor) -> Codes:
     Raises:
         ValueError: a vector is not a member, two are equal, or the system is too large to number
             and no orbit.
+        TypeError: neither floating point vectors nor integer numbers.
         IndexError: a number is out of range.
     """
     if vectors.is_floating_point():
         array = encode(system, vectors)
     else:
-        array = vectors.to(torch.int64)
+        if vectors.ndim != 1 or vectors.dtype == torch.bool or vectors.is_complex():
+            raise TypeError(
+                f"Argument 'vectors' must be floating point of shape [C, {system.dim}], or [C] "
+                f"integers, not {vectors.dtype} of shape {list(vectors.shape)}."
+            )
+        array = vectors.to("cpu", torch.int64, copy=True)
         check_range(array, system.size, "'vectors' must hold numbers in")
     if len(np.unique(keys(array))) < len(array):
         raise ValueError("Argument 'vectors' must hold a different vector for each class.")

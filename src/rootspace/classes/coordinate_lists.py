@@ -88,7 +88,10 @@ class CoordinateLists:
                 k,
             )
             left = 0.0 if stop == len(order) else float(gives[order[stop]])
-            if len(best) == k and (stop == len(order) or best[-1] > self.width * left + SLACK):
+            # A class whose coordinates are all further back has at most `width` of them, and at
+            # least one.
+            most = self.width * left if left > 0 else left
+            if len(best) == k and (stop == len(order) or best[-1] > most + SLACK):
                 break
         return best, found
 

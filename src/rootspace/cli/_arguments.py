@@ -18,9 +18,17 @@ def add_run(parser: argparse.ArgumentParser, *, network: bool = True) -> None:
     """The argument of a run folder; and of a device, where its network is used."""
     parser.add_argument("run", type=path, help="run folder that `rootspace train` wrote")
     if network:
-        parser.add_argument(
-            "--device", default="cpu", type=device, help="for the network: cpu, cuda, cuda:1, ..."
-        )
+        add_device(parser)
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """The option --device."""
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        type=device,
+        help="device of the network: cpu (the default), cuda, cuda:1, ...",
+    )
 
 
 def add_images(parser: argparse.ArgumentParser) -> None:

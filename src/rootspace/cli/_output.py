@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,25 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 def add_format(parser: argparse.ArgumentParser, *more: str) -> None:
     """The option --format: text, json, and what else a command has."""
-    parser.add_argument("--format", choices=(*FORMATS, *more), default="text", help="of the answer")
+    parser.add_argument("--format", choices=(*FORMATS, *more), default="text", help="output format")
 
 
 def as_json(content: Any, indent: int | None = None) -> str:
-    """JSON in ASCII: whatever a name holds, terminals show it and programs read it back."""
-    return json.dumps(content, indent=indent)
+    """JSON in ASCII: whatever a name holds, terminals show it and programs read it back.
+
+    Infinite numbers and those that are none are null, for JSON has no word for them.
+    """
+    return json.dumps(_finite(content), indent=indent, allow_nan=False)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, float):
+        return content if math.isfinite(content) else None
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return content
 
 
 def answer(options: argparse.Namespace, text: str, content: Any) -> None:

@@ -1,4 +1,4 @@
-"""`rootspace calibrate`: from which score on an input is known, for `rootspace predict --unknown`.
+"""`rootspace calibrate`: set the score below which `rootspace predict --unknown` says unknown.
 
 Known inputs are the run's test images, or those of --known. Without --unknown the rate is
 that of known inputs reported as unknown (false rejects); with --unknown it is that of unknown

@@ -1,8 +1,8 @@
 """`rootspace check`: reads all of some data once, and says what is wrong with them.
 
 `rootspace check FOLDER` checks an image folder, `rootspace check --data NAME ...` any data, with
-the settings of `rootspace train`. Exit code 0: all can be read, and no image has two classes or is
-in two sets; 1: it is not so; 2: the data cannot be used at all.
+the settings of `rootspace train`. Exit code 0: no problem; 1: images that cannot be read, or that
+are in two classes or two sets; 2: the data cannot be used at all.
 """
 
 from __future__ import annotations

@@ -41,6 +41,12 @@ def run(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     out: Path = options.out
     check_out(out, WRITERS)
+    names = out.with_suffix(".txt")
+    if out.suffix == ".npy" and names.exists() and not out.exists():
+        raise ValueError(
+            f"Argument '--out': paths would go to {names}, which is there without {out.name}, so "
+            "it holds something else: name another file."
+        )
     trained = load(options.run, options.device)
     image_shape(trained)
     files = image_files(options.paths)

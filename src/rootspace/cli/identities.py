@@ -19,7 +19,7 @@ from rootspace._terminal import one_line, say, table
 from rootspace.gallery import Change, Gallery, Identities, Rejected
 from rootspace.run import load
 
-from ._arguments import cosine, device, image_files
+from ._arguments import add_device, cosine, image_files
 from ._embedding import Unread
 from ._gallery import add_gallery, places
 from ._output import add_format, answer
@@ -37,9 +37,7 @@ def run(arguments: list[str]) -> int:
 def _parser() -> Parser:
     parser = Parser(prog="rootspace identities", description=__doc__)
     add_gallery(parser)
-    parser.add_argument(
-        "--device", default="cpu", type=device, help="for the network: cpu, cuda, cuda:1, ..."
-    )
+    add_device(parser)
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     def action(name: str, text: str) -> argparse.ArgumentParser:

@@ -66,7 +66,8 @@ def run(arguments: list[str]) -> int:
     # All arguments are looked at before anything is deleted or made.
     files = _files(trained, options) if options.paths else []
     where = conditions(options.delete, "--delete")
-    with _opened(trained, options) as gallery:
+    new = bool(options.paths) or data is not None
+    with _opened(trained, options, new) as gallery:
         deleted = _delete(gallery, where, options.delete_missing)
         found, unread = Indexed(), Unread()
         try:
@@ -127,10 +128,20 @@ def _parser() -> Parser:
     return parser
 
 
-def _opened(trained: Run, options: argparse.Namespace) -> Gallery:
+def _opened(trained: Run, options: argparse.Namespace, new: bool) -> Gallery:
+    """The gallery, which is made where there is none if it may be new."""
     place = trained.folder / NAME if options.gallery is None else options.gallery
     if holds_gallery(place):
-        return Gallery.open(place, trained)
+        gallery = Gallery.open(place, trained)
+        if options.float16 and not gallery.store.float16:
+            name = gallery.store.name
+            gallery.close()
+            raise ValueError(
+                f"Argument '--float16' is for a new gallery: {name} keeps single precision."
+            )
+        return gallery
+    if not new:
+        raise ValueError(f"{place} has no gallery that could be changed or written.")
     return Gallery.create(place, trained, float16=options.float16)
 
 

@@ -40,7 +40,7 @@ from rootspace.gallery.locations import holds_gallery, run_of
 from rootspace.run import load
 from rootspace.train.evaluation import own_labels
 
-from ._arguments import cosine, device
+from ._arguments import add_device, cosine
 from ._embedding import Unread, image_shape
 from ._gallery import add_gallery
 from ._output import add_format, answer
@@ -81,9 +81,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--show", type=int, default=20, metavar="N", help="how many of each to print; default 20"
     )
-    parser.add_argument(
-        "--device", default="cpu", type=device, help="for the network: cpu, cuda, cuda:1, ..."
-    )
+    add_device(parser)
     add_format(parser)
     return parser
 
@@ -107,7 +105,7 @@ def _of_gallery(options: argparse.Namespace) -> tuple[list[Sample], np.ndarray, 
         own = identities.find([sample.label for sample in samples])
         z = np.concatenate(parts) if parts else np.empty((0, gallery.store.pin.dim), np.float32)
         names = identities.names()
-        found = doubts(z, own, identities.nearest, identities.vectors, names)
+        found = doubts(z, own, identities.nearest, identities.cosines, names)
     return samples, np.array(pictures, np.float32).reshape(-1, 256), found
 
 
@@ -123,7 +121,7 @@ class InspectedSet(NamedTuple):
 
     name: str
     images: LabeledDataset
-    class_names: Sequence[str]
+    class_names: list[str]
     own: Tensor
 
 
@@ -142,25 +140,25 @@ def _of_data(
             known[name if name != "train" else "test train"] = images
     classes = [str(name) for name in data.class_names]
     sets = [InspectedSet(name, images, classes, number) for name, images in known.items()]
-    for name, found in data.retrieval_sets.items():
-        others = [str(other) for other in found.class_names]
+    for name, unseen in data.retrieval_sets.items():
+        others = [str(other) for other in unseen.class_names]
         none = torch.full((len(others),), -1)  # their classes are not the run's
-        sets.append(InspectedSet(name, found.queries, others, none))
-        if found.gallery is not None:
-            sets.append(InspectedSet(f"{name} gallery", found.gallery, others, none))
+        sets.append(InspectedSet(name, unseen.queries, others, none))
+        if unseen.gallery is not None:
+            sets.append(InspectedSet(f"{name} gallery", unseen.gallery, others, none))
     samples, pictures = list[Sample](), list[np.ndarray]()
     parts, own = list[np.ndarray](), list[np.ndarray]()
-    for part in sets:
-        title = f"Reading {part.name}"
-        for x, labels, rows in readable_batches(
-            part.images, data.loader.num_workers, title, unread
-        ):
+    for one in sets:
+        batches = readable_batches(
+            one.images, data.loader.num_workers, f"Reading {one.name}", unread
+        )
+        for x, labels, rows in batches:
             pictures.append(looks(x))
             parts.append(unit(trained.embed_batch(x).cpu().numpy()))
-            own.append(part.own[labels].numpy())
+            own.append(one.own[labels].numpy())
             for row, label in zip(rows.tolist(), labels.tolist(), strict=True):
-                place = place_of(part.images, row) or f"{part.name}/{row}"
-                samples.append(Sample(place, part.name, part.class_names[label]))
+                place = place_of(one.images, row) or f"{one.name}/{row}"
+                samples.append(Sample(place, one.name, one.class_names[label]))
     if not samples:
         unread.check(unread.number)
     z = np.concatenate(parts)
@@ -178,10 +176,11 @@ def _of_data(
         short = ((0, 0), (0, 2 - k))
         return np.pad(label, short, constant_values=-1), np.pad(cosine, short, constant_values=-1)
 
-    def vectors(labels: np.ndarray) -> np.ndarray:
-        return trained.model.head.vectors(torch.from_numpy(labels)).detach().float().cpu().numpy()
+    def cosines(z: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        vectors = trained.model.head.vectors(torch.from_numpy(labels)).detach().float()
+        return (z * vectors.cpu().numpy()).sum(axis=-1)
 
-    found = doubts(z, np.concatenate(own), nearest, vectors, trained.names)
+    found = doubts(z, np.concatenate(own), nearest, cosines, trained.names)
     return samples, np.concatenate(pictures), found
 
 

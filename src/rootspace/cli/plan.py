@@ -1,4 +1,4 @@
-"""`rootspace plan`: which vector system and dimension a number of classes needs."""
+"""`rootspace plan`: choose a vector system and dimension for a number of classes."""
 
 from __future__ import annotations
 

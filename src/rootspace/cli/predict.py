@@ -67,7 +67,7 @@ def _parser() -> Parser:
     parser = Parser(prog="rootspace predict", description=__doc__)
     add_run(parser)
     add_images(parser)
-    parser.add_argument("--top", type=int, default=1, metavar="K", help="how many classes")
+    parser.add_argument("--top", type=int, default=1, metavar="K", help="how many classes (1)")
     parser.add_argument(
         "--min_cosine",
         type=cosine,
@@ -79,7 +79,10 @@ def _parser() -> Parser:
         help="answer 'unknown' in the first place as `rootspace calibrate` has set for the run",
     )
     parser.add_argument(
-        "--rejector", type=path, metavar="FILE", help="the same as `calibrate --out FILE` has set"
+        "--rejector",
+        type=path,
+        metavar="FILE",
+        help="read the threshold from this file, as `calibrate --out` wrote it, not from the run",
     )
     add_format(parser, "jsonl", "csv")
     return parser

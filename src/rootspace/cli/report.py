@@ -1,4 +1,4 @@
-"""`rootspace report`: write the report of a run again, beside other runs."""
+"""`rootspace report`: rewrite a run's report, next to other runs."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from rootspace._terminal import one_line
 from rootspace.gallery import Gallery, Hit, conditions
 from rootspace.run import load
 
-from ._arguments import add_images, cosine, device, image_files
+from ._arguments import add_device, add_images, cosine, image_files
 from ._embedding import Unread, file_batches, image_shape
 from ._gallery import add_gallery, places
 from ._output import add_format, as_json, csv_text
@@ -72,9 +72,7 @@ def _parser() -> Parser:
         help="another run that embeds the images, such as a "
         "distilled one; by default the gallery's own",
     )
-    parser.add_argument(
-        "--device", default="cpu", type=device, help="for the network: cpu, cuda, cuda:1, ..."
-    )
+    add_device(parser)
     add_format(parser, "jsonl", "csv")
     return parser
 

@@ -38,6 +38,7 @@ def run(arguments: list[str]) -> int:
         max_batch=options.max_batch,
         max_wait=options.max_wait,
         max_queue=options.max_queue,
+        max_memory=options.max_memory,
     )
     token = options.token or os.environ.get(TOKEN) or None
     model = _model(options.run, options.device, options.gallery)
@@ -53,7 +54,11 @@ def _parser() -> Parser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (%(default)s)")
     parser.add_argument("--port", type=_port, default=8000, help="0 for a free one (%(default)s)")
     parser.add_argument("--token", help=f"that clients must send; better in {TOKEN}")
-    parser.add_argument("--device", default="cpu", help="for the network: cpu, cuda, cuda:1, ...")
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        help="device of the network: cpu (the default), cuda, cuda:1, ...",
+    )
     parser.add_argument(
         "--gallery",
         type=path,
@@ -67,6 +72,7 @@ def _parser() -> Parser:
         ("max_pixels", 50_000_000, "of an image before it is scaled"),
         ("max_batch", 32, "images that go through the network together"),
         ("max_queue", 512, "images that wait; more are refused"),
+        ("max_memory", 512 * 2**20, "bytes of all requests in flight; more are refused"),
     ):
         parser.add_argument(
             f"--{name}", type=_positive, default=value, metavar="N", help=f"{text} (%(default)s)"

@@ -45,6 +45,8 @@ class Cars196(DataSource):
             image cannot be decoded.
     """
 
+    default_transform = "rootspace.data.Mild"
+
     def __init__(
         self,
         root: str | Path,

@@ -40,6 +40,8 @@ class CUB200(DataSource):
             image cannot be decoded.
     """
 
+    default_transform = "rootspace.data.Mild"
+
     def __init__(
         self,
         root: str | Path,

@@ -21,6 +21,9 @@ IMAGE_SUFFIXES = (
 )
 """Of the files that are taken for images, whatever the case."""
 
+TEST_FOLDERS = ("val", "valid", "validation", "test")
+"""Beside `train`: each is a test set of its name."""
+
 _SUFFIXES_SHOWN = 5
 
 

@@ -12,12 +12,10 @@ from rootspace.images import MAX_PIXELS, Interpolation
 
 from .datasets import FileImages, LabeledDataset
 from .errors import DataError, check_at_least
-from .folders import LeftOut, class_folders, is_image, list_images
+from .folders import TEST_FOLDERS, LeftOut, class_folders, is_image, list_images
 from .preprocessing import of_photographs
 from .source import Content, DataSource
 from .strings import Strings
-
-_TEST_FOLDERS = ("val", "valid", "validation", "test")
 
 
 class ImageFolder(DataSource):
@@ -103,15 +101,15 @@ class ImageFolder(DataSource):
         train = self.root / "train"
         found = class_folders(self.root)
         if train.is_dir() and class_folders(train, needed=False):
-            if self.test_folders is None and not {*_TEST_FOLDERS} & {*found}:
+            if self.test_folders is None and not {*TEST_FOLDERS} & {*found}:
                 self._check_no_class(found)
             return train
-        splits = [name for name in found if name.lower() in ("train", *_TEST_FOLDERS)]
+        splits = [name for name in found if name.lower() in ("train", *TEST_FOLDERS)]
         if len(splits) > 1:
             raise DataError(
                 f"Folder '{self.root}' holds {' and '.join(splits)}, which are no classes: name "
                 f"the folder with the training classes 'train', the others "
-                f"{', '.join(_TEST_FOLDERS)}."
+                f"{', '.join(TEST_FOLDERS)}."
             )
         return self.root
 
@@ -130,7 +128,7 @@ class ImageFolder(DataSource):
         if self.test_folders is None:
             if train_root == self.root:
                 return {}
-            folders = {name: self.root / name for name in _TEST_FOLDERS}
+            folders = {name: self.root / name for name in TEST_FOLDERS}
             return {name: folder for name, folder in folders.items() if folder.is_dir()}
         roots = {name: self.root / folder for name, folder in self.test_folders.items()}
         for name, folder in roots.items():

@@ -31,6 +31,8 @@ class InShop(DataSource):
             an image cannot be decoded.
     """
 
+    default_transform = "rootspace.data.Mild"
+
     def __init__(self, root: str | Path, image_size: int = 224) -> None:
         check_image_size(image_size)
         self.root = Path(root).expanduser()

@@ -51,6 +51,8 @@ class Market1501(DataSource):
             when an image cannot be decoded.
     """
 
+    default_transform = "rootspace.data.Mild"
+
     def __init__(self, root: str | Path, image_size: int = 128) -> None:
         check_image_size(image_size)
         self.root = Path(root).expanduser()

@@ -344,12 +344,17 @@ def make_data(config: Config) -> DataModule:
     source, spec = as_source(source), config.transform
     if spec is None and source.default_transform is not None:
         spec = ClassSpec(source.default_transform)
-    unchanged = spec is None or spec.class_path in UNCHANGED
-    transform = None if unchanged else partial(_transform, spec)
+    transform = None
+    if spec is not None and spec.class_path not in UNCHANGED:
+        transform = partial(_transform, spec)
     return DataModule(source, config.loader, transform, config.train.seed)
 
 
 def _transform(spec: ClassSpec, shape: ImagePreprocessing | None) -> Callable[[Any], Any]:
-    filled = {} if shape is None else {"size": shape.size}
-    transform = spec.build_callable("transform", **filled)
-    return transform if shape is None else ImageTransform(transform, shape)
+    if shape is None:
+        return spec.build_callable("transform")
+    filled: dict[str, Any] = {"size": shape.size}
+    if spec.class_path.startswith(f"{__package__}."):  # others mean other things by these names
+        for name in ("fit", "background", "interpolation"):
+            filled[name] = getattr(shape, name)
+    return ImageTransform(spec.build_callable("transform", **filled), shape)

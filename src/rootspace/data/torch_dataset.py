@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, default_collate
 
 from rootspace._terminal import tracked
-from rootspace.images import from_pixels
+from rootspace.images import from_pixels, reason_of
 
 from .datasets import LabeledDataset, View
 from .errors import DataError, check_image_size
@@ -72,7 +72,8 @@ class TorchData(DataSource):
         interpolation: of scaling; by default as of `image_size`, else bilinear.
 
     Raises:
-        DataError: in `read`, when items are no pairs, or labels do not fit.
+        DataError: in `read`, when items are no pairs, labels do not fit, or an item that they are
+            taken from cannot be read; in loading, when an item cannot be read.
     """
 
     def __init__(
@@ -110,8 +111,7 @@ class TorchData(DataSource):
             raise DataError("Argument 'train' must hold items, not none.")
         values = self._labels(self.train, "train")
         names, number = self._classes(values)
-        first, _ = self._pair(self.train[0], "train")
-        shape = self._shape(first, size)
+        shape = self._shape(size)
         train = self._dataset(self.train, values, number, shape, "train")
         tests = {
             name: self._dataset(data, self._labels(data, name), number, shape, name)
@@ -122,6 +122,19 @@ class TorchData(DataSource):
             tests["test"] = View.some(train, rows.nonzero()[:, 0])
             train = View.some(train, (~rows).nonzero()[:, 0])
         return Content(names, train, tests, shape)
+
+    def input(self, data: _Items, index: int, name: str) -> Any:
+        """The x of an item.
+
+        Args:
+            data: the data set.
+            index: of the item.
+            name: of the data set, for messages.
+
+        Raises:
+            DataError: the item cannot be read, or is no pair.
+        """
+        return self._pair(_item(data, index, name), name)[0]
 
     def _pair(self, item: Any, name: str) -> tuple[Any, Any]:
         if isinstance(item, Mapping) and self.label_key in item:
@@ -151,7 +164,7 @@ class TorchData(DataSource):
         found = _known_labels(data, self.label_key)
         if found is None:
             size = _size(data, name)
-            items = (self._pair(data[i], name)[1] for i in range(size))
+            items = (self._pair(_item(data, i, name), name)[1] for i in range(size))
             found = list(tracked(items, f"Labels of {name}", size))
         return [_label(value, name) for value in found]
 
@@ -179,23 +192,42 @@ class TorchData(DataSource):
             )
         return list(names), number
 
-    def _shape(self, first: Any, size: int) -> ImagePreprocessing | None:
-        """The preprocessing of images; None where the inputs are none."""
-        image = as_image(first)
-        if image is None:
-            return None
-        shape = ImagePreprocessing(
-            3,
-            self.image_size or min(image.size),
-            *IMAGENET_RGB,
-            interpolation=self.interpolation,
-        )
+    def _shape(self, size: int) -> ImagePreprocessing | None:
+        """The preprocessing of images; None where the inputs are none.
+
+        Items that cannot be read are passed over: `loader.skip_broken` leaves them out afterwards.
+        """
         rows = torch.arange(min(size, MOST_READ)) * size // min(size, MOST_READ)
+        shape: ImagePreprocessing | None = None
+        unread: DataError | None = None
         pixels, gray = [], True
         for row in rows.tolist():
-            image = _image(self._pair(self.train[row], "train")[0], "train")
-            gray = gray and (image.mode in _GRAY or image.mode.startswith("I;"))
-            pixels.append(shape(image))
+            try:
+                x = self.input(self.train, row, "train")
+            except DataError as error:
+                unread = unread or error
+                continue
+            if shape is None and as_image(x) is None:
+                return None
+            image = _image(x, "train")
+            if shape is None:
+                shape = ImagePreprocessing(
+                    3,
+                    self.image_size or min(image.size),
+                    *IMAGENET_RGB,
+                    interpolation=self.interpolation,
+                )
+            mode = image.mode
+            try:
+                image = shape.convert(image, f"train[{row}]")
+            except DataError as error:  # some are decoded only now
+                unread = unread or error
+                continue
+            pixels.append(to_tensor(shape.square(image)))
+            gray = gray and (mode in _GRAY or mode.startswith("I;"))
+        if shape is None or not pixels:
+            assert unread is not None
+            raise unread
         channels = 1 if gray else 3
         mean, std = channel_statistics(torch.stack(pixels)[:, :channels])
         return replace(shape, channels=channels, mean=mean, std=std)
@@ -238,7 +270,7 @@ class Items(LabeledDataset):
         return x, self.labels[torch.as_tensor(indices)]
 
     def original(self, index: int) -> Any:
-        return self.source._pair(self.data[index], self.title)[0]
+        return self.source.input(self.data, index, self.title)
 
 
 class ItemImages(Items):
@@ -274,6 +306,20 @@ class ItemImages(Items):
     def _decoded(self, index: int) -> Image:
         image = _image(super().original(index), self.title)
         return self.preprocessing.convert(image, f"{self.title}[{index}]")
+
+
+def _item(data: _Items, index: int, name: str) -> Any:
+    """An item as the data set gives it.
+
+    Raises:
+        DataError: its file is missing or damaged, by what Pillow and Python raise then.
+    """
+    try:
+        return data[index]
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(
+            f"Item '{name}[{index}]' cannot be read ({reason_of(error)}): replace or remove it."
+        ) from error
 
 
 def as_image(x: Any) -> Image | None:

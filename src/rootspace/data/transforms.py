@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from rootspace._extras import require
+from rootspace.images import Interpolation
 
 from .errors import DataError
 from .preprocessing import ImagePreprocessing
@@ -19,6 +20,10 @@ from .preprocessing import ImagePreprocessing
 _AREA, _ASPECT = (0.05, 1.0), (3 / 4, 4 / 3)
 _WEAKEST = 0.1
 """Factor of the color operations at magnitude 0, where 1 changes nothing."""
+_LARGEST = 8
+"""Sides of the result that a padded picture is scaled down to, so that none takes gigabytes."""
+
+Fit: TypeAlias = Literal["crop", "pad"]
 
 
 class Light1:
@@ -38,12 +43,23 @@ class Light1:
         size: of the result; by default that of the run, and outside of one the shorter side.
         area: smallest and largest share of the picture that a crop shows. A twentieth of a small
             picture, as light1 has it, may show nothing of what it is.
+        fit: of test images; `pad` crops from the picture filled to a square. By default that of the
+            run.
+        background: gray value, 0 to 255, of what is filled; likewise.
+        interpolation: of scaling; likewise.
 
     Raises:
-        ValueError: shares that cannot be.
+        ValueError: shares or another setting that cannot be.
     """
 
-    def __init__(self, size: int | None = None, area: tuple[float, float] = _AREA) -> None:
+    def __init__(
+        self,
+        size: int | None = None,
+        area: tuple[float, float] = _AREA,
+        fit: Fit | None = None,
+        background: int | None = None,
+        interpolation: Interpolation | None = None,
+    ) -> None:
         low, high = area
         if not 0 < low <= high <= 1:
             raise ValueError(
@@ -52,16 +68,23 @@ class Light1:
             )
         self.size = size
         self.area = (low, high)
+        self._scaling = _Scaling(fit or "crop", background, interpolation or "bilinear")
 
     def __call__(self, image: Tensor) -> Tensor:
         """uint8 `[C, h, w]`, C 1 or 3 -> uint8 `[C, size, size]`, with torch's random numbers."""
         transforms = require("torchvision.transforms.v2", extra="data", purpose="Augmentation")
         size = min(image.shape[1:]) if self.size is None else self.size
-        image = transforms.RandomResizedCrop(size, scale=self.area, ratio=_ASPECT)(image)
+        F, scaling = transforms.functional, self._scaling
+        if scaling.fit == "pad":
+            image = scaling.padded(F, image, min(max(image.shape[1:]), _LARGEST * size))
+        mode = F.InterpolationMode(scaling.interpolation)
+        image = transforms.RandomResizedCrop(
+            size, scale=self.area, ratio=_ASPECT, interpolation=mode
+        )(image)
         image = transforms.RandomHorizontalFlip()(image)
         for operation in torch.randint(_NUM_OPERATIONS, (2,)).tolist():
             if operation < len(_OPERATIONS):
-                image = _OPERATIONS[operation](transforms.functional, image)
+                image = _OPERATIONS[operation](F, image)
         return image
 
 
@@ -85,9 +108,9 @@ _NUM_OPERATIONS = 16
 class Mild:
     """Small changes that keep what an image shows, of any kind: nothing is flipped or inverted.
 
-    A rotation, a scale and a shift, drawn evenly, around the center of the image as a test image is
-    cut; what comes into view continues the edge. Then brightness, contrast and saturation in random
-    order, as torchvision's `ColorJitter` has them, and some images in gray.
+    A rotation, a scale and a shift, drawn evenly, around the center of the square that a test image
+    is cut or filled to; what comes into view continues the edge. Then brightness, contrast and
+    saturation in random order, as torchvision's `ColorJitter` has them, and some images in gray.
 
     Args:
         degrees: largest rotation, to both sides.
@@ -99,6 +122,9 @@ class Mild:
         grayscale: probability of gray.
         flip: probability of a horizontal flip: 0.5 where left and right mean nothing.
         size: of the result; by default that of the run, and outside of one the shorter side.
+        fit: of test images; `crop` or `pad`, see `ImagePreprocessing`. By default that of the run.
+        background: gray value, 0 to 255, around padded images; likewise.
+        interpolation: of scaling; likewise.
 
     Raises:
         ValueError: a setting that cannot be.
@@ -115,6 +141,9 @@ class Mild:
         grayscale: float = 0.1,
         flip: float = 0.0,
         size: int | None = None,
+        fit: Fit | None = None,
+        background: int | None = None,
+        interpolation: Interpolation | None = None,
     ) -> None:
         given = dict(locals())
         low, high = scale
@@ -138,6 +167,7 @@ class Mild:
         self.translate = translate
         self.scale = (low, high)
         self.size = size
+        self._scaling = _Scaling(fit or "crop", background, interpolation or "bilinear")
         self._color = transforms.Compose(
             [
                 transforms.ColorJitter(brightness, contrast, saturation),
@@ -154,9 +184,12 @@ class Mild:
         F = require("torchvision.transforms.v2.functional", extra="data", purpose="Augmentation")
         short = min(image.shape[1:])
         size = short if self.size is None else self.size
-        # Of a long picture only its middle: scaled as a whole it might take gigabytes.
-        image = F.center_crop(image, [min(side, 3 * short) for side in image.shape[1:]])
-        image = F.resize(image, [size])
+        if self._scaling.fit == "pad":
+            image = self._scaling.padded(F, image, size)
+        else:
+            # Of a long picture only its middle: scaled as a whole it might take gigabytes.
+            image = F.center_crop(image, [min(side, 3 * short) for side in image.shape[1:]])
+            image = self._scaling.resized(F, image, [size])
         margin = math.ceil(max(0, self._reach) * size) + 1
         image = F.pad(image, [margin], padding_mode="edge")
         image = F.center_crop(image, [size + 2 * margin])
@@ -171,6 +204,40 @@ class Mild:
             interpolation=F.InterpolationMode.BILINEAR,
         )
         return self._color(F.center_crop(image, [size]))
+
+
+class _Scaling:
+    """How test images are scaled, for a transform that scales likewise."""
+
+    def __init__(self, fit: Fit, background: int | None, interpolation: Interpolation) -> None:
+        background = 255 if background is None else background
+        for name, value, fits, wanted in (
+            ("fit", fit, fit in ("crop", "pad"), "'crop' or 'pad'"),
+            ("background", background, 0 <= background <= 255, "from 0 to 255"),
+            (
+                "interpolation",
+                interpolation,
+                interpolation in ("bilinear", "bicubic"),
+                "'bilinear' or 'bicubic'",
+            ),
+        ):
+            if not fits:
+                raise ValueError(f"Argument 'transform.{name}' must be {wanted}, not {value!r}.")
+        self.fit = fit
+        self.background = background
+        self.interpolation = interpolation
+
+    def resized(self, F: Any, image: Tensor, size: list[int]) -> Tensor:
+        """As torchvision's `resize`."""
+        return F.resize(image, size, interpolation=F.InterpolationMode(self.interpolation))
+
+    def padded(self, F: Any, image: Tensor, size: int) -> Tensor:
+        """As `pad_to_square` of a PIL image: `[C, h, w]` -> `[C, size, size]`."""
+        long = max(image.shape[1:])
+        height, width = (max(1, round(side / long * size)) for side in image.shape[1:])
+        top, left = round((size - height) / 2), round((size - width) / 2)
+        around = [left, top, size - width - left, size - height - top]
+        return F.pad(self.resized(F, image, [height, width]), around, fill=self.background)
 
 
 class Unchanged:

@@ -16,6 +16,7 @@ from rootspace.images import MAX_PIXELS, Interpolation
 from .cache import default_cache_directory
 from .datasets import EncodedImages, LabeledDataset
 from .errors import DataError
+from .folders import TEST_FOLDERS
 from .preprocessing import ImagePreprocessing, of_photographs
 from .shard_index import ShardIndex, read_index
 from .source import Content, DataSource
@@ -23,7 +24,6 @@ from .source import Content, DataSource
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-_TEST_FOLDERS = ("val", "valid", "test")
 _NAMES_FILE = "classnames.txt"
 
 
@@ -33,8 +33,8 @@ class WebDataset(DataSource):
     Members of a shard that follow one another and share their name up to the first dot are a
     sample: an image (`jpg`, `png`, `webp`, ...) and its label, a number or a name, either in a
     member `cls` or in a field of a member `json`. Other members do not matter. Classes are sorted
-    by number or name. `root/classnames.txt`, if there, names the classes of numbers: line i (from
-    0) is class i, and a class may then have no image.
+    by number or name. `root/classnames.txt`, if there, names the classes: line i (from 0) is class
+    i, which samples give by its number or its name, and a class may then have no image.
 
     Shards are read at random, by an index of where each image lies: one pass over the headers, kept
     in a cache directory. Read as a stream, as the webdataset package does, an interrupted epoch
@@ -46,8 +46,8 @@ class WebDataset(DataSource):
     Args:
         root: the folder.
         train_shards: glob of the training shards, relative to `root`.
-        test_shards: test sets: name -> glob. Default: those of `val/*.tar`, `valid/*.tar` and
-            `test/*.tar` that match anything.
+        test_shards: test sets: name -> glob. Default: those of `val/*.tar`, `valid/*.tar`,
+            `validation/*.tar` and `test/*.tar` that match anything.
         image_size: height and width in pixels: the shorter side is scaled to it, then the center is
             cut out; by default that of the images on which pretrained weights of the network were
             trained, else 32.
@@ -130,7 +130,7 @@ class WebDataset(DataSource):
                 name: self._find("test_shards", pattern)
                 for name, pattern in self.test_shards.items()
             }
-        found = {folder: self._matching(f"{folder}/*.tar") for folder in _TEST_FOLDERS}
+        found = {folder: self._matching(f"{folder}/*.tar") for folder in TEST_FOLDERS}
         return {folder: shards for folder, shards in found.items() if shards}
 
     def _classes(self, index: ShardIndex) -> tuple[list[str], dict[str, int]]:
@@ -144,7 +144,9 @@ class WebDataset(DataSource):
                 raise DataError(f"'{path}' must be UTF-8: {error}.") from error
             names = text.removesuffix("\n").split("\n")
             names = [name.removesuffix("\r") for name in names]
-            return names, {str(label): label for label in range(len(names))}
+            # A sample may give either; what is both is a number.
+            label_of = {name: label for label, name in enumerate(names)}
+            return names, label_of | {str(label): label for label in range(len(names))}
         values = sorted(index.values, key=lambda value: (not value.isdecimal(), _padded(value)))
         return values, {value: label for label, value in enumerate(values)}
 

@@ -18,7 +18,7 @@ from typing import cast
 import numpy as np
 import torch
 
-from rootspace._files import lock
+from rootspace._files import lock, wait_for_first
 from rootspace._terminal import say
 from rootspace.building import TABLE, make_head, make_loss
 from rootspace.classes import ClassMap
@@ -31,7 +31,7 @@ from rootspace.runs import RunRecord, TeacherRecord
 from rootspace.runs import folder as files
 from rootspace.systems import Table
 from rootspace.train.begun import check_data
-from rootspace.train.checks import check_batches, check_network
+from rootspace.train.checks import check_batches, check_every_class, check_network
 from rootspace.train.module import check_optimizer
 from rootspace.train.trainer import check_machine, device_of
 from rootspace.train.training import (
@@ -89,6 +89,7 @@ def distill(config: Config, *, resume: bool = False) -> RunRecord | None:
     data.setup()
     say(data.describe())
     targets = folder / files.TARGETS
+    wait_for_first(targets)
     if targets.exists():  # a run that goes on, or a helper process of a distributed one
         config = read_config(folder)
     else:
@@ -153,7 +154,7 @@ def _make_targets(
         with _begun(folder, config):
             take_own(targets, class_map, names, data)
         return config
-    _check_inputs(data)
+    check_every_class(data)
     teacher = open_teacher(teaching, data, config.train, device_of(config.train))
     kind = teaching.targets or CODES
     config = _towards(config, teaching, kind)
@@ -257,16 +258,6 @@ def _check_model(config: Config, head: Head, data: DataModule) -> None:
     check_batches(config, head, data, data.validation)
     check_optimizer(config, model.embedder, head)
     check_network(model, data)
-
-
-def _check_inputs(data: DataModule) -> None:
-    counts = torch.bincount(data.train_dataset.labels, minlength=data.num_classes)
-    if not bool(counts.all()):
-        name = data.class_names[int((counts == 0).nonzero()[0, 0])]
-        raise ValueError(
-            "Argument 'data' must bring a training input of every class, to take the mean of: "
-            f"{name!r} has none."
-        )
 
 
 @contextmanager

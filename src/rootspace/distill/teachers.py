@@ -118,13 +118,14 @@ def open_teacher(
     """
     if config.embeddings is not None:
         return FileTeacher(config.embeddings, data)
+    precision = str(settings.precision)
     if config.run is not None:
         teacher = read_teacher(config.run, data, device, "teacher.run")
         head = teacher.head
-        return NetworkTeacher(teacher.embedder, head.dim, data, settings.precision, head.transform)
+        return NetworkTeacher(teacher.embedder, head.dim, data, precision, head.transform)
     assert config.timm is not None and config.weights is not None
     embedder, dim = timm_embedder(config.timm, config.weights, data)
-    return NetworkTeacher(embedder.to(device), dim, data, settings.precision)
+    return NetworkTeacher(embedder.to(device), dim, data, precision)
 
 
 def timm_embedder(name: str, weights: str, data: DataModule) -> tuple[Embedder, int]:

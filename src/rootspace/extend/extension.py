@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-from rootspace._files import appearing, is_helper, lock
+from rootspace._files import appearing, is_helper, lock, wait_for_first
 from rootspace._terminal import say
 from rootspace.choosing import class_means, evaluation_mode, to_device
 from rootspace.config import (
@@ -70,7 +70,7 @@ FIXED = ("model", "head", "loss", "prototypes")
 """Settings that an extension takes over as they are."""
 
 LOWER_RATE = 0.1
-"""Learning rate of an extension, relative to that of the run; measured (docs/continual.md)."""
+"""Learning rate of an extension, relative to that of the run; measured (docs/incremental.md)."""
 
 PART = f"{Part.__module__}.{Part.__qualname__}"
 
@@ -133,6 +133,7 @@ def extend(
     """
     folder = Path(config.run.dir)
     check_folder(folder, resume)
+    wait_for_first(folder / files.START)
     if resume or is_helper():  # the first process of a distributed run has begun it
         config = read_config(folder)
         _check_parent(run, folder, config)

@@ -1,6 +1,7 @@
 """Images of a run that can be searched, and classes that grow from them."""
 
 from .filters import Condition as Condition
+from .filters import InvalidFilterError as InvalidFilterError
 from .filters import conditions as conditions
 from .gallery import Gallery as Gallery
 from .identities import Identities as Identities
@@ -15,6 +16,7 @@ from .indexing import index_files as index_files
 from .indexing import index_inputs as index_inputs
 from .indexing import missing_files as missing_files
 from .items import AddReport as AddReport
+from .items import ConflictError as ConflictError
 from .items import Hit as Hit
 from .items import Item as Item
 from .items import Payload as Payload

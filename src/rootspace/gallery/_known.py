@@ -16,6 +16,7 @@ from rootspace.run import Run
 from rootspace.runs.folder import REJECTOR
 
 from .identity import Match
+from .items import ConflictError
 from .journal import Entry, Step
 from .lance import unit
 
@@ -74,14 +75,14 @@ class Known:
         """The label of a name that items are to get; None for a new class."""
         label = self.find(name)
         if label in self.retired:
-            raise ValueError(f"Class {name!r} is retired: restore it first.")
+            raise ConflictError(f"Class {name!r} is retired: restore it first.")
         return label
 
     def label(self, name: str) -> int:
-        """The label of a name; a ValueError where there is none."""
+        """The label of a name; a ConflictError where there is none."""
         label = self.find(name)
         if label is None:
-            raise ValueError(f"There is no class {name!r:.80}.")
+            raise ConflictError(f"There is no class {name!r:.80}.")
         return label
 
     def entry(self, label: int) -> Entry:
@@ -106,17 +107,22 @@ class Known:
         """The k nearest of the run's classes that are not mute, or all where there are fewer."""
         excluded, search = self._excluded, self.run.model.head.search
         k = min(k, self.trained - len(excluded))
+        if not k or not len(z):
+            return Prediction(z.new_empty((len(z), k), dtype=torch.int64), z.new_empty((len(z), k)))
         parts = [predict_without(search, p, k, excluded, self.trained) for p in z.split(CHUNK)]
         return Prediction(torch.cat([p.label for p in parts]), torch.cat([p.cosine for p in parts]))
 
     def predict(self, z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Labels and cosines `[N, k]` of the nearest classes; -1 and -1 where there are fewer."""
+        return self._joined(z, self._of_run(self._query(z), k + self.merged), k)
+
+    def _query(self, z: np.ndarray) -> Tensor:
+        return torch.from_numpy(z).to(self.run.device)
+
+    def _joined(self, z: np.ndarray, found: Prediction, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `predict`, from at least `k + merged` nearest of the run's classes."""
         merged = self.merged
-        label = np.empty((len(z), 0), np.int64)
-        cosine = np.empty((len(z), 0), np.float32)
-        if len(self._excluded) < self.trained and len(z):
-            found = self._of_run(torch.from_numpy(z).to(self.run.device), k + merged)
-            label, cosine = found.label.cpu().numpy(), found.cosine.float().cpu().numpy()
+        label, cosine = found.label.cpu().numpy(), found.cosine.float().cpu().numpy()
         speaking = np.setdiff1d(np.arange(self.trained, len(self.names)), self.mute)
         own = z @ self.vectors[speaking - self.trained].T
         label = np.concatenate([label, np.broadcast_to(speaking, own.shape)], axis=1)
@@ -141,15 +147,25 @@ class Known:
 
     def decide(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """`[N]` the nearest class, and whether an input is near enough to it."""
-        label, cosine = (part[:, 0] for part in self.predict(z, 1))
-        good = (cosine >= self.least) & (label >= 0)
-        own = np.flatnonzero((label >= 0) & (label < self.trained))
-        if self.rejector is not None and len(own):
-            score, query = self.rejector.score, torch.from_numpy(z[own]).to(self.run.device)
-            nearest = self._of_run(query, score.width)
-            scores = score(nearest, query, self.run.class_map, self._excluded)
+        label, cosine, good = self.answer(z, 1)
+        label, cosine = label[:, 0], cosine[:, 0]
+        return label, (cosine >= self.least) & (label >= 0) if good is None else good
+
+    def answer(self, z: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Labels and cosines as of `predict`, and by the rejector whether each input is known."""
+        if self.rejector is None:
+            return *self.predict(z, k), None
+        query, score = self._query(z), self.rejector.score
+        nearest = self._of_run(query, max(k + self.merged, score.width))
+        label, cosine = self._joined(z, nearest, k)
+        good = (cosine[:, 0] >= self.least) & (label[:, 0] >= 0)
+        own = np.flatnonzero((label[:, 0] >= 0) & (label[:, 0] < self.trained))
+        if len(own):
+            rows = torch.from_numpy(own).to(query.device)
+            nearest = Prediction(*(part[rows, : score.width] for part in nearest))
+            scores = score(nearest, query[rows], self.run.class_map, self._excluded)
             good[own] = ~self.rejector.is_unknown(scores).cpu().numpy()
-        return label, good
+        return label, cosine, good
 
     def free_vector(self, mean: np.ndarray) -> np.ndarray:
         """float32 `[dim]`, that a class with this mean gets."""

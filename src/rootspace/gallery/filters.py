@@ -38,6 +38,13 @@ _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
 LONGEST = 10_000
 """Characters of a filter."""
 
+DIGITS = 1000
+"""Characters of a number in it; Python reads no whole number of more than 4,300."""
+
+
+class InvalidFilterError(ValueError):
+    """A text that is no filter."""
+
 
 @dataclass(frozen=True)
 class Condition:
@@ -93,7 +100,7 @@ def conditions(where: Where, argument: str = "where") -> tuple[Condition, ...]:
         argument: its name, for the message.
 
     Raises:
-        ValueError: a text that is no filter.
+        InvalidFilterError: a text that is none.
     """
     if where is None:
         return ()
@@ -108,7 +115,7 @@ class _Parser:
     def __init__(self, text: str, argument: str) -> None:
         self.text, self.argument = text, argument
         if len(text) > LONGEST:
-            raise ValueError(
+            raise InvalidFilterError(
                 f"Argument '{argument}' must have at most {LONGEST:,} characters, not "
                 f"{len(text):,}."
             )
@@ -161,6 +168,8 @@ class _Parser:
             return text.lower() == "true"
         if match := _NUMBER.fullmatch(text):
             whole = match[2] is None and match[3] is None and "." not in text
+            if len(text) > DIGITS:
+                raise self._error(f"a number has more than {DIGITS} characters")
             return int(text) if whole else float(text)
         return text
 
@@ -169,8 +178,8 @@ class _Parser:
             raise self._error("something is missing at the end")
         return self.tokens.pop(0)
 
-    def _error(self, what: str) -> ValueError:
-        return ValueError(
+    def _error(self, what: str) -> InvalidFilterError:
+        return InvalidFilterError(
             f"Argument '{self.argument}' must be conditions such as \"label = 'cat' and year >= "
             f'2020", not {self.text[:80]!r}: {what}.'
         )

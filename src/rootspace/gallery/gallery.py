@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -545,8 +546,15 @@ def _hash(*parts: bytes) -> str:
 
 
 def shown_path(path: str | os.PathLike[str]) -> str:
-    """A path as text; names that are not UTF-8 are escaped."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    r"""A path as text: bytes that are not UTF-8 become `\xe9`, what reads so already `\x5cxe9`."""
+    escaped = re.sub(rb"\\(?=x[0-9a-f]{2})", rb"\\x5c", os.fsencode(path))
+    return escaped.decode("utf-8", "backslashreplace")
+
+
+def path_of(shown: str) -> str:
+    """The path that `shown_path` has made a text of."""
+    raw = re.sub(rb"\\x([0-9a-f]{2})", lambda m: bytes([int(m[1], 16)]), shown.encode())
+    return os.fsdecode(raw)
 
 
 def _paths(

@@ -28,8 +28,8 @@ from rootspace.runs.folder import REGISTRY, REJECTOR
 
 from ._known import CHUNK, Known, read_known
 from .gallery import Gallery
-from .identity import Enrolled, Explanation, Group, Identity, Match
-from .items import Reason, Rejected, check_text
+from .identity import Enrolled, Explanation, Group, Identity, Match, Nearest
+from .items import ConflictError, Reason, Rejected, check_text
 from .journal import Change, Entry, Journal, Relabeled, Step
 from .lance import LanceStore, unit
 from .store import Store
@@ -178,6 +178,13 @@ class Identities:
         """Label -> name."""
         return list(self._known().names)
 
+    def answer(self, z: np.ndarray, k: int) -> Nearest:
+        """The nearest classes of unit vectors `[N, dim]`, all at one moment, in one search."""
+        known = self._known()
+        label, cosine, decided = known.answer(z, k)
+        names = [[known.names[one] if one >= 0 else "" for one in row] for row in label.tolist()]
+        return Nearest(label, cosine, names, decided)
+
     def nearest(self, z: np.ndarray, k: int = 2) -> tuple[np.ndarray, np.ndarray]:
         """Labels and cosines `[N, k]` of the nearest classes of unit vectors `[N, dim]`.
 
@@ -195,6 +202,18 @@ class Identities:
         found[~own] = known.vectors[labels[~own] - known.trained]
         return found
 
+    def cosines(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """float32 `[N]` cosine of each unit vector to a class.
+
+        That to the nearest of the prototypes that speak for it: merged classes have several.
+        """
+        known = self._known()
+        found = (z * self.vectors(labels)).sum(axis=-1)
+        for other in np.flatnonzero(known.owner != np.arange(len(known.owner))):
+            rows = np.flatnonzero(labels == known.owner[other])
+            found[rows] = np.maximum(found[rows], z[rows] @ self.vectors(np.array([other]))[0])
+        return found
+
     def history(self, limit: int | None = None) -> Sequence[Change]:
         """What was changed, the last first."""
         return self._journal.history(limit)
@@ -202,7 +221,12 @@ class Identities:
     # ---------------------------------------------------------------- changing
 
     def enroll(
-        self, name: str, images: Any, *, review: bool = True, paths: Sequence[str] | None = None
+        self,
+        name: str,
+        images: Any,
+        *,
+        review: bool = True,
+        paths: Sequence[str | None] | None = None,
     ) -> Enrolled:
         """A new class from a few images, or more images of a class.
 
@@ -217,7 +241,7 @@ class Identities:
             What became of each. Refused images are not in the gallery.
 
         Raises:
-            ValueError: no image was taken; the message has the reasons. Or the class is retired.
+            ConflictError: no image was taken; the message has the reasons. Or the class is retired.
         """
         name = check_text(name, "name")
         with self._changing():
@@ -248,7 +272,7 @@ class Identities:
             rejected = tuple(bad[index] for index in sorted(bad))
             if not ids:
                 shown = "; ".join(f"{one.index}: {one.message}" for one in rejected[:5])
-                raise ValueError(
+                raise ConflictError(
                     f"Argument 'images' must hold an image that can be taken for {name!r}: {shown}."
                 )
             number, step = self._label(ids, name, "enroll")
@@ -292,7 +316,7 @@ class Identities:
             known = self._known()
             known.label(name)
             if known.find(new) is not None:
-                raise ValueError(f"Argument 'new' must be free; {new!r} is a class.")
+                raise ConflictError(f"Argument 'new' must be free; {new!r} is a class.")
             items = self.gallery.get(ids)
             wrong = next((item.id for item in items if item.label != name), None)
             if wrong is not None:
@@ -314,16 +338,18 @@ class Identities:
             into: name of the one that stays.
 
         Raises:
-            ValueError: no such class, or one into itself.
+            ConflictError: no such class, or one into itself.
         """
         with self._changing():
             known = self._known()
             target = known.label(into)
             gone = [known.label(name) for name in dict.fromkeys(names)]
             if not gone or target in gone:
-                raise ValueError(f"Argument 'names' must name classes other than {into!r}.")
+                raise ConflictError(f"Argument 'names' must name classes other than {into!r}.")
             if {target, *gone} & known.retired:
-                raise ValueError("Argument 'names': a retired class cannot be merged: restore it.")
+                raise ConflictError(
+                    "Argument 'names': a retired class cannot be merged: restore it."
+                )
             entries = []
             for label, owner in enumerate(known.owner.tolist()):
                 if label in gone or (owner in gone and label != owner):
@@ -338,14 +364,14 @@ class Identities:
         """Give a class another name, and its items.
 
         Raises:
-            ValueError: no such class, or the new name is taken.
+            ConflictError: no such class, or the new name is taken.
         """
         new = check_text(new, "new")
         with self._changing():
             known = self._known()
             label = known.label(name)
             if known.find(new) is not None:
-                raise ValueError(f"Argument 'new' must be free; {new!r} is a class.")
+                raise ConflictError(f"Argument 'new' must be free; {new!r} is a class.")
             entry = known.entry(label)
             step = Step(((entry, replace(entry, name=new)),), self._renamed({name}, new))
             self._make("rename", f"{name!r} to {new!r}", step)
@@ -362,22 +388,30 @@ class Identities:
         """A retired class is recognized again."""
         return self._set_retired(name, False)
 
-    def undo(self) -> Change:
+    def undo(self, number: int | None = None) -> Change:
         """Take the last change back that was not taken back yet; again, the one before.
 
         Images that an enrollment brought stay in the gallery, without a label.
+
+        Args:
+            number: of the change that is meant: another one is not taken back. None for any.
 
         Returns:
             The change that was taken back.
 
         Raises:
-            ValueError: there is none.
+            ConflictError: there is none, or the last one is not the one that is meant.
         """
         with self._changing():
             found = self._journal.last()
             if found is None:
-                raise ValueError(f"{self._journal.path} holds no change to undo.")
+                raise ConflictError("There is no change to undo.")
             change, step = found
+            if number not in (None, change.number):
+                raise ConflictError(
+                    f"Change {number} is not the last one any more: {change.number} is, "
+                    f"{change.action} {change.detail}."
+                )
             detail = f"{change.number}: {change.action} {change.detail}"
             self._write("undo", detail, step.reverse(), undoes=change.number)
         return change
@@ -389,11 +423,11 @@ class Identities:
             known = self._known()
             label = known.label(name)
             if (label in known.retired) == retired:
-                raise ValueError(
+                raise ConflictError(
                     f"Class {name!r} is {'retired already' if retired else 'not retired'}."
                 )
             if label in known.retired_by_run:
-                raise ValueError(
+                raise ConflictError(
                     f"Class {name!r} is retired in the run: `rootspace classes {self.run.folder} "
                     "restore CLASS`."
                 )

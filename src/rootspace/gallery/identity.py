@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from .items import Hit, Rejected
 
 
@@ -41,6 +43,24 @@ class Match:
     label: int
     name: str
     cosine: float
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """The nearest classes of N inputs, best first.
+
+    Attributes:
+        label: `[N, k]`, -1 where there are fewer classes.
+        cosine: `[N, k]`, likewise.
+        names: of the labels; "" where there is none.
+        known: bool `[N]`, whether the run's rejector takes the input for a known one; None where
+            the run has none.
+    """
+
+    label: np.ndarray
+    cosine: np.ndarray
+    names: list[list[str]]
+    known: np.ndarray | None
 
 
 @dataclass(frozen=True)

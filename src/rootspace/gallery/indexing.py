@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .gallery import Gallery, shown_path
+from .gallery import Gallery, path_of, shown_path
 from .items import AddReport, Payload, Rejected, Value
 
 PART = 1024
@@ -98,7 +98,8 @@ class _Old:
 
 
 def _index_part(gallery: Gallery, files: Sequence[ImageFile], old: _Old) -> Indexed:
-    paths = [shown_path(os.path.abspath(file.path)) for file in files]
+    places = [os.path.abspath(file.path) for file in files]
+    paths = [shown_path(place) for place in places]
     stamps = [_stamp(file.path) for file in files]
     there = gallery.store.at_paths(paths)
     same = [
@@ -116,7 +117,7 @@ def _index_part(gallery: Gallery, files: Sequence[ImageFile], old: _Old) -> Inde
     report = gallery.add(
         [files[i].path for i in new],
         labels=[files[i].label for i in new],
-        paths=[paths[i] for i in new],
+        paths=[places[i] for i in new],
         payloads=[files[i].payload for i in new],
         stamps=[stamps[i] for i in new],
     )
@@ -192,7 +193,9 @@ def missing_files(gallery: Gallery) -> list[int]:
         item.id
         for items, _ in gallery.scan()
         for item in items
-        if item.path is not None and os.path.isabs(item.path) and not os.path.exists(item.path)
+        if item.path is not None
+        and os.path.isabs(item.path)
+        and not os.path.exists(path_of(item.path))
     ]
 
 

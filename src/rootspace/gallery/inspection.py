@@ -71,7 +71,7 @@ class Doubt:
 
     Attributes:
         sample: its number.
-        cosine: to the prototype of its class.
+        cosine: to its class: to the nearest of the prototypes that speak for it.
         other: name of the nearest other class.
         other_cosine: to the prototype of that.
     """
@@ -164,7 +164,7 @@ def doubts(
     z: np.ndarray,
     own: np.ndarray,
     nearest: Nearest,
-    vectors: Callable[[np.ndarray], np.ndarray],
+    own_cosine: Callable[[np.ndarray, np.ndarray], np.ndarray],
     names: Sequence[str],
 ) -> list[Doubt]:
     """How labeled images stand to their class and to the nearest other one, the worst first.
@@ -173,14 +173,14 @@ def doubts(
         z: float32 `[N, dim]` unit vectors.
         own: int64 `[N]` labels, -1 for images without one, which are left out.
         nearest: finds classes.
-        vectors: from labels to prototypes.
+        own_cosine: from unit vectors and labels to the cosine of each to its class.
         names: label -> name.
     """
     rows = np.flatnonzero(own >= 0)
     if not len(rows):
         return []
     label, cosine = nearest(z[rows], 2)
-    mine = (z[rows] * vectors(own[rows])).sum(axis=-1)
+    mine = own_cosine(z[rows], own[rows])
     place = (label[:, 0] == own[rows]).astype(np.int64)
     other = np.take_along_axis(label, place[:, None], axis=1)[:, 0]
     other_cosine = np.take_along_axis(cosine, place[:, None], axis=1)[:, 0]

@@ -28,6 +28,10 @@ class UnknownItemError(ValueError):
     """There is no such item."""
 
 
+class ConflictError(ValueError):
+    """A change that contradicts what is there."""
+
+
 @dataclass(frozen=True)
 class Item:
     """An image that a gallery holds.

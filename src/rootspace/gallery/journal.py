@@ -17,6 +17,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from rootspace._errors import BusyError
+
 FORMAT = 1
 """Version of the tables, kept in `PRAGMA user_version`."""
 
@@ -182,6 +184,8 @@ class Journal:
                 database.execute("PRAGMA synchronous = FULL")
                 yield database
         except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+                raise BusyError(f"{self.path} is being written by another process.") from error
             raise OSError(f"{self.path} cannot be used: {error}.") from error
         except sqlite3.DatabaseError as error:
             raise ValueError(f"{self.path} is damaged: {error}.") from error

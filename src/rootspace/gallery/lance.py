@@ -87,7 +87,7 @@ class LanceStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         about = _read_about(folder)
-        self._pin = about.pin
+        self._pin, self._float16 = about.pin, about.float16
         self._index = ExactIndex(self._pin.dim)
         self._facets = Facets()
         # One thread writes; another lock guards what is in memory, for moments only.
@@ -149,6 +149,10 @@ class LanceStore:
     @property
     def pin(self) -> Pin:
         return self._pin
+
+    @property
+    def float16(self) -> bool:
+        return self._float16
 
     @property
     def version(self) -> object:
@@ -232,7 +236,7 @@ class LanceStore:
                 yield
                 return
             busy = "{folder} is being written by another process. Try again."
-            with lock(self.folder, busy=busy, seconds=WAIT):
+            with lock(self.folder, busy=busy, seconds=WAIT, helpers=True):
                 self._depth += 1
                 try:
                     self._refresh()
@@ -293,15 +297,26 @@ class LanceStore:
             self._follow(revision)
 
     def delete(self, ids: Sequence[int]) -> None:
+        if not len(ids):
+            return
         with self.writing():
-            for part in _parts(ids):
-                self._table.delete(f"id IN ({', '.join(map(str, part))})")
-                with self._memory:
-                    self._forget(np.asarray(part, np.int64))
-                    self._state = _State(
-                        self._table.version, self._state.revision, self._state.row_ids
-                    )
-                self._changed()
+            _, revision = self._reserve(0)
+            gone = f"id IN ({', '.join(map(str, ids))})"
+            if len(ids) > LISTED:
+                # A longer list takes very long, and several would be several changes. A revision of
+                # their own changes nothing that is seen, and is a condition for all of them.
+                names = ["id", "revision"]
+                schema = self._arrow.schema([self._schema.field(name) for name in names])
+                content = {"id": list(ids), "revision": [revision] * len(ids)}
+                marked = self._arrow.table(content, schema=schema)
+                self._table.merge_insert("id").when_matched_update_all().execute(marked)
+                gone = f"revision = {revision}"
+            self._table.delete(gone)
+            with self._memory:
+                self._forget(np.asarray(ids, np.int64))
+                row_ids = self._state.row_ids
+                self._state = _State(self._table.version, self._state.revision, row_ids)
+            self._changed()
 
     def compact(self) -> None:
         with self.writing():

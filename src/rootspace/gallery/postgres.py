@@ -59,7 +59,8 @@ class PostgresStore:
 
     def __init__(self, address: str) -> None:
         self._url, self._name = _split(address)
-        self._local, self._all = threading.local(), list[Any]()
+        self._local = threading.local()
+        self._all = list[tuple[threading.Thread, Any]]()
         self._opening = threading.Lock()
         self._psycopg: Any = require("psycopg", extra="postgres", purpose=_PURPOSE)
         try:
@@ -136,6 +137,10 @@ class PostgresStore:
     @property
     def pin(self) -> Pin:
         return self._pin
+
+    @property
+    def float16(self) -> bool:
+        return self._kind == "halfvec"
 
     @property
     def version(self) -> object:
@@ -281,7 +286,7 @@ class PostgresStore:
 
     def close(self) -> None:
         with self._opening:
-            for connection in self._all:
+            for _, connection in self._all:
                 connection.close()
             self._all.clear()
             self._local = threading.local()
@@ -294,22 +299,23 @@ class PostgresStore:
         """Ids and vectors of rows that hold the k best."""
         condition, values = _where(where)
         vector = query.astype(np.float32).tolist()
-        product = "(embedding::vector <#> %s::real[]::vector)"
+        # Not the product: rows in half precision are not of unit length.
+        distance = "(embedding::vector <=> %s::real[]::vector)"
         text = (
-            f"SELECT id, embedding::vector::real[], -{product} FROM {self._name} "
-            f"WHERE {condition} ORDER BY {product}, id LIMIT %s"
+            f"SELECT id, embedding::vector::real[], 1 - {distance} FROM {self._name} "
+            f"WHERE {condition} ORDER BY {distance}, id LIMIT %s"
         )
         with self._errors(), self._connection().transaction():
             # An index of pgvector is not exact.
             self._connection().execute("SET LOCAL enable_indexscan = off")
             rows = self._rows(text, [vector, *values, vector, k + MORE])
             if len(rows) == k + MORE:
-                # Sums of float32 products may be wrong by so much.
+                # Cosines of sums in float32 may be wrong by so much.
                 least = rows[k - 1][2] - 2.0**-22 * (len(vector) + 8) * 2
                 if rows[-1][2] >= least:
                     text = (
                         f"SELECT id, embedding::vector::real[], 0 FROM {self._name} WHERE "
-                        f"{condition} AND -{product} >= %s"
+                        f"{condition} AND 1 - {distance} >= %s"
                     )
                     rows = self._rows(text, [*values, vector, least])
         ids = np.array([row[0] for row in rows], np.int64)
@@ -335,7 +341,14 @@ class PostgresStore:
             found = _connected(self._psycopg, self._url)
             self._local.connection = found
             with self._opening:
-                self._all.append(found)
+                # Those of threads that have ended: a server has few connections.
+                left = list[tuple[threading.Thread, Any]]()
+                for thread, connection in self._all:
+                    if thread.is_alive():
+                        left.append((thread, connection))
+                    else:
+                        connection.close()
+                self._all = [*left, (threading.current_thread(), found)]
         return found
 
     def _rows(self, text: str, values: Sequence[Any] = ()) -> list[Any]:

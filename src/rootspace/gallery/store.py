@@ -31,6 +31,11 @@ class Store(Protocol):
         ...
 
     @property
+    def float16(self) -> bool:
+        """Whether it keeps embeddings in half precision."""
+        ...
+
+    @property
     def version(self) -> object:
         """Another one after each change of the table, whoever made it."""
         ...

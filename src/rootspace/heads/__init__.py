@@ -5,7 +5,7 @@ A head takes the place of a network's last linear layer and its loss function:
     loss = head(network(x), labels)
     labels, cosines = head.predict(network(x), k=5)
 
-`PrototypeHead` owns no parameter: each class has a fixed vector, its prototype. The learned heads
+`PrototypeHead` owns no parameter: each class has a unit vector, its prototype. The learned heads
 own a vector a class, and are there to compare with.
 """
 

@@ -155,6 +155,8 @@ def count_classes(num_classes: int | None, names: Sequence[str] | None) -> int:
     """
     if num_classes is None and names is None:
         raise ValueError("Argument 'num_classes' or 'names' must be given.")
+    if isinstance(names, str):
+        raise ValueError(f"Argument 'names' must be a list of names, not the text {names!r}.")
     count = len(names or ()) if num_classes is None else num_classes
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
         raise ValueError(f"Argument 'num_classes' must be a positive integer, not {count!r}.")
@@ -167,7 +169,7 @@ def count_classes(num_classes: int | None, names: Sequence[str] | None) -> int:
 
 def count_new(new: int | Sequence[str]) -> int:
     """How many classes are to be added."""
-    if isinstance(new, bool) or (isinstance(new, int) and new < 0):
+    if isinstance(new, bool | str) or (isinstance(new, int) and new < 0):
         raise ValueError(f"Argument 'new' must be a number of classes or names, not {new!r}.")
     return new if isinstance(new, int) else len(new)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from rootspace.classes import Prediction
+from rootspace.losses.base import check_batch
 from rootspace.planning import CODE_DIM
 from rootspace.systems import check_range, directed_rows
 
@@ -65,16 +66,17 @@ class LearnedHead(Head):
     def names(self) -> list[str] | None:
         return self._names
 
+    @property
+    def search_cost(self) -> int:
+        return self.num_classes
+
     def forward(
         self, embeddings: Tensor, labels: Tensor, *, targets: Tensor | None = None
     ) -> Tensor:
         if targets is not None:
             raise ValueError("Argument 'targets' must be left out: this head learns its vectors.")
-        if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
-            raise ValueError(
-                "Arguments 'embeddings' and 'labels' must have shapes [B, dim] and [B], not "
-                f"{tuple(embeddings.shape)} and {tuple(labels.shape)}."
-            )
+        check_batch(embeddings, labels)
+        check_range(labels, self.num_classes, "'labels' must lie in")
         # A half precision network must not round the logits: leave autocast for them.
         with torch.autocast(embeddings.device.type, enabled=False):
             labels = labels.long()
@@ -97,7 +99,9 @@ class LearnedHead(Head):
         directed_rows(z.reshape(-1, self.dim), "z")  # or they have no nearest class
         with torch.autocast(z.device.type, enabled=False):
             label = self.logits(wide(z)).topk(k, dim=-1).indices
-        return Prediction(label, self.cosines(z).gather(-1, label))
+            unit = normalize(wide(z), dim=-1)[..., None, :]
+            found = normalize(self.weight[label].to(unit.dtype), dim=-1)
+            return Prediction(label, (unit * found).sum(dim=-1))
 
     def probability(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         with torch.autocast(embeddings.device.type, enabled=False):

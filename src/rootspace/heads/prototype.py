@@ -1,4 +1,4 @@
-"""`PrototypeHead`: each class has a fixed vector, which is no parameter."""
+"""`PrototypeHead`: each class has a unit vector, which is no parameter."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rootspace.classes import Assignment, ClassMap, MovingPrototypes, Prediction, assign
 from rootspace.losses import ClassLoss, InBatchSoftmaxLoss, SystemSoftmaxLoss, functional
+from rootspace.losses.base import check_batch
 from rootspace.planning import code_for
 from rootspace.systems import Table, VectorSystem, check_range, directed_rows, system_from
 
@@ -27,7 +28,7 @@ SCORES = 2**22
 
 
 class PrototypeHead(Head):
-    """A head without parameters: each class has a fixed unit vector, its prototype.
+    """A head without parameters: each class has a unit vector, its prototype.
 
     Prototypes are chosen from the data. Until then a supervised contrastive loss trains the network
     (batches need two inputs of a class: `ClassBatchSampler`). `choose_prototypes` gives each class
@@ -238,11 +239,7 @@ class PrototypeHead(Head):
     def forward(
         self, embeddings: Tensor, labels: Tensor, *, targets: Tensor | None = None
     ) -> Tensor:
-        if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1] or not len(labels):
-            raise ValueError(
-                "Arguments 'embeddings' and 'labels' must have shapes [B, dim] and [B] with B > 0, "
-                f"not {tuple(embeddings.shape)} and {tuple(labels.shape)}."
-            )
+        check_batch(embeddings, labels)
         z = self.transform(embeddings)
         if self.loss is None:
             if targets is not None:

@@ -31,6 +31,9 @@ class ClassLoss(nn.Module, abc.ABC):
     exact_vectors = False
     """Whether `compute` wants the vectors in float64."""
 
+    takes_targets = True
+    """Whether vectors that are not those of the classes may take their place."""
+
     def __init__(self, classes: ClassMap) -> None:
         super().__init__()
         self.classes = classes
@@ -63,7 +66,7 @@ class ClassLoss(nn.Module, abc.ABC):
             labels: `[B]` integers in [0, num_classes).
             indices_tuple: there for trainers that pass one; must be None, as no pairs are formed.
             targets: `[B, dim]` of any length but zero, to take the place of the class vectors:
-                what a teacher made of each image.
+                what a teacher made of each image. Not where `takes_targets` is False.
 
         Raises:
             ValueError: wrong shapes, zero, NaN or infinite embeddings, pairs from a miner.
@@ -75,10 +78,11 @@ class ClassLoss(nn.Module, abc.ABC):
                 "pairs. Remove the miner."
             )
         self.classes.system.check_shape(embeddings, "embeddings")
-        if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1] or not len(labels):
+        check_batch(embeddings, labels)
+        if targets is not None and not self.takes_targets:
             raise ValueError(
-                "Arguments 'embeddings' and 'labels' must have shapes [B, dim] and [B] with B > 0, "
-                f"not {tuple(embeddings.shape)} and {tuple(labels.shape)}."
+                f"Argument 'targets' must be left out: {type(self).__name__} is a softmax over the "
+                "vectors of the system, which these are not. Take InBatchSoftmaxLoss or CosineLoss."
             )
         if targets is not None and targets.shape != embeddings.shape:
             raise ValueError(
@@ -100,6 +104,15 @@ class ClassLoss(nn.Module, abc.ABC):
 
     def extra_repr(self) -> str:
         return repr(self.classes)
+
+
+def check_batch(embeddings: Tensor, labels: Tensor) -> None:
+    """Raise a ValueError unless these are `[B, dim]` and `[B]`, and B is not 0."""
+    if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1] or not len(labels):
+        raise ValueError(
+            "Arguments 'embeddings' and 'labels' must have shapes [B, dim] and [B] with B > 0, "
+            f"not {tuple(embeddings.shape)} and {tuple(labels.shape)}."
+        )
 
 
 def positive(name: str, value: float) -> float:

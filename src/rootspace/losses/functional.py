@@ -106,7 +106,9 @@ def in_batch_softmax_loss(
 
     Args:
         z: `[B, dim]` embeddings.
-        vectors: `[B, dim]` the vectors of their classes.
+        vectors: `[B, dim]` the vectors of their classes. Rows of one class may have different
+            ones, such as targets of their own: each is drawn to its own, and away from the first
+            of each other class.
         labels: `[B]` class numbers; a class that occurs twice competes once.
         scale: inverse temperature.
         margin: in cosine, taken from that of the own class (CosFace, arXiv 1801.09414).
@@ -124,7 +126,8 @@ def in_batch_softmax_loss(
     first = same.to(torch.uint8).argmax(dim=-1)
     repeated = first != torch.arange(len(labels), device=labels.device)
     logits = logits.masked_fill(repeated, -torch.inf)
-    logits = logits.scatter_add(1, first[:, None], torch.full_like(logits[:, :1], -scale * margin))
+    own = scale * ((unit * vectors).sum(dim=-1, keepdim=True) - margin)
+    logits = logits.scatter(1, first[:, None], own)
     if others is not None:
         known = torch.isin(others[1], labels)
         further = (scale * unit @ others[0].T).masked_fill(known, -torch.inf)

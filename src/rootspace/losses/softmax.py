@@ -30,6 +30,8 @@ class SystemSoftmaxLoss(ClassLoss):
         ValueError: the system's partition function has too many states, as that of a dense code.
     """
 
+    takes_targets = False
+
     def __init__(self, classes: ClassMap, scale: float | None = None, margin: float = 0.0) -> None:
         super().__init__(classes)
         system = classes.system

@@ -273,7 +273,9 @@ class Groups:
         if len(short) and number < several:
             group = scores.best_groups(short, several)
             floor[short], more = self._look(rows, z, short, group, k, keep)
+            # Among equal scores the nearest few groups need not be among the nearest many.
             pairs = [_without(short, *pair) for pair in pairs] + more
+            seen = [_without(short, *seen[0])]
             seen.append((np.repeat(short, several), group.ravel()))
         query, groups = (np.concatenate(column) for column in zip(*seen, strict=True))
         return _First(pairs, floor - rounding(rows.dim), query * len(self.radius) + groups)

@@ -30,6 +30,9 @@ LEAST = 2**15
 CHUNK = 2**14
 """Rows checked together."""
 
+TOGETHER = 2**13
+"""Queries that are searched together."""
+
 FEW = 16
 """A filter that lets fewer than one of so many rows through leaves so few that they are scanned."""
 
@@ -189,10 +192,10 @@ class CertifiedIndex:
         """`[N]` places -> `[N, dim]` float32 unit vectors, those of deleted rows too.
 
         Raises:
+            TypeError: not integers.
             IndexError: a place is not in [0, size).
         """
-        places = torch.as_tensor(places).long()
-        check_range(places, self.size, "'places' must lie in")
+        places = _places(places, self.size)
         return torch.from_numpy(self._state.rows.take(places.numpy()))
 
     def __len__(self) -> int:
@@ -268,11 +271,11 @@ class CertifiedIndex:
             places: `[M]` integers; those deleted before may be among them.
 
         Raises:
+            TypeError: not integers.
             IndexError: a place is not in [0, size).
         """
         state = self._state
-        places = torch.as_tensor(places).long()
-        check_range(places, len(state.rows), "'places' must lie in")
+        places = _places(places, len(state.rows))
         alive = state.alive.clone()
         alive[places] = False
         self._state = replace(state, alive=alive, deleted=len(alive) - int(alive.sum()))
@@ -327,7 +330,8 @@ class CertifiedIndex:
             content["rows"] = np.array(state.rows.digest(size))
         elif keys is not None:
             content["keys"] = keys[:size].numpy()
-        with replacing(path) as temporary, temporary.open("wb") as file:
+        # Whoever builds holds no lock: two processes may write at once.
+        with replacing(path, shared=True) as temporary, temporary.open("wb") as file:
             np.savez(file, **content)
 
     @torch.inference_mode(False)
@@ -435,7 +439,8 @@ class CertifiedIndex:
 
 def _found(state: _State, z: Tensor, k: int, keep: Tensor | None, exact: bool) -> Found:
     with torch.autocast("cpu", enabled=False), torch.no_grad():
-        found = _search(state, z.detach().cpu(), k, keep, exact)
+        parts = [_search(state, part, k, keep, exact) for part in z.detach().cpu().split(TOGETHER)]
+    found = Found(*(torch.cat(column) for column in zip(*parts, strict=True)))
     return Found(
         found.cosine.to(z.device, z.dtype), found.index.to(z.device), found.certified.to(z.device)
     )
@@ -470,10 +475,21 @@ def _keep(state: _State, allowed: Tensor | None) -> Tensor | None:
     return state.alive & allowed.cpu()
 
 
+def _places(places: Tensor, size: int) -> Tensor:
+    """Places as int64; a mask would be taken for the places 0 and 1."""
+    places = torch.as_tensor(places)
+    if not places.numel():
+        return places.long()
+    if places.is_floating_point() or places.is_complex() or places.dtype == torch.bool:
+        raise TypeError(f"Argument 'places' must be integers, not {places.dtype}.")
+    check_range(places.long(), size, "'places' must lie in")
+    return places.long()
+
+
 def _own_storage(rows: Tensor) -> Tensor:
     """The rows; copied where they do not fill a storage in order, since others come behind them."""
     whole = rows.untyped_storage().nbytes() == rows.numel() * rows.element_size()
-    if whole and rows.is_contiguous():
+    if whole and rows.stride() == (rows.shape[1], 1):  # of one row others are contiguous too
         return rows
     return rows.clone(memory_format=torch.contiguous_format)
 

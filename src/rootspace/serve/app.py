@@ -10,6 +10,8 @@ from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 
 import rootspace
+from rootspace._errors import BusyError
+from rootspace._terminal import say
 
 from .batching import OverloadedError
 from .errors import RefusedError, shown, wording
@@ -88,6 +90,14 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(OverloadedError)
     async def _(request: Request, error: OverloadedError) -> Response:
         return respond(request, RefusedError(503, str(error)))
+
+    @app.exception_handler(BusyError)
+    @app.exception_handler(TimeoutError)  # of the registry
+    async def _(request: Request, error: Exception) -> Response:
+        # Which file it is concerns the log of the server alone.
+        say(f"request {request.state.request_id}: {error}")
+        message = "Another process is writing what this needs: try again in a moment."
+        return respond(request, RefusedError(503, message))
 
     @app.exception_handler(HTTPException)
     async def _(request: Request, error: HTTPException) -> Response:

@@ -170,9 +170,13 @@ class Client:
         """The classes that were enrolled."""
         return self._ask(schema.EnrolledClasses, "GET", "/v1/enrolled").classes
 
-    def undo(self) -> schema.ClassChange:
-        """Take the last change of the classes back."""
-        return self._ask(schema.ClassChange, "POST", "/v1/undo")
+    def undo(self, number: int | None = None) -> schema.ClassChange:
+        """Take the last change of the classes back.
+
+        Args:
+            number: of the change that is meant: another one is not taken back. None for any.
+        """
+        return self._ask(schema.ClassChange, "POST", "/v1/undo", json={"number": number})
 
     # ---------------------------------------------------------------- HTTP
 

@@ -1,6 +1,5 @@
 """Routes of the gallery and of the classes that are enrolled in it."""
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -14,20 +13,24 @@ from rootspace._terminal import one_line
 from rootspace.gallery import (
     Change,
     Condition,
+    ConflictError,
     Gallery,
     Hit,
     Identities,
+    InvalidFilterError,
     Item,
     Rejected,
     UnknownItemError,
+    conditions,
 )
 from rootspace.gallery.items import check_payload
 
 from . import schema
 from .errors import SHOWN, RefusedError, wording
 from .own_gallery import OwnGallery
-from .routes import OF_IMAGES, Images, bare, problem, read_uploads, refusals, while_connected
+from .routes import OF_IMAGES, Images, bare, problem, refusals, uploads_of, while_connected
 from .service import Service, Upload
+from .workers import Workers
 
 T = TypeVar("T")
 
@@ -38,7 +41,7 @@ ItemId = Annotated[int, Path(ge=0, le=2**62)]
 Where = Annotated[
     str | None, Query(max_length=10_000, description="A filter, such as `label = 'cat'`.")
 ]
-OF_CHANGES = refusals(400, 404, 409, 422)
+OF_CHANGES = refusals(400, 404, 409, 413, 422, 503)
 _PAYLOAD: TypeAdapter[schema.Payload] = TypeAdapter(schema.Payload)
 
 
@@ -59,17 +62,21 @@ def add_gallery(app: APIRouter, service: Service, own: OwnGallery) -> None:
     _add_classes(app, service, own)
 
 
-async def working(function: Callable[[], T]) -> T:
+async def working(workers: Workers, function: Callable[[], T]) -> T:
     """What a call of the gallery gives, in a thread; what it refuses is refused.
+
+    Args:
+        workers: `reads` of a service, or its `changes`.
+        function: the call.
 
     Raises:
         RefusedError: there is no such item, or the call contradicts what is there.
     """
     try:
-        return await asyncio.to_thread(function)
+        return await workers.do(function)
     except UnknownItemError as error:
         raise RefusedError(404, str(error)) from error
-    except ValueError as error:
+    except ConflictError as error:
         raise RefusedError(409, str(error)) from error
 
 
@@ -82,14 +89,16 @@ def _add_items(app: APIRouter, service: Service, own: OwnGallery) -> None:
             raise UnknownItemError("The gallery is empty: it has no such item.")
         return own.gallery
 
-    @app.get("/v1/gallery", tags=["gallery"], responses=refusals())
+    @app.get("/v1/gallery", tags=["gallery"], responses=refusals(503))
     async def info() -> schema.GalleryInfo:
         """How many images can be found."""
         return schema.GalleryInfo(
-            num_items=await working(lambda: 0 if own.gallery is None else len(own.gallery))
+            num_items=await working(
+                service.reads, lambda: 0 if own.gallery is None else len(own.gallery)
+            )
         )
 
-    @app.get("/v1/gallery/items", tags=["gallery"], responses=refusals(422))
+    @app.get("/v1/gallery/items", tags=["gallery"], responses=refusals(422, 503))
     async def page(
         where: Where = None,
         after: Annotated[int, Query(ge=-1, le=2**62)] = -1,
@@ -97,16 +106,18 @@ def _add_items(app: APIRouter, service: Service, own: OwnGallery) -> None:
     ) -> schema.GalleryItems:
         """A page of the images for which a filter holds, by id."""
 
+        wanted = _filter(where)
+
         def look() -> schema.GalleryItems:
             if own.gallery is None:
                 return schema.GalleryItems(items=[], next=None)
-            ids = filtered(lambda: gallery().ids(where))
+            ids = own.gallery.ids(wanted)
             ids = ids[ids > after][: limit + 1].tolist()
             items = own.gallery.store.items(ids[:limit])
             more = ids[limit - 1] if len(ids) > limit else None
             return schema.GalleryItems(items=[_item(one) for one in items.values()], next=more)
 
-        return await working(look)
+        return await working(service.reads, look)
 
     @app.post("/v1/gallery/items", tags=["gallery"], responses=OF_IMAGES | OF_CHANGES)
     async def add(
@@ -117,17 +128,18 @@ def _add_items(app: APIRouter, service: Service, own: OwnGallery) -> None:
     ) -> schema.Added:
         """Add images. Those whose pixels are there already are not added twice."""
         kept = _payload(payload)
-        uploads = await read_uploads(images, service.limits)
+        uploads = uploads_of(images, service.limits)
 
         async def work() -> schema.Added:
             pixels, places, bad = await service.pixels(uploads)
             report = await working(
+                service.changes,
                 lambda: own.needed().gallery.add(
                     torch.from_numpy(pixels),
                     labels=label,
                     payloads=kept,
                     paths=[_path(uploads[place]) for place in places],
-                )
+                ),
             )
             ids: list[int | None] = [None] * len(uploads)
             for place, id in zip(places, report.ids, strict=True):
@@ -139,17 +151,17 @@ def _add_items(app: APIRouter, service: Service, own: OwnGallery) -> None:
     @app.get("/v1/gallery/items/{id}", tags=["gallery"], responses=OF_CHANGES)
     async def item(id: ItemId) -> schema.GalleryItem:
         """An image."""
-        return _item(await working(lambda: gallery().get([id])[0]))
+        return _item(await working(service.reads, lambda: gallery().get([id])[0]))
 
     @app.get(
         "/v1/gallery/items/{id}/thumbnail",
         tags=["gallery"],
-        responses=bare(404, 409, 422),
+        responses=bare(404, 422, 503),
         response_class=Thumbnail,
     )
     async def thumbnail(id: ItemId) -> Response:
         """A small picture of an image, as the network gets it, in WebP."""
-        found = await working(lambda: gallery().thumbnails([id]))
+        found = await working(service.reads, lambda: gallery().thumbnails([id]))
         if id not in found:
             raise RefusedError(404, f"The gallery has no picture of an item {id}.")
         return Thumbnail(found[id], headers={"cache-control": "private, max-age=86400, immutable"})
@@ -163,18 +175,18 @@ def _add_items(app: APIRouter, service: Service, own: OwnGallery) -> None:
             arguments: dict[str, Any] = {}
             if "label" in given:
                 arguments["label"] = change.label
-            if change.payload is not None:
+            if "payload" in given:
                 arguments["payload"] = _kept(change.payload)
             if arguments:
                 gallery().update([id], **arguments)
             return gallery().get([id])[0]
 
-        return _item(await working(work))
+        return _item(await working(service.changes, work))
 
     @app.delete("/v1/gallery/items/{id}", tags=["gallery"], status_code=204, responses=OF_CHANGES)
     async def delete(id: ItemId) -> None:
         """Delete an image."""
-        await working(lambda: gallery().delete([id]))
+        await working(service.changes, lambda: gallery().delete([id]))
 
 
 def _payload(text: str) -> schema.Payload:
@@ -197,17 +209,15 @@ def _kept(payload: schema.Payload) -> schema.Payload:
         raise RefusedError(422, str(error)) from error
 
 
-def filtered(work: Callable[[], T]) -> T:
-    """What a call with a filter of the client gives.
+def _filter(where: str | None) -> tuple[Condition, ...]:
+    """The conditions of a client's filter.
 
     Raises:
-        RefusedError: the filter is none.
+        RefusedError: it is none.
     """
     try:
-        return work()
-    except UnknownItemError:
-        raise
-    except ValueError as error:
+        return conditions(where)
+    except InvalidFilterError as error:
         raise RefusedError(422, str(error)) from error
 
 
@@ -248,16 +258,16 @@ def _rejected(
 
 def _add_search(app: APIRouter, service: Service, own: OwnGallery) -> None:
     async def search(
-        z: np.ndarray, k: int, where: str | None, least: float | None
+        z: np.ndarray, k: int, where: Sequence[Condition], least: float | None
     ) -> list[list[schema.SearchHit]]:
         def work() -> list[list[schema.SearchHit]]:
             gallery = own.gallery
             if gallery is None:
                 return [[]] * len(z)
-            found = filtered(lambda: gallery.search(z, k, where=where, min_cosine=least))
+            found = gallery.search(z, k, where=where, min_cosine=least)
             return [[_hit(hit) for hit in hits] for hits in found]
 
-        return await working(work)
+        return await working(service.reads, work)
 
     @app.post("/v1/search", tags=["gallery"], responses=OF_IMAGES | OF_CHANGES)
     async def by_images(
@@ -268,12 +278,13 @@ def _add_search(app: APIRouter, service: Service, own: OwnGallery) -> None:
         min_cosine: Annotated[float | None, Query(ge=-1, le=1, allow_inf_nan=False)] = None,
     ) -> schema.Found:
         """The nearest images of the gallery for each image, exact."""
-        uploads = await read_uploads(images, service.limits)
+        wanted = _filter(where)
+        uploads = uploads_of(images, service.limits)
 
         async def work() -> schema.Found:
-            answers = await service.answers(uploads, 1)
+            answers = await service.answers(uploads, 0)
             good = [one.embedding for one in answers if not isinstance(one, DataError)]
-            hits = iter(await search(np.stack(good), k, where, min_cosine))
+            hits = iter(await search(np.stack(good), k, wanted, min_cosine))
             return schema.Found(
                 results=[
                     schema.SearchAnswer(error=problem(one))
@@ -301,7 +312,7 @@ def _add_search(app: APIRouter, service: Service, own: OwnGallery) -> None:
             raise RefusedError(
                 422, "Argument 'embeddings' must hold float32 vectors that are not zero."
             )
-        found = await search(z, query.k, query.where, query.min_cosine)
+        found = await search(z, query.k, _filter(query.where), query.min_cosine)
         return schema.Found(results=[schema.SearchAnswer(hits=hits) for hits in found])
 
 
@@ -320,7 +331,7 @@ def _add_classes(app: APIRouter, service: Service, own: OwnGallery) -> None:
             raise RefusedError(409, "The gallery is empty: there is nothing to change.")
         return own.identities
 
-    @app.get("/v1/enrolled", tags=["classes"], responses=refusals())
+    @app.get("/v1/enrolled", tags=["classes"], responses=refusals(503))
     async def enrolled() -> schema.EnrolledClasses:
         """The classes that were enrolled, with one image of each and their place in the plane."""
 
@@ -342,7 +353,7 @@ def _add_classes(app: APIRouter, service: Service, own: OwnGallery) -> None:
                 for one, place in zip(found, places, strict=True)
             ]
 
-        return schema.EnrolledClasses(classes=await working(look))
+        return schema.EnrolledClasses(classes=await working(service.reads, look))
 
     @app.post("/v1/enrolled", tags=["classes"], responses=OF_IMAGES | OF_CHANGES)
     async def enroll(
@@ -354,17 +365,18 @@ def _add_classes(app: APIRouter, service: Service, own: OwnGallery) -> None:
         ] = True,
     ) -> schema.Enrolment:
         """A class from a few images, which is recognized at once; or more images of a class."""
-        uploads = await read_uploads(images, service.limits)
+        uploads = uploads_of(images, service.limits)
 
         async def work() -> schema.Enrolment:
             pixels, places, bad = await service.pixels(uploads)
             done = await working(
+                service.changes,
                 lambda: own.needed().enroll(
                     name,
                     torch.from_numpy(pixels),
                     review=review,
-                    paths=[_path(uploads[place]) or "" for place in places],
-                )
+                    paths=[_path(uploads[place]) for place in places],
+                ),
             )
             return schema.Enrolment(
                 name=done.identity.name,
@@ -372,6 +384,7 @@ def _add_classes(app: APIRouter, service: Service, own: OwnGallery) -> None:
                 ids=list(done.ids),
                 rejected=_rejected(done.rejected, places, bad),
                 reassigned=list(done.reassigned),
+                change=done.change,
             )
 
         return await while_connected(request, work(), service.limits)
@@ -379,33 +392,37 @@ def _add_classes(app: APIRouter, service: Service, own: OwnGallery) -> None:
     @app.post("/v1/enrolled/rename", tags=["classes"], responses=OF_CHANGES)
     async def rename(change: schema.Renaming) -> schema.ClassChange:
         """Give a class another name."""
-        return _change(await working(lambda: identities().rename(change.name, change.new)))
+        return _change(
+            await working(service.changes, lambda: identities().rename(change.name, change.new))
+        )
 
     @app.post("/v1/enrolled/merge", tags=["classes"], responses=OF_CHANGES)
     async def merge(change: schema.Merging) -> schema.ClassChange:
         """Make classes one."""
-        return _change(await working(lambda: identities().merge(change.names, change.into)))
+        return _change(
+            await working(service.changes, lambda: identities().merge(change.names, change.into))
+        )
 
     @app.post("/v1/undo", tags=["classes"], responses=OF_CHANGES)
-    async def undo() -> schema.ClassChange:
+    async def undo(meant: schema.Undoing | None = None) -> schema.ClassChange:
         """Take the last change of the classes back that was not taken back yet."""
+        number = None if meant is None else meant.number
 
         def work() -> Change:
-            known = identities()
-            if all(one.undone or one.action == "undo" for one in known.history()):
-                raise RefusedError(409, "There is no change to undo.")
-            return known.undo()
+            if own.identities is None:
+                raise ConflictError("There is no change to undo.")
+            return own.identities.undo(number)
 
-        return _change(await working(work))
+        return _change(await working(service.changes, work))
 
-    @app.get("/v1/history", tags=["classes"], responses=refusals(422))
+    @app.get("/v1/history", tags=["classes"], responses=refusals(422, 503))
     async def history(limit: Annotated[int, Query(ge=1, le=1000)] = 50) -> schema.History:
         """The changes of the classes, the last first."""
 
         def look() -> Sequence[Change]:
             return () if own.identities is None else own.identities.history(limit)
 
-        return schema.History(changes=[_change(one) for one in await working(look)])
+        return schema.History(changes=[_change(one) for one in await working(service.reads, look)])
 
 
 def _places(

@@ -8,7 +8,8 @@ import re
 import secrets
 import time
 import traceback
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -65,6 +66,7 @@ class Gate:
         self._limits = limits
         self._token = token
         self._hosts = hosts
+        self._memory = 0  # of the bodies in flight, in bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -86,7 +88,8 @@ class Gate:
 
         try:
             self._check(scope, headers)
-            await self._app(scope, self._limited(receive, headers), answer)
+            with self._admitted(headers):
+                await self._app(scope, self._limited(receive, headers), answer)
         except RefusedError as refusal:
             await _refuse(refusal, request_id, answer)
         except Exception:
@@ -98,6 +101,22 @@ class Gate:
         finally:
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.answered(route, status, time.perf_counter() - began)
+
+    @contextmanager
+    def _admitted(self, headers: dict[bytes, str]) -> Iterator[None]:
+        """Count a body before it is read, or refuse it while others take all the memory."""
+        length, most = headers.get(b"content-length", ""), self._limits.max_bytes
+        if length.isdecimal():
+            size = min(int(length[:20]), most)  # one that is too large is refused later
+        else:
+            size = most if b"transfer-encoding" in headers else 0
+        if size and self._memory + size > self._limits.max_memory:
+            raise RefusedError(503, "The server has too many bytes to answer: try again later.")
+        self._memory += size
+        try:
+            yield
+        finally:
+            self._memory -= size
 
     def _limited(self, receive: Receive, headers: dict[bytes, str]) -> Receive:
         """`receive`, which raises where a body is too large or too slow."""

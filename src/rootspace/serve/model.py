@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rootspace._errors import DataError
 from rootspace.images import ImageShape
 
 if TYPE_CHECKING:
@@ -28,12 +29,14 @@ class Answers:
         embedding: `[B, dim]` in the frame of the prototypes.
         label: `[B, k]`, -1 for a vector that belongs to no class.
         cosine: `[B, k]`.
+        names: of the labels; of -1 what the model calls it.
         unknown: `[B]`, whether the run's rejector calls the input unknown; None without one.
     """
 
     embedding: Floats
     label: Ints
     cosine: Floats
+    names: list[list[str]]
     unknown: NDArray[np.bool_] | None
 
 
@@ -46,6 +49,7 @@ class ServedModel(Protocol):
         dim: of the embeddings.
         num_classes: retired ones too.
         head: what decides, for readers.
+        has_vectors: whether the vectors of the classes are known.
         has_rejector: whether answers say what is unknown.
         has_gallery: whether images and classes can be added.
     """
@@ -55,6 +59,7 @@ class ServedModel(Protocol):
     dim: int
     num_classes: int
     head: str
+    has_vectors: bool
     has_rejector: bool
     has_gallery: bool
 
@@ -65,15 +70,19 @@ class ServedModel(Protocol):
 
     @property
     def most(self) -> int:
-        """How many classes can be asked for at once."""
+        """How many classes can be asked for at once; may read a file."""
         ...
 
     def answer(self, pixels: NDArray[np.uint8], k: int) -> Answers:
-        """uint8 `[B, C, size, size]` -> the k nearest classes of each.
+        """uint8 `[B, C, size, size]` -> the k nearest classes of each, or all if there are fewer.
 
         Raises:
-            ValueError: k is out of range, or an image has no embedding with a direction.
+            DataError: an image has no embedding with a direction.
         """
+        ...
+
+    def embed(self, pixels: NDArray[np.uint8]) -> Floats:
+        """The embeddings alone, likewise."""
         ...
 
     def names(self, labels: Sequence[int]) -> list[str]:
@@ -101,4 +110,4 @@ def check_directions(z: Floats) -> None:
     """Raise unless each embedding has a direction."""
     norm = np.linalg.norm(z, axis=1)
     if not (np.isfinite(norm) & (norm > 0)).all():
-        raise ValueError("The network gives this image an embedding without a direction.")
+        raise DataError("The network gives this image an embedding without a direction.")

@@ -36,6 +36,7 @@ class OnnxModel:
     """
 
     kind: Literal["run", "onnx"] = "onnx"
+    has_vectors = False
     has_rejector = False
     has_gallery = False
 
@@ -74,12 +75,16 @@ class OnnxModel:
         return self._most
 
     def answer(self, pixels: NDArray[np.uint8], k: int) -> Answers:
-        if not 1 <= k <= self._most:
-            raise ValueError(f"Argument 'k' must lie in [1, {self._most}], not {k}.")
         wanted = ["embedding", "label", "cosine"]
         z, label, cosine = self._session.run(wanted, {"images": pixels})
         check_directions(z)
-        return Answers(z, label[:, :k], cosine[:, :k], None)
+        label, cosine = label[:, :k], cosine[:, :k]
+        return Answers(z, label, cosine, [self.names(row) for row in label.tolist()], None)
+
+    def embed(self, pixels: NDArray[np.uint8]) -> Floats:
+        (z,) = self._session.run(["embedding"], {"images": pixels})
+        check_directions(z)
+        return z
 
     def names(self, labels: Sequence[int]) -> list[str]:
         for label in labels:

@@ -30,7 +30,7 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
         413: "The request has too many bytes.",
         422: "An argument is wrong, or no image can be read.",
         503: "The server has too much to do, or is stopping.",
-        504: "It has taken too long.",
+        504: "It has taken too long; a change that has begun is made nevertheless.",
     }
     everywhere = {401: "The token is missing or wrong.", 403: "Asked by another site's page."}
     return {
@@ -77,12 +77,12 @@ def add_model(app: APIRouter, service: Service) -> None:
             version=rootspace.__version__,
             head=model.head,
             num_classes=model.num_classes,
-            most=min(MOST, model.most),
+            most=min(MOST, await asyncio.to_thread(lambda: model.most)),
             dim=model.dim,
             channels=1 if model.shape.channels == 1 else 3,
             size=model.shape.size,
             brightness=sum(model.shape.mean) / len(model.shape.mean),
-            has_map=await asyncio.to_thread(lambda: service.projection is not None),
+            has_map=model.has_vectors,
             has_rejector=model.has_rejector,
             has_gallery=model.has_gallery,
             limits=schema.Limits(
@@ -152,20 +152,24 @@ def add_images(app: APIRouter, service: Service) -> None:
         request: Request,
         images: Images,
         k: Annotated[int, Query(ge=1, le=most, description="How many classes.")] = min(5, most),
+        embeddings: Annotated[bool, Query(description="Also the embedding of each.")] = False,
     ) -> schema.Predictions:
-        """The nearest classes of each image, exact. One that cannot be read harms no other."""
-        if k > service.model.most:
-            raise RefusedError(422, f"Argument 'k' must be at most {service.model.most}, not {k}.")
-        uploads = await read_uploads(images, limits)
+        """The nearest classes of each image, exact; fewer than k where there are fewer.
+
+        An image that cannot be read harms no other.
+        """
+        uploads = uploads_of(images, limits)
         found = await while_connected(request, service.answers(uploads, k), limits)
-        results = await asyncio.to_thread(lambda: [_image_answer(service, one) for one in found])
+        results = await asyncio.to_thread(
+            lambda: [_image_answer(service, one, embeddings) for one in found]
+        )
         return schema.Predictions(results=results)
 
     @app.post("/v1/embed", tags=["images"], responses=OF_IMAGES)
     async def embed(request: Request, images: Images) -> schema.Embeddings:
         """The embedding of each image."""
-        uploads = await read_uploads(images, limits)
-        found = await while_connected(request, service.answers(uploads, 1), limits)
+        uploads = uploads_of(images, limits)
+        found = await while_connected(request, service.answers(uploads, 0), limits)
         results = [
             schema.EmbeddedImage(error=problem(answer))
             if isinstance(answer, DataError)
@@ -175,8 +179,8 @@ def add_images(app: APIRouter, service: Service) -> None:
         return schema.Embeddings(dim=service.model.dim, results=results)
 
 
-async def read_uploads(files: Sequence[UploadFile], limits: Limits) -> list[Upload]:
-    """The content of files; `Gate` has counted their bytes.
+def uploads_of(files: Sequence[UploadFile], limits: Limits) -> list[Upload]:
+    """The files of a form; `Gate` has counted their bytes.
 
     Raises:
         RefusedError: there are too many.
@@ -186,7 +190,7 @@ async def read_uploads(files: Sequence[UploadFile], limits: Limits) -> list[Uplo
             422,
             f"Argument 'images' must hold at most {limits.max_images} files, not {len(files)}.",
         )
-    return [Upload(file.filename or "image", await file.read()) for file in files]
+    return [Upload(file.filename or "image", file.file) for file in files]
 
 
 def problem(error: DataError) -> schema.Problem:
@@ -194,18 +198,20 @@ def problem(error: DataError) -> schema.Problem:
     return schema.Problem(code="image_unreadable", message=one_line(str(error)))
 
 
-def _image_answer(service: Service, answer: Answer | DataError) -> schema.ImageAnswer:
+def _image_answer(
+    service: Service, answer: Answer | DataError, embedding: bool
+) -> schema.ImageAnswer:
     if isinstance(answer, DataError):
         return schema.ImageAnswer(error=problem(answer))
-    names = service.model.names(answer.labels)
     return schema.ImageAnswer(
         answers=[
             schema.ClassAnswer(label=label, name=name, cosine=cosine)
-            for label, name, cosine in zip(answer.labels, names, answer.cosines, strict=True)
+            for label, name, cosine in zip(answer.labels, answer.names, answer.cosines, strict=True)
             if label >= 0 or service.model.kind == "onnx"  # else there are fewer than k
         ],
         unknown=answer.unknown,
         position=service.position(answer.embedding),
+        embedding=answer.embedding.tolist() if embedding else None,
     )
 
 

@@ -41,6 +41,7 @@ class RunModel:
     """
 
     kind: Literal["run", "onnx"] = "run"
+    has_vectors = True
 
     def __init__(
         self, folder: Path, device: str | torch.device = "cpu", gallery: Path | None = None
@@ -68,24 +69,32 @@ class RunModel:
         return self._classes.num_active
 
     def answer(self, pixels: NDArray[np.uint8], k: int) -> Answers:
-        z = self.run.embed_batch(torch.from_numpy(pixels))
-        embedding = z.cpu().numpy()
-        check_directions(embedding)
+        embedding = self.embed(pixels)
         identities = self.own.identities
         if identities is not None:  # whose classes are those of the run, and others
             unit = embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
-            label, cosine = identities.nearest(unit, k)
-            unknown = None if self._rejector is None else ~identities.is_known(unit)
-            return Answers(embedding, label, cosine, unknown)
+            found = identities.answer(unit, k)
+            unknown = None if self._rejector is None or found.known is None else ~found.known
+            return Answers(embedding, found.label, found.cosine, found.names, unknown)
+        # Fewer than k may be left: others retire classes at any time.
+        z, most = torch.from_numpy(embedding).to(self.run.device), self.most
+        k = min(k, most)
         if self._rejector is None:
             prediction, unknown = self._classes.predict(z, k), None
         else:
-            width = min(max(k, self._rejector.score.width), self.most)
+            width = min(max(k, self._rejector.score.width), most)
             prediction = self._classes.predict(z, width)
             scores = self._classes.scores(self._rejector.score, prediction, z)
             unknown = self._rejector.is_unknown(scores).cpu().numpy()
         label, cosine = (part[:, :k].cpu().numpy() for part in prediction)
-        return Answers(embedding, label, cosine, unknown)
+        names = self._classes.names(label.ravel().tolist())
+        rows = [names[start : start + k] for start in range(0, len(names), k)]
+        return Answers(embedding, label, cosine, rows, unknown)
+
+    def embed(self, pixels: NDArray[np.uint8]) -> Floats:
+        embedding = self.run.embed_batch(torch.from_numpy(pixels)).cpu().numpy()
+        check_directions(embedding)
+        return embedding
 
     def names(self, labels: Sequence[int]) -> list[str]:
         identities = self.own.identities

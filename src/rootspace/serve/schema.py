@@ -10,6 +10,11 @@ from rootspace._terminal import one_line
 
 
 class _Schema(BaseModel):
+    # What a server that is newer tells besides harms no client.
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class _Request(_Schema):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -79,6 +84,7 @@ class ImageAnswer(_Schema):
         default=None, description="By the run's rejector; null where it has none."
     )
     position: Point | None = Field(default=None, description="In the plane of `/v1/map`.")
+    embedding: list[float] | None = Field(default=None, description="Where it was asked for.")
     error: Problem | None = None
 
 
@@ -164,11 +170,11 @@ class GalleryItems(_Schema):
     next: int | None = Field(description="`after` of the next page; null on the last.")
 
 
-class ItemChange(_Schema):
+class ItemChange(_Request):
     """What is to be another; what is left out stays."""
 
     label: Text | None = None
-    payload: Payload | None = None
+    payload: Payload = {}
 
 
 class RejectedImage(_Schema):
@@ -210,7 +216,7 @@ class Found(_Schema):
     results: list[SearchAnswer]
 
 
-class EmbeddingSearch(_Schema):
+class EmbeddingSearch(_Request):
     """A search by embeddings that a client has."""
 
     embeddings: Annotated[
@@ -247,20 +253,29 @@ class Enrolment(_Schema):
     ids: list[int] = Field(description="Of the items that it was enrolled from.")
     rejected: list[RejectedImage]
     reassigned: list[int] = Field(description="Other items that belong to it now.")
+    change: int = Field(description="Its number in the history, for `/v1/undo`.")
 
 
-class Renaming(_Schema):
+class Renaming(_Request):
     """A class and its other name."""
 
     name: Text
     new: Text
 
 
-class Merging(_Schema):
+class Merging(_Request):
     """Classes that become one."""
 
     names: Annotated[list[Text], Field(min_length=1, max_length=100)]
     into: Text
+
+
+class Undoing(_Request):
+    """The change that is to be taken back."""
+
+    number: int | None = Field(
+        default=None, description="Where it is not the last one any more, nothing is taken back."
+    )
 
 
 class ClassChange(_Schema):

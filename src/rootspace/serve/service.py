@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from threading import Lock
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ from .errors import SHOWN, RefusedError
 from .metrics import Metrics
 from .model import Answers, Floats, ServedModel
 from .projection import Projection, fit, place_classes
+from .workers import Workers
 
 MAP_POINTS = 1_000_000
 """Points of the map, 8 bytes each; of more classes evenly spread ones are shown."""
@@ -38,6 +40,7 @@ class Limits:
         max_batch: images that go through the network together.
         max_wait: seconds that a batch waits for images that are being read.
         max_queue: images that are being read or wait.
+        max_memory: bytes of all requests in flight; more are refused.
         seconds: to send a request, and to answer it.
     """
 
@@ -47,7 +50,15 @@ class Limits:
     max_batch: int = 32
     max_wait: float = 0.005
     max_queue: int = 512
+    max_memory: int = 512 * 2**20
     seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.max_memory < self.max_bytes:
+            raise ValueError(
+                f"Argument 'max_memory' must be at least 'max_bytes', {self.max_bytes}, not "
+                f"{self.max_memory}."
+            )
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,7 @@ class Upload:
     """A file that a client has sent."""
 
     name: str
-    content: bytes
+    file: BinaryIO
 
 
 @dataclass(frozen=True)
@@ -65,13 +76,14 @@ class Answer:
     embedding: Floats
     labels: list[int]
     cosines: list[float]
+    names: list[str]
     unknown: bool | None
 
 
 @dataclass(frozen=True)
 class _Question:
     pixels: NDArray[np.uint8]
-    k: int
+    k: int  # 0 where only the embedding is asked for
 
 
 class Service:
@@ -97,12 +109,16 @@ class Service:
         )
         # Pillow decodes without the interpreter's lock; as many at once bound the memory.
         self._readers = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="images")
+        # Of the gallery. One thread: a change would wait for the one before it anyway.
+        self.reads, self.changes = Workers("reads", 4, 64), Workers("changes", 1, 16)
         self._map_lock, self._points_lock = Lock(), Lock()
 
     async def close(self) -> None:
         """Finish what waits, and end all threads."""
         await self.batcher.close()
         self._readers.shutdown()
+        self.reads.close()
+        self.changes.close()
         self.model.close()
 
     async def answers(self, uploads: Sequence[Upload], k: int) -> list[Answer | DataError]:
@@ -110,7 +126,7 @@ class Service:
 
         Args:
             uploads: the files.
-            k: number of classes.
+            k: number of classes; 0 for embeddings alone.
 
         Raises:
             OverloadedError: the queue is full.
@@ -163,7 +179,8 @@ class Service:
     def _read_now(self, upload: Upload) -> NDArray[np.uint8] | DataError:
         name = upload.name if len(upload.name) <= SHOWN else f"{upload.name[:SHOWN]}..."
         try:
-            image = self.shape.decode(io.BytesIO(upload.content), name)
+            # Here, so that few files are in memory at once.
+            image = self.shape.decode(io.BytesIO(upload.file.read()), name)
             return to_pixels(self.shape.square(image))
         except DataError as error:
             return error
@@ -175,12 +192,15 @@ class Service:
             return pixels
         try:
             return await self.batcher.submit(_Question(pixels, k))
-        except ValueError as error:
-            return DataError(str(error))
+        except DataError as error:
+            return error
 
     def _answer_batch(self, questions: Sequence[_Question]) -> list[Answer]:
         widest = max(question.k for question in questions)
-        found = self.model.answer(np.stack([q.pixels for q in questions]), widest)
+        pixels = np.stack([question.pixels for question in questions])
+        if not widest:
+            return [Answer(z, [], [], [], None) for z in self.model.embed(pixels)]
+        found = self.model.answer(pixels, widest)
         return [_row(found, i, question.k) for i, question in enumerate(questions)]
 
     # ---------------------------------------------------------------- the plane
@@ -197,7 +217,7 @@ class Service:
 
     @cached_property
     def _projection(self) -> Projection | None:
-        if self.model.vectors(np.zeros(1, np.int64)) is None:
+        if not self.model.has_vectors:
             return None
         return fit(self._vectors, self.model.num_classes)
 
@@ -230,5 +250,6 @@ def _row(found: Answers, row: int, k: int) -> Answer:
         found.embedding[row],
         found.label[row, :k].tolist(),
         found.cosine[row, :k].tolist(),
+        found.names[row][:k],
         None if found.unknown is None else bool(found.unknown[row]),
     )

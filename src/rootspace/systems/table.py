@@ -8,14 +8,16 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from rootspace._host_array import HostArray
+
 from .enumerated import Enumerated
 
 
 class Table(Enumerated):
     """Vectors given one by one, for example class means (CEembs, Sec. 4.3) or a code.
 
-    The only system that stores its vectors: O(size * dim) memory, and O(N * size * dim) time for
-    `nearest` and `log_partition`.
+    The only system that stores its vectors: O(size * dim) memory on the host, and O(N * size * dim)
+    time for `nearest` and `log_partition`. Up to 4 MB of them are on other devices too.
 
     Args:
         vectors: `[size, dim]`, none of them zero and no two of one direction; normalized here.
@@ -40,46 +42,33 @@ class Table(Enumerated):
         # Unit vectors stay as they are, bit for bit, so that a saved table is itself again.
         unit = (norm - 1).abs() < 4 * torch.finfo(dtype).eps
         rows = (table / torch.where(unit, 1, norm)).to(dtype)
-        with torch.inference_mode(False):  # what is kept must do for training as well
-            self._table = rows.clone() if rows.is_inference() else rows
-        self._copies: dict[torch.device, Tensor] = {}
-        self._digest = hashlib.sha256(self._table.numpy().tobytes()).hexdigest()[:16]
+        self._stored = HostArray(rows)
+        self._digest = hashlib.sha256(self.table.numpy().tobytes()).hexdigest()[:16]
         directions = (table / norm).float() + 0.0  # no negative zeros
         if len(torch.unique(directions, dim=0)) < len(table):
             raise ValueError("Argument 'vectors' must hold different vectors; some are equal.")
 
     @property
     def dim(self) -> int:
-        return self._table.shape[1]
+        return self.table.shape[1]
 
     @property
     def size(self) -> int:
-        return self._table.shape[0]
+        return self.table.shape[0]
 
     @property
     def table(self) -> Tensor:
         """`[size, dim]` the unit vectors, on the CPU."""
-        return self._table
+        return self._stored.rows
 
     def __repr__(self) -> str:
         return f"Table(<{self.size} x {self.dim}, sha256 {self._digest}>)"
 
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_copies": {}}
-
-    def _rows_like(self, z: Tensor) -> Tensor:
-        if z.device == self._table.device:
-            return self._table
-        if z.device not in self._copies:
-            with torch.inference_mode(False):  # what is kept must do for training as well
-                self._copies[z.device] = self._table.to(z.device)
-        return self._copies[z.device]
-
     def _vectors(self, index: Tensor, dtype: torch.dtype) -> Tensor:
-        return _cast(self._rows_like(index)[index], dtype)
+        return _cast(self._stored.take(index), dtype)
 
     def _block(self, start: int, stop: int, like: Tensor) -> Tensor:
-        return _cast(self._rows_like(like)[start:stop], like.dtype)
+        return _cast(self._stored.part(start, stop, like.device), like.dtype)
 
     def _block_size(self) -> int:
         return self.size  # they are there already

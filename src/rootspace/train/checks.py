@@ -29,8 +29,8 @@ def check_batches(config: Config, head: Head, data: DataModule, validation: str 
         ValueError: naming the setting that cannot work.
     """
     source, train = config.prototypes.source, config.train
-    if not head.ready and source in ("data", "teacher"):
-        _check_every_class_has_an_input(data, source)
+    if config.run.class_means or (not head.ready and source in ("data", "teacher")):
+        check_every_class(data)
     if not head.ready and source == "data" and data.needs_views():
         raise ValueError(
             "Argument 'prototypes.source' = 'data' needs two inputs of a class, and these data "
@@ -53,16 +53,17 @@ def check_batches(config: Config, head: Head, data: DataModule, validation: str 
         _check_transform(config, data.make_transform(data.preprocessing), data.preprocessing)
 
 
-def _check_every_class_has_an_input(data: DataModule, source: str) -> None:
+def check_every_class(data: DataModule) -> None:
+    """Raise a ValueError unless every class has a training input, to take the mean of."""
     present = torch.zeros(data.num_classes, dtype=torch.bool)
     present[data.train_dataset.labels] = True
     without = (~present).nonzero()[:, 0].tolist()
     if without:
         shown = ", ".join(repr(str(data.class_names[label])) for label in without[:5])
         raise ValueError(
-            f"Argument 'prototypes.source' = {source!r} needs a training input of every class, and "
+            "Argument 'data' must bring a training input of every class, to take the mean of; "
             f"{len(without)} of the {data.num_classes} classes have none: {shown}"
-            f"{', ...' if len(without) > 5 else ''}. Leave them out, or set another source."
+            f"{', ...' if len(without) > 5 else ''}."
         )
 
 

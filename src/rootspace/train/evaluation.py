@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from rootspace._host_array import HostArray
 from rootspace.choosing import class_means, device_of, to_device
 from rootspace.classes import Prediction
-from rootspace.classes.codes import HostArray
 from rootspace.classes.search import search_vectors
 from rootspace.data import DataModule
 from rootspace.model_file import Model, class_names

@@ -360,10 +360,12 @@ def fit(
             )
         device = trainer.strategy.root_device
         module.to(device)  # from where the trainer's end has put it
-        for callback in choosing:  # of a run that was killed between its end and its figures
-            callback.choose_if_due(trainer, module, config.train.epochs)
+        if trainer.current_epoch >= config.train.epochs:
+            for callback in choosing:  # of a run that was killed between its end and its figures
+                callback.choose_if_due(trainer, module, config.train.epochs)
         best = None
-        if config.train.keep == "best":
+        # A run that a callback ended early may never have been evaluated.
+        if config.train.keep == "best" and (folder / files.BEST).exists():
             best = restore_best(folder / files.BEST, module, choosing)
         model.head.settle()
         peak = peak_megabytes(device)

@@ -7,6 +7,7 @@ import { Refused, Server } from "./server.js";
 const NEIGHBORS = 5;
 const LISTED = 500; // names of a lasso that are shown
 const SMALL = 96; // pixels; smaller images are shown with their pixels
+const HEAD = 1024; // bytes of a request beside each image, at most
 
 const $ = (id) => document.getElementById(id);
 const element = (kind, properties = {}, ...inside) => {
@@ -24,6 +25,8 @@ const state = {
   plane: null,
   own: [], // classes that were enrolled
   items: 0, // of the gallery
+  last: null, // number of the change that "Undo" takes back
+  turn: 0, // of what was asked last: an answer that comes after a later one is not shown
 };
 
 // ------------------------------------------------------------------ messages
@@ -35,7 +38,8 @@ function say(text, act = null) {
   if (act) [$("message-act").textContent, $("message-act").onclick] = act;
   $("message").hidden = false;
   clearTimeout(hiding);
-  hiding = setTimeout(() => ($("message").hidden = true), act ? 15000 : 8000);
+  // What can be acted on stays until it is closed: nobody need be quick.
+  if (!act) hiding = setTimeout(() => ($("message").hidden = true), 8000);
 }
 $("message-close").onclick = () => ($("message").hidden = true);
 
@@ -53,9 +57,13 @@ async function attempt(work) {
 function askForToken(wrong) {
   const dialog = $("token-dialog");
   if (wrong) $("token-note").textContent = "The token was not right. Try again.";
+  dialog.returnValue = $("token").value = "";
   dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.onclose = () => resolve($("token").value);
+  return new Promise((resolve, reject) => {
+    dialog.onclose = () =>
+      dialog.returnValue === "given"
+        ? resolve($("token").value)
+        : reject(new Refused("This server asks for its token. Load the page again to give it."));
   });
 }
 
@@ -64,29 +72,80 @@ function askForToken(wrong) {
 async function take(files) {
   const images = [...files].filter((file) => file.size);
   if (!images.length) return;
+  if (!state.model) return say("The server has not said yet what it knows: try again in a moment.");
   const { max_images: most } = state.model.limits;
   if (images.length > most) say(`The first ${most} of ${images.length} images are taken.`);
-  const entries = images.slice(0, most).map((blob) => ({ blob, name: blob.name || "image", url: URL.createObjectURL(blob) }));
+  const turn = ++state.turn;
+  const entries = [];
+  for (const file of images.slice(0, most)) {
+    const blob = await fitting(file);
+    entries.push({ blob, name: file.name || "image", url: URL.createObjectURL(blob) });
+  }
   await predict(entries);
   const good = entries.filter((entry) => entry.answer && !entry.answer.error);
   if (!good.length) return;
   state.tray = [...good, ...state.tray].slice(0, most);
-  show(good[0]);
+  if (turn === state.turn) show(good[0]);
+  else showTray();
+}
+
+/** An image, scaled down so far that a whole tray fits into one request, if the browser can. */
+async function fitting(blob) {
+  const { limits, size } = state.model;
+  const share = Math.floor(limits.max_bytes / limits.max_images) - HEAD;
+  if (blob.size <= share) return blob;
+  const picture = await createImageBitmap(blob).catch(() => null);
+  if (!picture) return blob; // the server knows more formats
+  const canvas = element("canvas");
+  const longest = Math.max(picture.width, picture.height);
+  for (let side = Math.min(longest, 2048); side >= 2 * size; side *= 0.7) {
+    canvas.width = Math.max(1, Math.round((picture.width * side) / longest));
+    canvas.height = Math.max(1, Math.round((picture.height * side) / longest));
+    canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
+    const scaled = await new Promise((resolve) => canvas.toBlob(resolve, "image/webp", 0.92));
+    if (scaled && scaled.size <= share) return scaled;
+  }
+  return blob;
+}
+
+const bytes = (entries) => entries.reduce((sum, { blob }) => sum + blob.size + HEAD, 0);
+
+/** Images in parts that the server takes at once. */
+function parts(entries) {
+  const found = [];
+  for (const entry of entries) {
+    const last = found.at(-1);
+    if (last && bytes([...last, entry]) <= state.model.limits.max_bytes) last.push(entry);
+    else found.push([entry]);
+  }
+  return found;
+}
+
+/** Throws where images are too large for one request: the server would not listen to the end. */
+function check(entries) {
+  const [all, most] = [bytes(entries), state.model.limits.max_bytes];
+  const shown = (size) => `${(size / 2 ** 20).toFixed(1)} MB`;
+  if (all > most) throw new Refused(`${count(entries.length, "image")} of ${shown(all)}: the server takes ${shown(most)} at once.`);
 }
 
 /** Asks for the classes of images, and for the nearest images of the gallery. */
 async function predict(entries) {
-  await attempt(async () => {
-    const k = Math.min(5, state.model.most);
-    const [{ results }, found] = await Promise.all([
-      server.post(`/v1/predict?k=${k}`, entries),
-      state.items ? server.post(`/v1/search?k=${NEIGHBORS}`, entries) : { results: [] },
-    ]);
-    results.forEach((answer, i) => (entries[i].answer = answer));
-    found.results.forEach((one, i) => (entries[i].hits = one.hits));
-    const bad = results.find((answer) => answer.error);
-    if (bad) say(bad.error.message);
-  });
+  for (const part of parts(entries)) await attempt(() => ask(part));
+}
+
+async function ask(entries) {
+  check(entries);
+  const k = Math.min(5, state.model.most);
+  const { results } = await server.post(`/v1/predict?k=${k}&embeddings=${state.items > 0}`, entries);
+  results.forEach((answer, i) => (entries[i].answer = answer));
+  const bad = results.find((answer) => answer.error);
+  if (bad) say(bad.error.message);
+  const good = entries.filter((entry) => entry.answer.embedding);
+  for (const entry of entries) entry.hits = [];
+  if (!good.length) return;
+  const embeddings = good.map((entry) => entry.answer.embedding);
+  const found = await server.send("/v1/search/embeddings", { embeddings, k: NEIGHBORS });
+  found.results.forEach((one, i) => (good[i].hits = one.hits));
 }
 
 function show(entry) {
@@ -132,9 +191,14 @@ function drop(entry) {
 function showAnswers(answer) {
   const verdict = $("verdict");
   const answers = answer?.answers ?? [];
-  verdict.hidden = answers.length > 0 && !answer.unknown;
+  // Where the list shows it, it is there for those who hear the page.
+  verdict.classList.toggle("unseen", answers.length > 0 && !answer.unknown);
   verdict.classList.toggle("unknown", Boolean(answer?.unknown));
-  verdict.textContent = answer?.unknown ? "Unknown: none of the classes is near enough." : "Give an image to see its classes.";
+  verdict.textContent = !answers.length
+    ? "Give an image to see its classes."
+    : answer.unknown
+      ? "Unknown: none of the classes is near enough."
+      : `Nearest: ${answers[0].name}, ${answers[0].cosine.toFixed(2)}`;
   $("answers").replaceChildren(
     ...answers.map((found) => {
       const bar = element("span");
@@ -311,14 +375,16 @@ function openDrawing() {
     return { blob, name: "drawing.png", url: URL.createObjectURL(blob) };
   };
   const read = async () => {
+    const turn = ++state.turn;
     const entry = await picture();
     URL.revokeObjectURL(entry.url);
     await predict([entry]);
-    if (entry.answer && !drawing.empty) show(entry);
+    if (entry.answer && !drawing.empty && turn === state.turn) show(entry);
   };
   $("stroke-back").onclick = () => drawing.undo();
   $("wipe").onclick = () => drawing.clear();
   $("keep").onclick = async () => {
+    state.turn++;
     const entry = await picture();
     await predict([entry]);
     if (!entry.answer) return;
@@ -343,6 +409,7 @@ async function showOwn() {
   );
   const last = history.changes.find((change) => !change.undone && change.action !== "undo");
   $("undo").hidden = !last;
+  state.last = last?.number ?? null;
   $("own-note").textContent = last ? `Last: ${last.action} ${last.detail}` : "Images in the list above become a class under the name that you give.";
   state.plane?.mark(enrolled.classes.filter((one) => one.position).map((one) => ({ place: one.position, name: one.name })));
 }
@@ -372,6 +439,7 @@ async function enrol(review) {
   $("message").hidden = $("add").disabled = true;
   await attempt(async () => {
     let done;
+    check(state.tray);
     try {
       done = await server.post("/v1/enrolled", state.tray, { name, review });
     } catch (error) {
@@ -381,20 +449,25 @@ async function enrol(review) {
     await renew();
     $("name").value = "";
     const refused = done.rejected.length ? ` Not taken: ${done.rejected.map((one) => one.message).join("; ")}.` : "";
-    say(`${done.name}: ${count(done.ids.length, "image")} added.${refused}`, ["Undo", undo]);
+    say(`${done.name}: ${count(done.ids.length, "image")} added.${refused}`, ["Undo", () => undo(done.change)]);
   });
   showEnrolment();
 }
 
-async function undo() {
+/** Takes the change back that the user has seen, and no other one. */
+async function undo(number) {
   $("message").hidden = true;
   await attempt(async () => {
-    const change = await server.post("/v1/undo");
-    await renew();
+    let change;
+    try {
+      change = await server.send("/v1/undo", { number });
+    } finally {
+      await renew();
+    }
     say(`Undone: ${change.action} ${change.detail}.`);
   });
 }
-$("undo").onclick = undo;
+$("undo").onclick = () => undo(state.last);
 
 // ------------------------------------------------------------------ the beginning
 

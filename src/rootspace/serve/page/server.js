@@ -9,7 +9,8 @@ export class Refused extends Error {
   }
 }
 
-/** Calls `ask` for a token where the server wants one; the browser's tab remembers it. */
+/** Calls `ask` for a token where the server wants one, which throws where the user gives none; the
+ * browser's tab remembers it. */
 export class Server {
   constructor(ask) {
     this.ask = ask;
@@ -29,6 +30,11 @@ export class Server {
     return URL.createObjectURL(await (await this.fetch(path)).blob());
   }
 
+  async send(path, content) {
+    const headers = { "content-type": "application/json" };
+    return (await this.fetch(path, { method: "POST", body: JSON.stringify(content), headers })).json();
+  }
+
   /** A form of images and fields. */
   async post(path, images = [], fields = {}) {
     const form = new FormData();
@@ -40,7 +46,7 @@ export class Server {
 
   async fetch(path, options = {}) {
     const token = sessionStorage.getItem(STORED);
-    const headers = token ? { authorization: `Bearer ${token}` } : {};
+    const headers = { ...options.headers, ...(token ? { authorization: `Bearer ${token}` } : {}) };
     let response;
     try {
       response = await fetch(path, { ...options, headers });
