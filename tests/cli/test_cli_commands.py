@@ -303,6 +303,15 @@ def test_help(arguments: list[str], capsys: pytest.CaptureFixture[str]):
     assert capsys.readouterr().out
 
 
+def test_help_names_the_classes_that_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    """And not each module that has been imported."""
+    assert main(["train", "--help"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "one of Embedder, Encoder, TimmBackbone, or an import path; default: Encoder" in out
+    assert "default: Characters" in out and "LinearHead" in out and "AdamW" in out
+    assert "--train.lr" in out and "torch.nn" not in out and "known subclasses" not in out
+
+
 def test_image_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Three colours in folders: trained, evaluated and named from the files themselves."""
     root, folder = tmp_path / "images", tmp_path / "run"

@@ -226,6 +226,48 @@ def test_files_that_are_left_out_are_counted(make_images: Make) -> None:
     )
 
 
+def test_folders_within_class_folders_are_told(make_images: Make) -> None:
+    """They may be the classes that were meant, or a test set under a name that is none here."""
+    root = make_images({"training/x": 2, "training/y": 2, "testing/x": 2, "testing/y": 2})
+    content = make(root)
+    assert content.class_names == ["testing", "training"]
+    first = next(str(root / f"testing/{name}") for name in os.listdir(root / "testing"))
+    assert content.notes[0] == (
+        f"the images of 4 folders within class folders, such as {first}, are of the class above"
+    )
+
+
+def test_a_link_to_a_folder_above_is_not_followed_again(make_images: Make) -> None:
+    root = make_images({"a/deep": 2, "b": 2})
+    (root / "a/deep/loop").symlink_to(root / "a", target_is_directory=True)
+    (root / "b/linked").symlink_to(root / "a/deep", target_is_directory=True)
+    listed = files(make(root, test_fraction=0).train)
+    assert listed == [
+        "deep/0.png",
+        "deep/1.png",
+        "b/0.png",
+        "b/1.png",
+        "linked/0.png",
+        "linked/1.png",
+    ]
+
+
+def test_a_folder_that_cannot_be_read_is_an_error(
+    make_images: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not a smaller class: shared storage fails like this."""
+    root, scan = make_images({"a": 2, "a/deep": 2, "b": 2}), os.scandir
+
+    def fail(path: str) -> Any:
+        if str(path).endswith("deep"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", fail)
+    with pytest.raises(DataError, match=r"deep' cannot be read: Permission denied"):
+        make(root)
+
+
 @pytest.mark.parametrize(("size", "note"), [((32, 32), ()), ((48, 32), ("48 x 32",))])
 def test_the_size_of_the_files_is_said(
     make_images: Make, size: tuple[int, int], note: tuple[str, ...]

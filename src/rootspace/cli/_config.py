@@ -35,6 +35,7 @@ from rootspace.heads import Head
 from rootspace.losses import ClassLoss
 
 from ._parser_errors import explain
+from ._parser_help import TITLES, help_formatter
 
 SECTIONS = {
     "run": RunConfig,
@@ -95,16 +96,25 @@ def config_parser(
     jsonargparse.set_loader(MODE, lambda text: named_in_full(yaml_loader(text)), (yaml.YAMLError,))
     parser = jsonargparse.ArgumentParser(
         prog=prog,
+        usage=f"{prog} [--config FILE] [--SETTING VALUE ...]",
+        formatter_class=help_formatter(jsonargparse.DefaultHelpFormatter, _short_names()),
         parser_mode=MODE,
         description="Train a network on labeled data. A class is given by short name or import "
-        "path; `--model.help CLASS` shows its settings.",
+        "path, its settings as in --model.width 8; `--model.help CLASS` shows them.",
         exit_on_error=False,
     )
     parser.add_argument("--config", action="config", help="YAML file with any of these settings")
     for name, (kind, skipped) in CLASSES.items():
         parser.add_subclass_arguments(
-            kind, name, skip=skipped, instantiate=False, required=False, help=_help(name)
+            kind,
+            name,
+            skip=skipped,
+            instantiate=False,
+            required=False,
+            metavar="CLASS",
+            help=_help(name),
         )
+        parser.groups[name].title = TITLES[name]
     parser.add_argument(
         "--transform", type=Callable[[Any], Any] | None, default=None, help=_help("transform")
     )

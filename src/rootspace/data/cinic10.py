@@ -12,7 +12,7 @@ from torch import Tensor
 from .cifar10 import CLASS_NAMES, SIZE, read_cifar10
 from .datasets import FileImages, LabeledDataset
 from .errors import DataError
-from .folders import LeftOut, class_folders, list_images
+from .folders import Listing, class_folders, list_images
 from .preprocessing import ImagePreprocessing
 from .source import Content, DataSource
 from .strings import Strings
@@ -83,18 +83,18 @@ class CINIC10(DataSource):
                 f"Argument 'root' must be CINIC-10's folder, that of {', '.join(_SPLITS)}, not "
                 f"'{self.root}'."
             )
-        left_out = LeftOut()
-        train = self._dataset(self.train_splits, left_out)
+        listing = Listing()
+        train = self._dataset(self.train_splits, listing)
         tests: dict[str, LabeledDataset] = {
-            split: self._dataset([split], left_out) for split in self.test_splits
+            split: self._dataset([split], listing) for split in self.test_splits
         }
         if self.cifar10_root is not None:
             tests["cifar10"] = read_cifar10(self.cifar10_root, "cifar10_root")[1]
-        content = Content(list(CLASS_NAMES), train, tests, _PREPROCESSING, left_out.notes())
+        content = Content(list(CLASS_NAMES), train, tests, _PREPROCESSING, listing.notes())
         return subset(content, self._num_classes, None)
 
-    def _dataset(self, splits: list[str], left_out: LeftOut) -> FileImages:
-        parts = [self._list(split, left_out) for split in splits]
+    def _dataset(self, splits: list[str], listing: Listing) -> FileImages:
+        parts = [self._list(split, listing) for split in splits]
         files = Strings.of(
             f"{split}/{file}"
             for split, (files, _) in zip(splits, parts, strict=True)
@@ -103,7 +103,7 @@ class CINIC10(DataSource):
         labels = torch.cat([labels for _, labels in parts])
         return FileImages(self.root, files, labels, _PREPROCESSING)
 
-    def _list(self, split: str, left_out: LeftOut) -> tuple[Strings, Tensor]:
+    def _list(self, split: str, listing: Listing) -> tuple[Strings, Tensor]:
         folder = self.root / split
         if not folder.is_dir():
             raise DataError(f"CINIC-10's folder '{folder}' does not exist: copy it again.")
@@ -114,7 +114,7 @@ class CINIC10(DataSource):
                 f"{', '.join(found)}."
             )
         files, labels = list_images(
-            folder, CLASS_NAMES, keep=lambda name: _is_kept(name, folder), left_out=left_out
+            folder, CLASS_NAMES, keep=lambda name: _is_kept(name, folder), listing=listing
         )
         counts = np.bincount(labels, minlength=len(CLASS_NAMES))
         for name, count in zip(CLASS_NAMES, counts, strict=True):

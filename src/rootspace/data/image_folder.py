@@ -12,7 +12,7 @@ from rootspace.images import MAX_PIXELS, Interpolation
 
 from .datasets import FileImages, LabeledDataset
 from .errors import DataError, check_at_least
-from .folders import TEST_FOLDERS, LeftOut, class_folders, is_image, list_images
+from .folders import TEST_FOLDERS, Listing, class_folders, is_image, list_images
 from .preprocessing import of_photographs
 from .source import Content, DataSource
 from .strings import Strings
@@ -78,23 +78,23 @@ class ImageFolder(DataSource):
     def read(self) -> Content:
         if not self.root.is_dir():
             raise DataError(f"Argument 'root' must be a folder of images, not '{self.root}'.")
-        shape, left_out = self._shape, LeftOut()
+        shape, listing = self._shape, Listing()
         train_root = self._train_root()
         test_roots = self._test_roots(train_root)
         taken = {root.resolve() for root in test_roots.values()}
         found = [n for n in class_folders(train_root) if not _holds(train_root / n, taken)]
         class_names = self._draw_classes(found)
-        train = list_images(train_root, class_names, left_out=left_out)
+        train = list_images(train_root, class_names, listing=listing)
         tests: dict[str, LabeledDataset] = {}
         for name, folder in test_roots.items():
             chosen = _tested_classes(folder, found, class_names, train_root)
-            files, labels = list_images(folder, class_names, chosen, left_out=left_out)
+            files, labels = list_images(folder, class_names, chosen, listing=listing)
             tests[name] = FileImages(folder, files, labels, shape)
         if not tests and self.test_fraction > 0:
             train, test = self._split(*train, class_names)
             tests["test"] = FileImages(train_root, *test, shape)
         images = FileImages(train_root, *train, shape)
-        notes = (*self._not_used(train_root, taken), *left_out.notes(), *images.notes())
+        notes = (*self._not_used(train_root, taken), *listing.notes(), *images.notes())
         return Content(class_names, images, tests, shape, notes)
 
     def _train_root(self) -> Path:
