@@ -7,12 +7,15 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+import torch.distributed
+import torch.multiprocessing
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from rootspace import ChoosePrototypes, ClassBatchSampler, PrototypeHead
 from rootspace.callbacks import Again
+from rootspace.choosing import share_prototypes
 from rootspace.sampling import ResumableLoader
 
 pytestmark = [
@@ -392,6 +395,32 @@ class Saved(Module):
 
     def on_train_end(self) -> None:
         torch.save(self.state_dict(), self.folder / f"{self.global_rank}.pt")
+
+
+def _share(rank: int, file: Path, out: Path) -> None:
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{file}", rank=rank, world_size=2
+    )
+    head = PrototypeHead(C, DIM, seed=rank)
+    means = torch.randn(C, DIM, generator=torch.Generator().manual_seed(rank))
+    head.choose(means)
+    own = head.vectors(torch.arange(C))
+    share_prototypes(head, torch.device("cpu"))
+    torch.save(
+        (own, head.vectors(torch.arange(C)), head.transform(torch.eye(DIM))), out / f"{rank}.pt"
+    )
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_processes_that_chose_differently_take_those_of_the_first(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(_share, args=(tmp_path / "file", tmp_path), nprocs=2)
+    (first, vectors, frame), (second, taken, same_frame) = (
+        torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)
+    )
+    assert not first.equal(second), "else nothing is shown"
+    assert vectors.equal(first) and taken.equal(first)
+    assert frame.equal(same_frame)
 
 
 @pytest.mark.slow

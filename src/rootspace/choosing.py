@@ -119,26 +119,39 @@ def _choose(
     device: torch.device,
     follow: bool = False,
 ) -> Assignment:
-    """`head.choose`; all processes of a distributed run take what the first has chosen.
-
-    Their means are the same, but processors of two kinds may round them to other vectors.
-    """
+    """`head.choose`, the same in all processes of a distributed run."""
     with torch.autocast("cpu", enabled=False):
         found = head.choose(means, center, rotation)
-    if not is_distributed():
-        if follow:
-            head.follow()
-        return found
-    state = found.classes.state()
+    if is_distributed():
+        share_prototypes(head, device)
+        classes = head.class_map
+        assert classes is not None
+        found = replace(found, classes=classes)
+    if follow:
+        head.follow()
+    return found
+
+
+def share_prototypes(head: PrototypeHead, device: torch.device) -> None:
+    """All processes of a distributed run take the prototypes and the frame of the first.
+
+    What they choose themselves from the same data may differ: processors of two kinds round class
+    means to other vectors, and a GPU need not add up in the same order twice. They are held
+    afterwards. Nothing happens in a single process, or before there are prototypes.
+
+    Args:
+        head: whose prototypes are chosen, in each process.
+        device: for the messages.
+    """
+    if not is_distributed() or head.class_map is None:
+        return
+    state = head.class_map.state()
     for tensor in (state["codes"], head.center, head.rotation):
         if isinstance(tensor, Tensor):
             sent = tensor.to(device, copy=True)
             torch.distributed.broadcast(sent, 0)
             tensor.copy_(sent)
     head.set_prototypes(ClassMap.from_state(state))
-    if follow:
-        head.follow()
-    return replace(found, classes=ClassMap.from_state(state))
 
 
 def class_means(

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from rootspace.choosing import share_prototypes
 from rootspace.config import ClassSpec, Config, TrainConfig
 from rootspace.data import DataModule
 from rootspace.data.module import Fingerprint
-from rootspace.heads import EXTRA, Head
+from rootspace.heads import EXTRA, Head, PrototypeHead
 from rootspace.models import Embedder
 from rootspace.sampling import ResumableLoader
 
@@ -82,6 +83,9 @@ class RunModule(L.LightningModule):
     def on_fit_start(self) -> None:
         if self.less_forgetting is not None:
             self.less_forgetting.to(self.device)
+        # Chosen from a teacher or a file, before there were processes to agree with.
+        if isinstance(self.head, PrototypeHead) and not self.head.follows:
+            share_prototypes(self.head, self.device)
 
     def on_train_epoch_start(self) -> None:
         # Not called where a run goes on within an epoch, whose first part these have seen.
