@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from rootspace.gallery import Condition, conditions
 from rootspace.gallery.facets import Facets
+from rootspace.gallery.filters import Operator
 from rootspace.gallery.items import Value
 
 
@@ -89,6 +92,25 @@ values = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False),
     st.text(max_size=20),
 )
+
+
+few = st.sampled_from([0, 0.0, 1, 1.0, True, False, -1, 2**53, 2.0**53, 2**53 + 1, "", "1", "x"])
+
+
+@given(
+    items=st.lists(few | values | st.none(), max_size=12),
+    asked=st.lists(few | values, min_size=1, max_size=3),
+    sign=st.sampled_from(["=", "!=", "<", ">=", "in"]),
+)
+def test_all_items_at_once_are_as_one_by_one(
+    items: list[Value | None], asked: list[Value], sign: Operator
+) -> None:
+    condition = Condition("a", sign, tuple(asked) if sign == "in" else asked[0])
+    payloads = [None if value is None else json.dumps({"a": value}) for value in items]
+    facets = Facets()
+    facets.prepare([condition], len(items), lambda names: {"payload": payloads})
+    found = facets.mask([condition], np.arange(len(items))).tolist()
+    assert found == [value is not None and condition.holds(value) for value in items]
 
 
 @given(value=values, other=values)

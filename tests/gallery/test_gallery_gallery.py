@@ -334,6 +334,8 @@ def test_a_large_gallery_is_grouped(gallery: Gallery):
     before = gallery.search(near[:7], 5)
     store = gallery.store
     assert isinstance(store, LanceStore)
+    served = Gallery.open(store.folder, gallery.run)  # by a process that goes on meanwhile
+    assert isinstance(served.store, LanceStore)
     gallery.build_index()
     assert not (store.folder / "groups.npz").exists()  # few are searched one by one
     store._index._index.least = 1
@@ -342,8 +344,10 @@ def test_a_large_gallery_is_grouped(gallery: Gallery):
     assert (store.folder / "groups.npz").exists()
     assert gallery.search(near[:7], 5) == before
     again = Gallery.open(store.folder, gallery.run)
-    assert isinstance(again.store, LanceStore)
-    assert again.store._snapshot().index.pending == 0
+    for other in (served.store, again.store):
+        assert isinstance(other, LanceStore)
+        assert other._snapshot().index.pending == 0
+    assert served.search(near[:7], 5) == before
     again.delete([before[0][0].id])
     found = [hit.id for hit in gallery.search(near[:1], 4)[0]]
     assert found == [hit.id for hit in before[0][1:]]

@@ -19,6 +19,7 @@ from rootspace.gallery import Gallery, Identities, UnknownItemError
 from rootspace.gallery.lance import unit
 from rootspace.gallery.postgres import PostgresStore, is_postgres
 from rootspace.run import Run
+from rootspace.serve.own_gallery import OwnGallery
 
 PLACE = binaries()
 
@@ -186,3 +187,13 @@ def test_what_cannot_be(server: str, address: str, run: Run, capsys: pytest.Capt
     assert main(["search", "postgresql://x:secret@/nothing?host=/nowhere", "x.png"]) == 2
     assert "secret" not in capsys.readouterr().err
     assert not is_postgres("runs/demo")
+
+
+def test_a_server_makes_its_table(address: str, run: Run) -> None:
+    own = OwnGallery(run, address)
+    assert own.gallery is not None and len(own.gallery) == 0, "made when it starts"
+    own.gallery.add(vectors(3))
+    own.close()
+    again = OwnGallery(run, address)
+    assert again.gallery is not None and len(again.gallery) == 3
+    again.close()

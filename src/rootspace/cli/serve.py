@@ -61,9 +61,10 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--gallery",
-        type=path,
-        metavar="DIR",
-        help="of the run, made where there is none; RUN/gallery by default",
+        type=str,
+        metavar="GALLERY",
+        help="of the run, a folder or postgresql://user@host/database#table, made where there is "
+        "none; RUN/gallery by default",
     )
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     for name, value, text in (
@@ -87,7 +88,7 @@ def _parser() -> Parser:
     return parser
 
 
-def _model(source: Path, device: str, gallery: Path | None) -> ServedModel:
+def _model(source: Path, device: str, gallery: str | None) -> ServedModel:
     if source.suffix == ".onnx":
         if device != "cpu":
             raise ValueError(f"Argument '--device' must be cpu for an ONNX file, not {device}.")
@@ -99,7 +100,10 @@ def _model(source: Path, device: str, gallery: Path | None) -> ServedModel:
         chosen = found(device)
     except argparse.ArgumentTypeError as error:
         raise ValueError(f"Argument '--device' {error}.") from error
-    return importlib.import_module("rootspace.serve.run_model").RunModel(source, chosen, gallery)
+    place = None
+    if gallery is not None:
+        place = importlib.import_module("rootspace.cli._gallery").location(gallery)
+    return importlib.import_module("rootspace.serve.run_model").RunModel(source, chosen, place)
 
 
 def _port(text: str) -> int:

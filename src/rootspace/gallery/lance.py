@@ -336,6 +336,7 @@ class LanceStore:
                 self._load_groups(self._index)
 
     def _load_groups(self, index: ExactIndex) -> None:
+        self._groups = self._groups_file()
         # They can always be made again: without them searches look at all items.
         with suppress(FileNotFoundError, ValueError):
             index.load(self.folder / GROUPS)
@@ -394,6 +395,12 @@ class LanceStore:
     def _refresh(self) -> None:
         """Follow what other processes have changed."""
         with self._memory:
+            self._refresh_items()
+            if self._groups_file() != self._groups:  # that another process has made meanwhile
+                self._load_groups(self._index)
+
+    def _refresh_items(self) -> None:
+        with self._memory:
             # Asking the table goes through LanceDB's threads; a folder tells as well whether there
             # is a version that was not there. Listed first: what comes then is seen the next time.
             listed = self._listed()
@@ -423,6 +430,14 @@ class LanceStore:
             revision = max(self._state.revision, last)
             self._state = _State(version, revision, self._state.row_ids)
             self._seen = listed
+
+    def _groups_file(self) -> tuple[int, int] | None:
+        """What tells a file of groups from the one before it, None where there is none."""
+        try:
+            status = os.stat(self.folder / GROUPS)
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns
 
     def _listed(self) -> list[str] | None:
         """Files of the table's versions, None where they cannot be listed."""

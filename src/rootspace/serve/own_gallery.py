@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from threading import Lock
 
-from rootspace.gallery import Gallery, Identities, is_gallery
+from rootspace.gallery import Gallery, Identities
+from rootspace.gallery.locations import Location, holds_gallery
+from rootspace.gallery.postgres import is_postgres
 from rootspace.run import Run
 
 
@@ -14,22 +17,29 @@ class OwnGallery:
 
     Args:
         run: whose embeddings it holds.
-        folder: of the gallery, which may be empty or not there.
+        location: of the gallery: a folder, which may be empty or not there, or the address of a
+            table, which is made at once where there is none.
 
     Raises:
-        ValueError: there is something else, or a gallery of another model.
+        ValueError: there is something else, or a gallery of another model; or none can be made.
     """
 
-    def __init__(self, run: Run, folder: Path) -> None:
-        self._run, self._folder, self._lock = run, folder, Lock()
+    def __init__(self, run: Run, location: Location) -> None:
+        self._run, self._location, self._lock = run, location, Lock()
         self._identities: Identities | None = None
-        if not _is_free(folder):
+        text = os.fspath(location)
+        if is_postgres(text) or not _is_free(Path(text)):
             self.needed()
+        elif not Path(text).absolute().parent.is_dir():
+            raise ValueError(
+                f"Argument '--gallery': the folder {Path(text).absolute().parent} of {text} does "
+                "not exist."
+            )
 
     @property
     def identities(self) -> Identities | None:
         """The classes, None while there is no gallery; another process may have made it."""
-        if self._identities is None and is_gallery(self._folder):
+        if self._identities is None and holds_gallery(self._location):
             return self.needed()
         return self._identities
 
@@ -42,9 +52,13 @@ class OwnGallery:
         """The classes of a gallery that is there now."""
         with self._lock:
             if self._identities is None:
-                make = Gallery.create if _is_free(self._folder) else Gallery.open
-                self._identities = Identities(make(self._folder, self._run))
+                make = Gallery.create if self._can_be_made() else Gallery.open
+                self._identities = Identities(make(self._location, self._run))
             return self._identities
+
+    def _can_be_made(self) -> bool:
+        text = os.fspath(self._location)
+        return not holds_gallery(text) if is_postgres(text) else _is_free(Path(text))
 
     def close(self) -> None:
         """Let go of its files."""

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from rootspace.continual.live import read_rejector
 from rootspace.gallery.gallery import NAME
+from rootspace.gallery.locations import Location
 from rootspace.run import load
 from rootspace.runs.folder import REJECTOR
 
@@ -29,7 +30,7 @@ class RunModel:
     Args:
         folder: of a finished run on images.
         device: for the network.
-        gallery: folder of its gallery; the run's own if None.
+        gallery: of the run, a folder or the address of a table; the run's own if None.
 
     Raises:
         ValueError: a folder holds something else.
@@ -44,7 +45,7 @@ class RunModel:
     has_vectors = True
 
     def __init__(
-        self, folder: Path, device: str | torch.device = "cpu", gallery: Path | None = None
+        self, folder: Path, device: str | torch.device = "cpu", gallery: Location | None = None
     ) -> None:
         self.run = load(folder, device)
         if self.run.model.preprocessing is None:
@@ -62,7 +63,7 @@ class RunModel:
         self.own = OwnGallery(self.run, folder / NAME if gallery is None else gallery)
         self._rejector = read_rejector(folder) if (folder / REJECTOR).is_file() else None
         self.has_rejector = self._rejector is not None
-        self.has_gallery = find_spec("lancedb") is not None
+        self.has_gallery = self.own.identities is not None or find_spec("lancedb") is not None
 
     @property
     def most(self) -> int:
