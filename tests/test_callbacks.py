@@ -201,6 +201,26 @@ def test_default_loader_is_the_training_data_in_order() -> None:
     assert choosing.fit is not None and module.head.ready
 
 
+def test_prototypes_are_of_what_the_transfer_hooks_make() -> None:
+    """Many normalize there, on the device."""
+
+    class Scaled(Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: dict[bool, float] = {}
+
+        def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+            return 100 * batch[0], batch[1]
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.seen[self.net.training] = max(float(x.abs().max()), self.seen.get(True, 0))
+            return self.net(x)
+
+    module = Scaled()
+    trainer(2, ChoosePrototypes(0.5)).fit(module, DataLoader(data(), 90))
+    assert module.seen[False] == module.seen[True] > 100
+
+
 def test_other_head_network_and_loader() -> None:
     class Other(Module):
         def __init__(self) -> None:
@@ -290,11 +310,12 @@ def test_trainings_that_cannot_be() -> None:
         (Module(), 3, ChoosePrototypes(head="net"), plain, "Module.net is Sequential"),
         (Module(), -1, ChoosePrototypes(), plain, r"set Trainer\(max_epochs\)"),
         (Module(), 3, ChoosePrototypes(4), plain, "at most the 3 epochs of the Trainer, not 4"),
-        (Module(), 3, ChoosePrototypes(0), [plain, plain], "'loader' of ChoosePrototypes must be"),
-        (Module(), 3, ChoosePrototypes(0), DataLoader(_Stream(), 20), "map-style data set, but _S"),
+        (Module(), 3, ChoosePrototypes(2), [plain, plain], "'loader' of ChoosePrototypes must be"),
+        (Module(), 3, ChoosePrototypes(2), DataLoader(_Stream(), 20), "map-style data set, but _S"),
     ):
         with pytest.raises(ValueError, match=message):
             trainer(epochs, choosing).fit(module, training)
+        assert not getattr(module, "stages", None), "before the first step"
 
 
 # -------------------------------------------------------------------- checkpoints
@@ -384,6 +405,25 @@ def test_checkpoint_of_lightning_holds_everything(tmp_path: Path) -> None:
     again, choosing = run(tmp_path, 0.5, "end", resume=True)
     assert choosing.times == []
     same(module, again)
+
+
+@pytest.mark.parametrize("again", ["end", "never"])
+def test_a_finished_training_that_goes_on_follows_again(tmp_path: Path, again: Again) -> None:
+    class Follows(Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.following: list[bool] = []
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            self.following.append(self.head.follows)
+            return super().training_step(batch, batch_idx)
+
+    for epochs, expected in ((2, [False, True]), (4, [True, True])):
+        module, path = Follows(), tmp_path / "last.ckpt"
+        saving = ModelCheckpoint(tmp_path, save_last=True, save_top_k=0)
+        own = trainer(epochs, ChoosePrototypes(1, again=again), saving, enable_checkpointing=True)
+        own.fit(module, DataLoader(data(), 90), ckpt_path=str(path) if path.exists() else None)
+        assert module.following == (expected if again == "end" else [False, False])
 
 
 class Saved(Module):

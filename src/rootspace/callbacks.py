@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from typing import Any, Literal, get_args
 
@@ -41,7 +41,8 @@ class ChoosePrototypes(L.Callback):
         network: from the LightningModule to the network whose embeddings the head gets; by default
             the module itself, whose `forward` returns embeddings.
         loader: from the trainer to a loader of all training data; by default the training data
-            set in order, with the training loader's batch size, workers and `collate_fn`.
+            set in order, with the training loader's batch size, workers and `collate_fn`, and
+            through the batch transfer hooks of the module or its data module.
 
     Example:
         >>> trainer = Trainer(max_epochs=5, callbacks=[ChoosePrototypes()])  # doctest: +SKIP
@@ -130,10 +131,17 @@ class ChoosePrototypes(L.Callback):
                 f"not {self.after}."
             )
 
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.loader is None:
+            _all_inputs(trainer)  # one that cannot be used shows now, not after some epochs
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.choose_if_due(trainer, pl_module, trainer.current_epoch)
+        head: PrototypeHead = getattr(pl_module, self.head)
+        if self._follows_after(trainer, trainer.current_epoch) and _can_follow(head):
+            head.follow()  # those of a training that had come to its end, and goes on
         # For the sampler, which looks at them now and no more until the next epoch.
-        getattr(pl_module, self.head).catch_up()
+        head.catch_up()
 
     def on_train_batch_end(
         self,
@@ -175,11 +183,21 @@ class ChoosePrototypes(L.Callback):
                 network,
                 loader,
                 refine=self.refine if head.ready else 0,
-                follow=self.follow and self.again != "never" and done < (trainer.max_epochs or 0),
+                follow=self._follows_after(trainer, done),
                 device=pl_module.device,
             )
         self.chosen_after = done
         self.fit = choice_record(found)
+
+    def _follows_after(self, trainer: L.Trainer, done: int) -> bool:
+        """Whether prototypes follow the network once `done` epochs are over."""
+        return self.follow and self.again != "never" and done < (trainer.max_epochs or 0)
+
+
+def _can_follow(head: PrototypeHead) -> bool:
+    """Whether prototypes that are held now could follow the network."""
+    class_map = head.class_map
+    return not head.follows and class_map is not None and class_map.order == "assigned"
 
 
 def choice_record(found: Assignment) -> ChoiceRecord:
@@ -204,6 +222,17 @@ class _Converting(nn.Module):
         return self.network(self.convert(x))
 
 
+class _Transferred(ResumableLoader):
+    """A loader whose batches go through Lightning's hooks, as those that the module trains on."""
+
+    def __init__(self, trainer: L.Trainer, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._trainer = trainer
+
+    def __iter__(self) -> Iterator[Any]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return map(self._trainer.strategy.batch_to_device, super().__iter__())
+
+
 def _all_inputs(trainer: L.Trainer) -> Iterable[Any]:
     """The training data in order, as the training loader collates them."""
     training = trainer.train_dataloader
@@ -214,7 +243,8 @@ def _all_inputs(trainer: L.Trainer) -> Iterable[Any]:
             f"no DataLoader of a map-style data set, but {type(found).__name__}."
         )
     size = training.batch_size or getattr(training.batch_sampler, "batch_size", 256)
-    return ResumableLoader(
+    return _Transferred(
+        trainer,
         training.dataset,
         batch_sampler=InOrder(len(training.dataset), size),  # pyright: ignore[reportArgumentType]
         num_workers=training.num_workers,

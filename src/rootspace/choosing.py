@@ -86,7 +86,7 @@ def choose_prototypes(
     seed = head.seed if head.rotate else None
     if teacher:
         means = class_means(network, loader, head.num_classes, device=place)
-        center = means.center()
+        center = _center(means, head)
         turned = means.means(center, random_isometry(head.dim, len(center), seed))
         return _choose(head, turned, None, None, place)
     most = _most_inputs(loader) if refine else 0
@@ -94,7 +94,7 @@ def choose_prototypes(
     transform: Callable[[Tensor], Tensor] = head.transform
     if not head.framed:
         means = class_means(network, loader, head.num_classes, dim=head.dim, device=place)
-        center, rotation = means.center(), random_isometry(head.dim, head.dim, seed)
+        center, rotation = _center(means, head), random_isometry(head.dim, head.dim, seed)
         if not refine:
             turned = means.means(center, rotation)
             return _choose(head, turned, center, rotation, place, follow)
@@ -109,6 +109,12 @@ def choose_prototypes(
     means = ClassMeans(head.num_classes, head.dim)
     _add_up(means, network, loader, transform, place)
     return _choose(head, means.means(), None, None, place, follow)
+
+
+def _center(means: ClassMeans, head: PrototypeHead) -> Tensor:
+    """The mean of all embeddings; the origin for a single class, which would lie on its mean."""
+    center = means.center()
+    return center if head.num_classes > 1 else torch.zeros_like(center)
 
 
 def _choose(
@@ -294,7 +300,7 @@ def random_isometry(dim: int, old_dim: int, seed: int | None) -> Tensor:
     """
     size = max(dim, old_dim)
     if seed is None:
-        return torch.eye(size)[:dim, :old_dim]
+        return torch.eye(size, dtype=torch.float32)[:dim, :old_dim]
     generator = torch.Generator().manual_seed(seed)
     q, r = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64))
     return (q * r.diagonal().sign()).float()[:dim, :old_dim]
@@ -307,7 +313,8 @@ class _Frame:
         self.center, self.rotation = center, rotation
 
     def __call__(self, z: Tensor) -> Tensor:
-        return (z.float() - self.center) @ self.rotation.T
+        with torch.autocast(z.device.type, enabled=False):
+            return (z.float() - self.center) @ self.rotation.T
 
 
 def _most_inputs(loader: Iterable[Any]) -> int:

@@ -57,6 +57,9 @@ FIXED: dict[str, Callable[[], VectorSystem]] = {"E8": RootE8, "Leech": Leech}
 CODE_DIM = 256
 """Embedding dimension of a code where nothing else gives one (measured in docs/comparison.md)."""
 
+SMALLEST_DIM = 4
+"""Of a code of three levels."""
+
 MOST_STATES_DIM = 40
 """Beyond it the partition function of a 3-level code, and so its scale, takes too long."""
 
@@ -245,8 +248,13 @@ def code_for(num_classes: int, dim: int | None = None) -> PermutationCode:
         dim: of the embedding, if it is given.
 
     Raises:
-        ValueError: the dimension holds fewer vectors.
+        ValueError: the dimension is too small, or holds fewer vectors.
     """
+    if dim is not None and dim < SMALLEST_DIM:
+        raise ValueError(
+            f"Argument 'dim' must be at least {SMALLEST_DIM} where no 'system' is given, not "
+            f"{dim}; RootA({dim}) is a system of any dimension."
+        )
     code = PermutationCode(CODE_DIM if dim is None else dim)
     if code.size < num_classes:
         raise ValueError(

@@ -82,9 +82,10 @@ def test_unknown_pattern_is_named(tmp_path: Path):
 
 
 def test_training(tmp_path: Path):
-    script("training").main(["--quick", f"--out={tmp_path}", "--only", "data/5000", "softmax/5000"])
+    only = ["follow/5000", "held*/5000", "softmax/5000"]
+    script("training").main(["--quick", f"--out={tmp_path}", "--only", *only])
     rows = rows_of(tmp_path / "training.csv")
-    assert [row["status"] for row in rows] == ["ok", "ok"]
+    assert [row["status"] for row in rows] == ["ok"] * 3
     assert all(float(row["ms"]) > 0 and float(row["reference_ms"]) > 0 for row in rows)
     assert "learned normalized softmax" in (tmp_path / "training.md").read_text(encoding="utf-8")
 

@@ -231,7 +231,7 @@ def test_growth(system: VectorSystem):
     free = system.quantize(torch.randn(400, system.dim))
     free = torch.unique(free, dim=0)
     free = free[~np.isin(keys(encode(system, free)), keys(old._codes.array))][:5]
-    kept = old.extend_assigned(free, ["x"] * 5).vectors(torch.arange(200, 205))
+    kept = old.extend_assigned(free, list("vwxyz")).vectors(torch.arange(200, 205))
     torch.testing.assert_close(kept, free)
 
 

@@ -66,10 +66,10 @@ def test_comparison(recipe: Path, tmp_path: Path, capfd: pytest.CaptureFixture[s
     assert rows[1]["placed"] == 18
     assert "accuracy" not in rows[2]["record"]["train"]  # no class had a prototype in training
     # A learned class costs four times its vector in training: gradient and two moments. Prototypes
-    # follow the network from their choice on, so they cost their directions as well.
+    # cost their codes; under this loss they do not follow the network, which takes directions.
     lines = (out / comparison.TABLE).read_text().splitlines()[2:]
     costs = [[cell.strip() for cell in line.split("|")[8:10]] for line in lines]
-    assert costs[:2] == [["96", "384"], ["8", "104"]]
+    assert costs[:2] == [["96", "384"], ["8", "8"]]
     assert (out / comparison.REPORT).stat().st_size > 100_000
     assert "| contrastive | 1 |" in (out / comparison.TABLE).read_text()
     assert "contrastive" in capfd.readouterr().out

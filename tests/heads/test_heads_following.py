@@ -14,11 +14,13 @@ from made_heads import (
     table,
     through_file,
 )
+from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
 from rootspace import ClassMap, PrototypeHead
 from rootspace.losses import (
     CosineLoss,
+    InBatchSoftmaxLoss,
     functional,
 )
 from rootspace.systems import RootA
@@ -168,3 +170,13 @@ def test_what_cannot_follow() -> None:
         head(torch.zeros(2, DIM) + head.center, torch.tensor([0, 0]))
     with pytest.raises(ValueError, match=r"'k' must lie in \[1, 20\], not 21"):
         head.predict(torch.randn(1, DIM), 21)
+
+
+def test_a_loss_of_ones_own_is_called_and_its_prototypes_stay() -> None:
+    class Mine(InBatchSoftmaxLoss):
+        def compute(self, z: Tensor, vectors: Tensor, labels: Tensor) -> Tensor:
+            return super().compute(z, vectors, labels) + 1000
+
+    head = chosen(loss=Mine)
+    head.follow()
+    assert not head.follows and head(*batch()).item() > 1000

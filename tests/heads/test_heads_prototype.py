@@ -1,5 +1,6 @@
 """`PrototypeHead` against brute force: its loss, predictions and new classes."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -7,11 +8,11 @@ import pytest
 import pytorch_metric_learning.losses as pml
 import torch
 from made_heads import DIM, C, batch, chosen, gradient, means, rotation, table
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from rootspace import ClassMap, PrototypeHead
-from rootspace.heads import Head, NormalizedHead
+from rootspace.heads import Head, LinearHead, NormalizedHead
 from rootspace.losses import (
     ClassLoss,
     CosineLoss,
@@ -394,3 +395,77 @@ def test_fold_into(dtype: torch.dtype) -> None:
     again = PrototypeHead.from_state_dict(head.state_dict())
     assert not again.framed
     assert again.predict(z).label.equal(head.predict(z).label)
+
+
+def test_half_of_a_frame_leaves_the_other_as_it_is() -> None:
+    head = chosen()
+    turned, center = head.rotation.clone(), torch.ones(DIM)
+    head.choose(means(), center)
+    assert head.center.equal(center) and head.rotation.equal(turned)
+    head.choose(means(), rotation=torch.eye(DIM))
+    assert head.center.equal(center) and head.rotation.equal(torch.eye(DIM))
+
+
+@pytest.mark.parametrize("ready", [False, True])
+@pytest.mark.parametrize(
+    ("labels", "error", "message"),
+    [
+        (torch.tensor([0, 0, C, C]), IndexError, rf"must lie in \[0, {C}\), not {C}"),
+        (torch.tensor([0, 0, -1, -1]), IndexError, "not -1"),
+        (torch.tensor([0.0, 0.0, 1.0, 1.0]), TypeError, "integer tensor, not torch.float32"),
+        (torch.tensor([True, True, False, False]), TypeError, "not torch.bool"),
+    ],
+)
+def test_labels_are_checked_in_every_stage(
+    ready: bool, labels: Tensor, error: type[Exception], message: str
+) -> None:
+    head = chosen() if ready else PrototypeHead(C, DIM)
+    if ready:
+        head.follow()
+    with pytest.raises(error, match=message):
+        head(torch.randn(4, DIM), labels)
+
+
+def test_batches_without_pairs_are_told_once() -> None:
+    head = PrototypeHead(C, DIM)
+    z, alone = torch.randn(4, DIM), torch.arange(4)
+    for labels in (alone, alone, torch.tensor([0, 1, 2, 2]), alone, alone):
+        head(z, labels)  # warnings are errors here
+    with pytest.warns(UserWarning, match="In 3 batches in a row .* ClassBatchSampler"):
+        assert float(head(z, alone)) == 0
+    for _ in range(5):
+        head(z, alone)  # and not again
+
+
+@pytest.mark.parametrize("head", [chosen(), LinearHead(C, DIM)])
+def test_probability_wants_several_labels_for_each_input(head: Head) -> None:
+    with pytest.raises(ValueError, match=r"shapes \[..., dim\] and \[..., k\], not"):
+        head.probability(torch.randn(3, DIM), torch.arange(3))
+
+
+def test_prototypes_keep_names_and_number() -> None:
+    head = chosen(names=True)
+    nameless = ClassMap.assigned(head.system, head.system.quantize(means(seed=3)))
+    head.set_prototypes(nameless)
+    assert head.names == [f"c{i}" for i in range(C)] and nameless.names is None
+    assert head.class_map is not None and head.class_map.names == head.names
+    with pytest.raises(ValueError, match=f"the {C} classes of the head, not 7"):
+        head.set_prototypes(ClassMap(RootA(DIM), 7))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: PrototypeHead(10, dim=2), "'dim' must be at least 4 where no 'system' is given"),
+        (lambda: PrototypeHead(names=["cat", "dog", "cat"], dim=DIM), "'cat' is there twice"),
+        (lambda: LinearHead(names=["cat", "cat"]), "'cat' is there twice"),
+        (lambda: ClassMap(RootA(4), 3, names="abc"), "a list of names, not the text 'abc'"),
+        (lambda: chosen(names=True).extend(["c0"], means(1)), "'c0' is there twice"),
+        (lambda: chosen().choose(torch.zeros(C, DIM)), "'means' must not hold zero rows"),
+        (lambda: LinearHead(2, 4).extend(1, torch.zeros(1, 4)), "'means' must not hold zero"),
+        (lambda: LinearHead(2, 4).extend(1, torch.full((1, 4), torch.nan)), "must be finite"),
+    ],
+)
+def test_what_is_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()

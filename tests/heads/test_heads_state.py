@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+from functools import partial
 
 import pytest
 import torch
@@ -17,8 +18,9 @@ from made_heads import (
 )
 from torch import nn
 
-from rootspace import PrototypeHead
+from rootspace import ClassMap, PrototypeHead
 from rootspace.heads import LinearHead
+from rootspace.losses import CosineLoss, InBatchSoftmaxLoss
 from rootspace.systems import RootA
 
 
@@ -60,14 +62,14 @@ def test_state_that_does_not_fit() -> None:
     head = chosen()
     for state in (PrototypeHead(C, 8).state_dict(), STAGES["formula"]().state_dict()):
         state["_extra_state"] = {**state["_extra_state"], "format": 99}
-        with pytest.raises(ValueError, match="a PrototypeHead of format 2, not 99"):
+        with pytest.raises(ValueError, match="a PrototypeHead of format 3, not 99"):
             head.load_state_dict(state)
     small = PrototypeHead(C, 8)
     for _ in range(2):
         with pytest.raises(ValueError, match="prototypes of dimension 16, not 8"):
             head.load_state_dict(small.state_dict())
         small.choose(means(dim=8))
-    with pytest.raises(ValueError, match="a PrototypeHead of format 2, not None"):
+    with pytest.raises(ValueError, match="a PrototypeHead of format 3, not None"):
         PrototypeHead.from_state_dict(LinearHead(2, 3).state_dict())
 
 
@@ -105,3 +107,45 @@ def test_meta_device() -> None:
         made = PrototypeHead(C, DIM)
     made.to_empty(device="cpu").load_state_dict(state)
     same(head, made)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        PrototypeHead.from_map(ClassMap(RootA(DIM), 50)),
+        chosen(loss=partial(InBatchSoftmaxLoss, scale=30.0, margin=0.2), temperature=0.3),
+        chosen(loss=CosineLoss, contrastive_weight=0.1, rotate=False, seed=3),
+    ],
+    ids=["formula", "margin", "cosine"],
+)
+def test_a_head_from_its_state_has_its_settings(head: PrototypeHead) -> None:
+    again = PrototypeHead.from_state_dict(through_file(head.state_dict()))
+    same(head, again)
+    z, labels = torch.randn(24, DIM), torch.arange(24) % 12
+    assert again(z, labels).equal(head(z, labels))
+    assert again.probability(z, labels[:, None]).equal(head.probability(z, labels[:, None]))
+    assert (again.seed, again.rotate) == (head.seed, head.rotate)
+    other = PrototypeHead.from_state_dict(head.state_dict(), temperature=0.5, loss=CosineLoss)
+    assert other.temperature == 0.5 and isinstance(other.loss, CosineLoss)
+
+
+def test_a_loss_that_a_state_cannot_hold_is_asked_for() -> None:
+    class Mine(CosineLoss):
+        pass
+
+    head = chosen(loss=Mine)
+    with pytest.raises(ValueError, match="Argument 'loss' must be given"):
+        PrototypeHead.from_state_dict(head.state_dict())
+    same(head, PrototypeHead.from_state_dict(head.state_dict(), loss=CosineLoss))
+
+
+def test_prototypes_that_followed_are_held_under_another_loss() -> None:
+    head = chosen()
+    head.follow()
+    head(torch.randn(24, DIM), torch.arange(24) % 12)
+    other = PrototypeHead.from_state_dict(head.state_dict(), loss=CosineLoss)
+    assert head.follows and not other.follows
+    other(torch.randn(24, DIM), torch.arange(24) % 12)
+    head.settle()
+    labels = torch.arange(C)
+    assert other.vectors(labels).equal(head.vectors(labels))

@@ -41,7 +41,8 @@ def write_state(path: Path, state: State) -> None:
         elif value is not None:
             content[key] = value
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, ensure_ascii=False) + "\n", encoding="utf-8")
+        # ASCII: names may be those of files, whose bytes need not be text.
+        temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
     for key in ARRAYS:
         for old in path.parent.glob(f"{glob.escape(path.name)}.{key}-????????.npy"):
             if old.name not in names:

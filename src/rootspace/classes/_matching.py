@@ -53,11 +53,11 @@ def choose(system: VectorSystem, means: Tensor, taken: Tensor | None = None) -> 
 
     Args:
         system: of any size that holds the classes.
-        means: `[C, dim]` float32 or float64, of any length.
+        means: `[C, dim]` float32 or float64, of any length but zero.
         taken: `[T, ...]` codes of vectors that are not free, or None.
 
     Raises:
-        ValueError: too few vectors, or means that are not finite.
+        ValueError: too few vectors, or means that are zero or not finite.
     """
     system.check_shape(means, "means")
     used = np.empty(0, np.int64) if taken is None else keys(taken)
@@ -76,6 +76,12 @@ def choose(system: VectorSystem, means: Tensor, taken: Tensor | None = None) -> 
         if not bool(torch.isfinite(part).all()):
             row = start + int((~torch.isfinite(part)).any(dim=1).nonzero()[0, 0])
             raise ValueError(f"Argument 'means' must be finite; row {row} holds NaN or infinity.")
+        if not bool(part.any(dim=1).all()):
+            row = start + int((~part.any(dim=1)).nonzero()[0, 0])
+            raise ValueError(
+                f"Argument 'means' must not hold zero rows, to which no vector is nearest; row "
+                f"{row} is zero."
+            )
     codes, cosine = _nearest(system, means)
     key = keys(codes)
     used = used.astype(key.dtype)

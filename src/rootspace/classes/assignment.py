@@ -80,14 +80,15 @@ def assign(
 
     Args:
         system: of any size that holds the classes.
-        means: `[C, dim]` centered class means of any length.
+        means: `[C, dim]` centered class means of any length but zero.
         names: one for each class, or None.
 
     Returns:
         An `Assignment`.
 
     Raises:
-        ValueError: more classes than vectors, means that are not finite, names that do not fit.
+        ValueError: more classes than vectors, means that are zero or not finite, or names that do
+            not fit.
     """
     started = time.perf_counter()
     if names is not None and len(names) != len(means):

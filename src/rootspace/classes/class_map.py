@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -63,6 +65,24 @@ class Prediction(NamedTuple):
 
     label: Tensor
     cosine: Tensor
+
+
+def checked_names(names: Sequence[str], num_classes: int) -> list[str]:
+    """Names of classes, as a list.
+
+    Raises:
+        ValueError: not one for each class, or two are the same.
+    """
+    if isinstance(names, str):
+        raise ValueError(f"Argument 'names' must be a list of names, not the text {names!r}.")
+    if len(names) != num_classes:
+        raise ValueError(
+            f"Argument 'names' must hold {num_classes} names, one a class, not {len(names)}."
+        )
+    if len(set(names)) < num_classes:
+        twice = Counter(names).most_common(1)[0][0]
+        raise ValueError(f"Argument 'names' must be different; {twice!r} is there twice.")
+    return list(names)
 
 
 class ClassMap:
@@ -124,15 +144,11 @@ class ClassMap:
         seed: int,
         names: Sequence[str] | None,
     ) -> None:
-        if names is not None and len(names) != num_classes:
-            raise ValueError(
-                f"Argument 'names' must hold {num_classes} names, one a class, not {len(names)}."
-            )
         self.system = system
         self.num_classes = num_classes
         self.order: Literal["shuffled", "natural", "assigned"] = order
         self.seed = seed
-        self.names = None if names is None else list(names)
+        self.names = None if names is None else checked_names(names, num_classes)
         self._permutation: KeyedPermutation | None = None
         self._codes: Codes | None = None
         self._index: CertifiedIndex | None = None
@@ -576,6 +592,16 @@ class ClassMap:
         return self._with_codes(
             self.system, read_codes(self.system, self._codes.array[:count]), names
         )
+
+    def with_names(self, names: Sequence[str]) -> ClassMap:
+        """The same classes under these names.
+
+        Raises:
+            ValueError: not one name for each class, or two are the same.
+        """
+        named = copy.copy(self)
+        named.names = checked_names(names, self.num_classes)
+        return named
 
     def _names_with(self, new: Sequence[str] | None, argument: str) -> list[str] | None:
         """The present names and the new ones, if there are any."""

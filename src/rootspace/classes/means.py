@@ -117,7 +117,9 @@ class ClassMeans:
             rows = slice(start, start + len(sums))
             part = sums / self._counts[rows, None]
             part = part if center is None else part - center
-            means[rows] = part if rotation is None else part @ rotation.T
+            # As exact where a Trainer of half precision asks.
+            with torch.autocast("cpu", enabled=False):
+                means[rows] = part if rotation is None else part @ rotation.T
             start = rows.stop
         return means
 
@@ -142,10 +144,26 @@ def zeros(
     directory: str | os.PathLike[str] | None = None,
     dtype: type[np.floating[Any]] = np.float32,
 ) -> Tensor:
-    """`[num_rows, dim]` zeros, in a file without a name where they are many."""
-    if np.dtype(dtype).itemsize * num_rows * dim <= IN_MEMORY:
+    """`[num_rows, dim]` zeros, in a file without a name where they are many.
+
+    Raises:
+        OSError: there is no room for the file.
+    """
+    size = np.dtype(dtype).itemsize * num_rows * dim
+    if size <= IN_MEMORY:
         return torch.from_numpy(np.zeros((num_rows, dim), dtype=dtype))
     with tempfile.TemporaryFile(dir=directory) as file:  # the mapping outlives it
+        # Else a write into the mapping would end the process where the disk is full.
+        if hasattr(os, "posix_fallocate"):
+            try:
+                os.posix_fallocate(file.fileno(), 0, size)
+            except OSError as error:
+                raise OSError(
+                    error.errno,
+                    f"A table of {num_rows:,} rows needs {size / 1e6:,.0f} MB in "
+                    f"{directory or tempfile.gettempdir()}: {error.strerror}. Set TMPDIR to a "
+                    "folder with room",
+                ) from error
         return torch.from_numpy(np.memmap(file, dtype=dtype, mode="w+", shape=(num_rows, dim)))
 
 

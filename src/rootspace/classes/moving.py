@@ -15,7 +15,7 @@ from .class_map import ClassMap
 from .means import blocks, zeros
 
 COMPETITORS = 4096
-"""Classes at most that compete in a step, beside those of the batch."""
+"""Classes at most that compete in a step; of a larger batch, all that are in it."""
 
 RATE = 0.3
 """Of the gradient of the summed loss, divided by the scale, that a direction moves by in a step."""

@@ -101,11 +101,11 @@ class RefinedMeans(ClassMeans):
         if not rounds or not neighbors:
             return directions
         generator = torch.Generator().manual_seed(0)
-        rivals, best, most = None, self._zeros(), -1
+        rivals, best, gradient, most = None, self._zeros(), self._zeros(), -1
         for done in range(rounds + 1):
             if rivals is None or num_classes > ALL_PAIRS:
                 rivals = _rivals(directions, neighbors, generator)
-            gradient, right = self._gradient(directions, rivals, scale)
+            right = self._add_gradient(gradient.zero_(), directions, rivals, scale)
             add_up([*blocks(gradient), right], torch.device(device))
             if int(right) >= most:
                 best.copy_(directions)
@@ -119,12 +119,15 @@ class RefinedMeans(ClassMeans):
                 start += len(part)
         return best
 
-    def _gradient(self, directions: Tensor, rivals: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-        """The sum of (1 - p) z over the images of a class, less p z over those of others.
+    def _add_gradient(
+        self, gradient: Tensor, directions: Tensor, rivals: Tensor, scale: float
+    ) -> Tensor:
+        """Add the sum of (1 - p) z over the images of a class, less p z over those of others.
 
-        Beside it how many images are not nearer to another of the classes looked at.
+        Returns:
+            How many images are not nearer to another of the classes looked at, int64 `[1]`.
         """
-        gradient, right = self._zeros(), torch.zeros(1, dtype=torch.int64)
+        right = torch.zeros(1, dtype=torch.int64)
         for images in self._parts(rivals.shape[1]):
             z, labels = self._unit[images].float(), self._labels[images]
             candidates = torch.cat([labels[:, None], rivals[labels]], dim=1)
@@ -135,7 +138,7 @@ class RefinedMeans(ClassMeans):
             residual[:, 0] += 1
             moves = residual[:, :, None] * z[:, None, :]
             gradient.index_add_(0, candidates.flatten(), moves.flatten(0, 1))
-        return gradient, right
+        return right
 
     def _zeros(self) -> Tensor:
         num_classes, dim = self._sums.shape

@@ -270,12 +270,14 @@ class DataModule:
 
     # ---------------------------------------------------------------- loaders
 
-    def train_loader(self, head: Head, seed: int) -> ResumableLoader:
+    def train_loader(self, head: Head, seed: int, *, pairs: bool | None = None) -> ResumableLoader:
         """All training data, transformed, in an order that is a function of (seed, epoch).
 
         Args:
-            head: whose similar classes come together, and which may need several of a class.
+            head: whose similar classes come together.
             seed: of the run.
+            pairs: whether batches have several inputs of a class, where `loader.per_class` does not
+                say it; by default where the head needs them now.
         """
         settings, seed = self.loader, self.loader.seed + seed
         data = self.source.epoch(self.train_dataset, seed)
@@ -284,7 +286,8 @@ class DataModule:
             data = Transformed(data, self.make_transform(self.preprocessing), seed)
         if self.targets is not None:
             data = WithTargets(data, self.targets)
-        per_class = settings.per_class or (2 if head.needs_pairs else 1)
+        pairs = head.needs_pairs if pairs is None else pairs
+        per_class = settings.per_class or (2 if pairs else 1)
         sampler = ClassBatchSampler(
             data.labels,
             settings.batch_size,

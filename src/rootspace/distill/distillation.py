@@ -159,12 +159,10 @@ def _make_targets(
     kind = teaching.targets or CODES
     config = _towards(config, teaching, kind)
     if kind == CODES:
-        head = make_head(config, data.class_names)
-        dim = head.dim
-        _check_model(config, head, data)
+        dim = make_head(config, data.class_names).dim
     else:
         dim = config.head.init_args.get("dim") or teacher.dim
-        _check_student(config, ClassMap(Table(torch.ones(1, dim)), 1, "natural"), data)
+    _check_student(config, ClassMap(Table(torch.ones(1, dim)), 1, "natural"), data)
     rotates = config.head.init_args.get("rotate", True)
     turns = rotates and (kind == CODES or dim != teacher.dim)
     seed = config.head.init_args.get("seed", 0) if turns else None
@@ -249,10 +247,7 @@ def _check_student(config: Config, class_map: ClassMap, data: DataModule) -> Non
             f"Argument 'head.dim' must be {dim}, the dimension of the teacher's prototypes, or "
             f"be left out, not {wanted}."
         )
-    _check_model(config, PrototypeHead.from_map(class_map, make_loss(config)), data)
-
-
-def _check_model(config: Config, head: Head, data: DataModule) -> None:
+    head = PrototypeHead.from_map(class_map, make_loss(config))
     embedder, preprocessing = make_network(config, head.dim, data, load_weights=False)
     model = Model(embedder, head, preprocessing)
     check_batches(config, head, data, data.validation)

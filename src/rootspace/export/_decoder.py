@@ -99,9 +99,7 @@ class Decoder(nn.Module):
                 f"Argument 'decode' must be 'search' for {classes!r}: 'formula' needs a system of "
                 "at most 2**63 - 1 vectors that is no Circle, Enumerated or Table."
             )
-        active = torch.ones(classes.num_classes, dtype=torch.bool)
-        active[retired] = False
-        most = int(active.sum()) if search else classes.capacity
+        most = classes.num_classes - len(retired.unique()) if search else classes.capacity
         if isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= most:
             raise ValueError(f"Argument 'top' must be an integer in [1, {most}], not {top!r}.")
         self.network = network
@@ -111,6 +109,8 @@ class Decoder(nn.Module):
         self.unit = 1.0
         if search:
             codes, self.unit = _class_codes(classes)
+            active = torch.ones(classes.num_classes, dtype=torch.bool)
+            active[retired] = False
             self.register_buffer("codes", codes if active.all() else codes[active])
             self.register_buffer("numbers", _numbers(classes))
             self.register_buffer("active", active.nonzero()[:, 0])

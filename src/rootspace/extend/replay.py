@@ -163,7 +163,7 @@ def herding(embeddings: Tensor, number: int) -> Tensor:
             f"Argument 'number' must lie in [0, {len(embeddings)}], the number of embeddings, not "
             f"{number}."
         )
-    unit = normalize(embeddings.detach().double(), dim=-1)
+    unit = normalize(embeddings.detach().cpu().double(), dim=-1)  # some GPUs have no float64
     mean, half_squares = unit.mean(dim=0), unit.square().sum(dim=-1) / 2
     rest = torch.zeros_like(mean)
     free = torch.zeros(len(unit), dtype=torch.float64, device=unit.device)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rootspace.classes import ClassMap, Prediction
+from rootspace.classes.class_map import checked_names
 
 EXTRA = "_extra_state"
 """Key under which a `state_dict` holds what is no tensor."""
@@ -77,7 +78,11 @@ class Head(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def probability(self, embeddings: Tensor, labels: Tensor) -> Tensor:
-        """How likely `[..., k]` classes are for `[..., dim]` embeddings: `[..., k]` in [0, 1]."""
+        """How likely `[..., k]` classes are for `[..., dim]` embeddings: `[..., k]` in [0, 1].
+
+        Raises:
+            ValueError: wrong shapes.
+        """
 
     @abc.abstractmethod
     def vectors(self, labels: Tensor) -> Tensor:
@@ -147,11 +152,21 @@ class Head(nn.Module, abc.ABC):
         return 0
 
 
+def check_pairs(embeddings: Tensor, labels: Tensor) -> None:
+    """Raise a ValueError unless these are `[..., dim]` and `[..., k]`."""
+    if not labels.ndim or labels.shape[:-1] != embeddings.shape[:-1]:
+        raise ValueError(
+            "Arguments 'embeddings' and 'labels' must have shapes [..., dim] and [..., k], not "
+            f"{tuple(embeddings.shape)} and {tuple(labels.shape)}."
+        )
+
+
 def count_classes(num_classes: int | None, names: Sequence[str] | None) -> int:
     """The number of classes from the two arguments of a head.
 
     Raises:
-        ValueError: none is given, they disagree, or it is no positive number.
+        ValueError: none is given, they disagree, it is no positive number, or two names are the
+            same.
     """
     if num_classes is None and names is None:
         raise ValueError("Argument 'num_classes' or 'names' must be given.")
@@ -164,6 +179,8 @@ def count_classes(num_classes: int | None, names: Sequence[str] | None) -> int:
         raise ValueError(
             f"Arguments 'num_classes' and 'names' must agree, not {count} and {len(names)} names."
         )
+    if names is not None:
+        checked_names(names, count)
     return count
 
 
@@ -183,9 +200,11 @@ def joined_names(names: list[str] | None, new: int | Sequence[str]) -> list[str]
     """The names of the present and the new classes; None where they have none.
 
     Raises:
-        ValueError: one of them have names and the others have not.
+        ValueError: one of them have names and the others have not, or two are the same.
     """
     if (names is None) != isinstance(new, int):
         have = "have no names: give a number" if names is None else "have names: give names"
         raise ValueError(f"Argument 'new' must fit the present classes, which {have}, not {new!r}.")
-    return None if names is None or isinstance(new, int) else [*names, *new]
+    if names is None or isinstance(new, int):
+        return None
+    return checked_names([*names, *new], len(names) + len(new))

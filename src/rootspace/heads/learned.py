@@ -15,7 +15,7 @@ from rootspace.losses.base import check_batch
 from rootspace.planning import CODE_DIM
 from rootspace.systems import check_range, directed_rows
 
-from .base import EXTRA, Head, count_classes, count_new, joined_names, wide
+from .base import EXTRA, Head, check_pairs, count_classes, count_new, joined_names, wide
 
 
 class LearnedHead(Head):
@@ -104,6 +104,7 @@ class LearnedHead(Head):
             return Prediction(label, (unit * found).sum(dim=-1))
 
     def probability(self, embeddings: Tensor, labels: Tensor) -> Tensor:
+        check_pairs(embeddings, labels)
         with torch.autocast(embeddings.device.type, enabled=False):
             share = self.logits(wide(embeddings)).softmax(dim=-1)
         return torch.where(labels < 0, 0.0, share.gather(-1, labels.clamp(min=0)))
@@ -122,11 +123,12 @@ class LearnedHead(Head):
             raise ValueError(
                 f"Argument 'means' must have shape [{count}, {self.dim}], not {list(means.shape)}."
             )
-        self._names = joined_names(self._names, new)
+        names = joined_names(self._names, new)
         rows = self.new_rows(count).to(self.weight)
         if means is not None:
-            length = self.weight.detach().norm(dim=-1).mean()
-            rows = length * normalize(means.to(self.weight), dim=-1)
+            given, norm = directed_rows(means.to(self.weight), "means")
+            rows = self.weight.detach().norm(dim=-1).mean() * given / norm[:, None]
+        self._names = names
         self.num_classes += count
         self.weight = nn.Parameter(torch.cat([self.weight.detach(), rows]))
 

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from rootspace import losses
 from rootspace.classes import Assignment, ClassMap, MovingPrototypes, Prediction, assign
 from rootspace.losses import ClassLoss, InBatchSoftmaxLoss, SystemSoftmaxLoss, functional
 from rootspace.losses.base import check_batch
 from rootspace.planning import code_for
 from rootspace.systems import Table, VectorSystem, check_range, directed_rows, system_from
 
-from .base import EXTRA, Head, count_classes, count_new, joined_names
+from .base import EXTRA, Head, check_pairs, count_classes, count_new, joined_names
 
-FORMAT = 2
+FORMAT = 3
 """Version of what `PrototypeHead.state_dict` holds."""
 
 CONTRASTIVE_WEIGHT = 0.5
 """Of the contrastive loss beside the one against prototypes that were chosen."""
+
+IN_VAIN = 3
+"""Batches without two inputs of a class after which this is told: the last of an epoch is small."""
 
 SCORES = 2**22
 """Cosines computed together where a probability is taken over all classes."""
@@ -44,8 +50,8 @@ class PrototypeHead(Head):
 
     Class vectors cost no device memory beyond a constant: codes larger than 4 MB stay on the host,
     and those of a batch are sent to the device. `state_dict` holds everything: codes, frame,
-    system, names and stage; `torch.load(path, weights_only=True)` reads it, and `load_state_dict`
-    takes it whatever classes the head had before.
+    system, names, stage and settings; `torch.load(path, weights_only=True)` reads it, and
+    `load_state_dict` takes it whatever classes the head had before.
 
     Args:
         num_classes: how many; or give `names`.
@@ -129,6 +135,7 @@ class PrototypeHead(Head):
         self._held = 0  # classes, the first ones, that follow not
         self._moving: MovingPrototypes | None = None  # from the first step that moves some
         self._behind = False  # the class map, since then
+        self._in_vain: int | None = 0  # batches without pairs, None once that was told
         # A loss whose settings do not fit shows now, not after the first stage.
         with torch.device("cpu"):  # also where modules are made on "meta"
             loss(ClassMap.assigned(system, system.quantize(torch.ones(1, system.dim))))
@@ -174,7 +181,16 @@ class PrototypeHead(Head):
         extra = state[EXTRA]
         system, _ = _read_state(extra)
         known = {"num_classes": extra["num_classes"], "names": extra["names"], "system": system}
-        head = cls(**{**arguments, **known, "dim": None})
+        settings = dict(extra["settings"])
+        kind = settings.pop("loss")
+        if kind is not None:
+            settings["loss"] = partial(getattr(losses, kind["class"]), **kind["arguments"])
+        elif "loss" not in arguments:
+            raise ValueError(
+                "Argument 'loss' must be given: that of this state is no loss of rootspace.losses "
+                "with plain arguments, which a state could hold."
+            )
+        head = cls(**{**settings, **arguments, **known, "dim": None})
         head.load_state_dict(dict(state))
         return head
 
@@ -240,12 +256,14 @@ class PrototypeHead(Head):
         self, embeddings: Tensor, labels: Tensor, *, targets: Tensor | None = None
     ) -> Tensor:
         check_batch(embeddings, labels)
+        check_range(labels, self.num_classes, "'labels' must lie in")
         z = self.transform(embeddings)
         if self.loss is None:
             if targets is not None:
                 raise ValueError(
                     "Argument 'targets' must be left out until the classes have prototypes."
                 )
+            self._warn_without_pairs(labels)
             return self._contrastive(z, labels)
         if self._follows and self.training and targets is None and torch.is_grad_enabled():
             loss = self._following_loss(z, labels)
@@ -256,12 +274,24 @@ class PrototypeHead(Head):
             loss = loss + self.contrastive_weight * self._contrastive(z, labels)
         return loss
 
+    def _warn_without_pairs(self, labels: Tensor) -> None:
+        if self._in_vain is None or torch.compiler.is_compiling():
+            return
+        self._in_vain = self._in_vain + 1 if len(labels.unique()) == len(labels) else 0
+        if self._in_vain == IN_VAIN:
+            self._in_vain = None
+            warnings.warn(
+                f"In {IN_VAIN} batches in a row no two inputs had the same label: the contrastive "
+                "loss is 0 then and teaches nothing. Batches of ClassBatchSampler have several "
+                "inputs of a class.",
+                stacklevel=3,
+            )
+
     def _following_loss(self, z: Tensor, labels: Tensor) -> Tensor:
         """The softmax over prototypes that move by it."""
         assert isinstance(self.loss, InBatchSoftmaxLoss)
         if self._moving is None:
             self._moving = MovingPrototypes.of_classes(self._known(), self._held, seed=self.seed)
-        check_range(labels, self.num_classes, "'labels' must lie in")
         wide, _ = directed_rows(z, "embeddings")
         with torch.autocast(z.device.type, enabled=False):
             loss = self._moving.loss(wide, labels, self.loss.scale, self.loss.margin)
@@ -336,6 +366,7 @@ class PrototypeHead(Head):
             IndexError: a label is out of range.
         """
         class_map, z = self._known(), self.transform(embeddings)
+        check_pairs(embeddings, labels)
         if class_map.order != "assigned":
             flat, _ = directed_rows(z.reshape(-1, self.dim), "embeddings")
             return class_map.probability(flat.reshape(z.shape), labels, self.scale)
@@ -379,7 +410,7 @@ class PrototypeHead(Head):
             The class map and how well it fits.
 
         Raises:
-            ValueError: wrong shapes, or rows that are not finite.
+            ValueError: wrong shapes, or rows that are zero or not finite.
         """
         if means.shape != (self.num_classes, self.dim):
             raise ValueError(
@@ -394,8 +425,8 @@ class PrototypeHead(Head):
         """Let prototypes follow the network while it trains, until they are chosen again.
 
         `choose_prototypes` does this for all classes. Under a loss that has no gradient for
-        prototypes, which is any but `InBatchSoftmaxLoss`, they stay. Each step of training then
-        moves directions of the classes, which the head keeps on the host and in its state
+        prototypes, which is any but `InBatchSoftmaxLoss` itself, they stay. Each step of training
+        then moves directions of the classes, which the head keeps on the host and in its state
         (`MovingPrototypes`).
 
         Args:
@@ -412,7 +443,7 @@ class PrototypeHead(Head):
             raise ValueError(f"Argument 'since' must lie in [0, {self.num_classes}), not {since}.")
         self.settle()
         self._held = since
-        self._follows = isinstance(self.loss, InBatchSoftmaxLoss)
+        self._follows = self._can_follow()
 
     def settle(self) -> None:
         """Hold prototypes that follow the network: each class takes the vector that it is nearest.
@@ -442,20 +473,35 @@ class PrototypeHead(Head):
         self._take(found)
         self._behind = False
 
+    def _can_follow(self) -> bool:
+        # A subclass may compute anything.
+        return type(self.loss) is InBatchSoftmaxLoss
+
     def _stay(self) -> None:
         self._follows, self._held, self._moving, self._behind = False, 0, None, False
 
     def set_prototypes(
         self, class_map: ClassMap, center: Tensor | None = None, rotation: Tensor | None = None
     ) -> None:
-        """Take the prototypes of a class map, and hold them; the frame stays unless it is given.
+        """Take the prototypes of a class map, and hold them.
+
+        Args:
+            class_map: of as many classes as the head has, which keep their names if it has none.
+            center: `[dim]` of the frame from now on; the present one stays if None.
+            rotation: `[dim, dim]` orthogonal, likewise.
 
         Raises:
-            ValueError: the dimension of the class map or the frame is another.
+            ValueError: the dimension of the class map or the frame, or the number of classes, is
+                another.
         """
         if class_map.dim != self.dim:
             raise ValueError(
                 f"Argument 'class_map' must have dimension {self.dim}, not {class_map.dim}."
+            )
+        if class_map.num_classes != self.num_classes:
+            raise ValueError(
+                f"Argument 'class_map' must have the {self.num_classes:,} classes of the head, not "
+                f"{class_map.num_classes:,}; `extend` adds some."
             )
         for name, value, shape in (
             ("center", center, (self.dim,)),
@@ -465,13 +511,16 @@ class PrototypeHead(Head):
                 raise ValueError(
                     f"Argument '{name}' must have shape {list(shape)}, not {list(value.shape)}."
                 )
+        if class_map.names is None and self._names is not None:
+            class_map = class_map.with_names(self._names)
         self._take(class_map)
         self._stay()
-        if center is not None or rotation is not None:
-            with torch.no_grad():
-                self.center.copy_(torch.zeros(self.dim) if center is None else center)
-                self.rotation.copy_(torch.eye(self.dim) if rotation is None else rotation)
-            self._framed = True
+        with torch.no_grad():
+            if center is not None:
+                self.center.copy_(center)
+            if rotation is not None:
+                self.rotation.copy_(rotation)
+        self._framed = self._framed or center is not None or rotation is not None
 
     def _take(self, class_map: ClassMap) -> None:
         # What the loss refuses leaves the head as it was.
@@ -572,10 +621,19 @@ class PrototypeHead(Head):
             "held": self._held,
             "moving": None if self._moving is None else self._moving.state(),
             "behind": self._behind,
+            "settings": {
+                "loss": _loss_settings(self.make_loss),
+                "temperature": self.temperature,
+                "contrastive_weight": self.contrastive_weight,
+                "rotate": self.rotate,
+                "seed": self.seed,
+            },
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take classes, system and stage from a `state_dict`.
+        """Take classes, system and stage from a `state_dict`; the head keeps its own settings.
+
+        Prototypes that followed the network are held under a loss by which they cannot.
 
         Raises:
             ValueError: it is of another format, or of another dimension.
@@ -596,6 +654,8 @@ class PrototypeHead(Head):
         self._moving = None if moving is None else MovingPrototypes.from_state(moving)
         self._follows, self._held = state["follows"], state["held"]
         self._behind = state["behind"]
+        if self._follows and not self._can_follow():
+            self.settle()
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> PrototypeHead:
         center, rotation = self.center, self.rotation
@@ -619,6 +679,18 @@ def _read_state(extra: Any) -> tuple[VectorSystem, ClassMap | None]:
         return class_map.system, class_map
     table = extra["table"]
     return system_from(extra["system"]) if table is None else Table(table), None
+
+
+def _loss_settings(make_loss: Callable[[ClassMap], ClassLoss]) -> dict[str, Any] | None:
+    """A loss of `rootspace.losses` with its arguments, None for what is not plain data."""
+    arguments = dict[str, Any]()
+    if isinstance(make_loss, partial) and not make_loss.args:
+        make_loss, arguments = make_loss.func, make_loss.keywords
+    name = getattr(make_loss, "__name__", "")
+    plain = all(isinstance(value, int | float | str | None) for value in arguments.values())
+    if getattr(losses, name, None) is not make_loss or not plain:
+        return None
+    return {"class": name, "arguments": dict(arguments)}
 
 
 def _table_of(system: VectorSystem) -> Tensor | None:

@@ -107,12 +107,19 @@ class ClassLoss(nn.Module, abc.ABC):
 
 
 def check_batch(embeddings: Tensor, labels: Tensor) -> None:
-    """Raise a ValueError unless these are `[B, dim]` and `[B]`, and B is not 0."""
+    """Raise unless these are `[B, dim]` and `[B]`, and B is not 0.
+
+    Raises:
+        ValueError: other shapes.
+        TypeError: labels that are no integers.
+    """
     if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1] or not len(labels):
         raise ValueError(
             "Arguments 'embeddings' and 'labels' must have shapes [B, dim] and [B] with B > 0, "
             f"not {tuple(embeddings.shape)} and {tuple(labels.shape)}."
         )
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise TypeError(f"Argument 'labels' must be an integer tensor, not {labels.dtype}.")
 
 
 def positive(name: str, value: float) -> float:

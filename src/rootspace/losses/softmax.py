@@ -64,6 +64,10 @@ class InBatchSoftmaxLoss(ClassLoss):
         negatives: so many further classes compete, drawn at random in each step by torch's global
             generator on the CPU; all of them where there are no more, which is a softmax over all
             classes. O(negatives * dim) memory, whatever the number of classes.
+
+    While prototypes follow the network, `PrototypeHead` takes its place by `MovingPrototypes`, with
+    this scale and margin: all classes compete up to 4,096, and so many of more. A subclass is
+    called as it is, and its prototypes stay.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from rootspace.building import make_head
 from rootspace.config import Config
 from rootspace.data import DataModule, ImagePreprocessing
 from rootspace.data.datasets import generators_kept
-from rootspace.heads import Head
+from rootspace.heads import Head, PrototypeHead
 from rootspace.model_file import Model
 from rootspace.models import num_parameters
 
@@ -36,7 +36,7 @@ def check_batches(config: Config, head: Head, data: DataModule, validation: str 
             "Argument 'prototypes.source' = 'data' needs two inputs of a class, and these data "
             "have one of each: set 'transform', which draws it anew each time, or another source."
         )
-    if head.needs_pairs and config.loader.per_class == 1:
+    if contrasts(config, head) and config.loader.per_class == 1:
         raise ValueError(
             "Argument 'loader.per_class' must be at least 2, not 1, where a contrastive loss "
             "trains: with prototypes from the data, or 'head.contrastive_weight'."
@@ -51,6 +51,17 @@ def check_batches(config: Config, head: Head, data: DataModule, validation: str 
             )
     if data.make_transform is not None:
         _check_transform(config, data.make_transform(data.preprocessing), data.preprocessing)
+
+
+def contrasts(config: Config, head: Head) -> bool:
+    """Whether a contrastive loss trains in any stage of a run, before it begins or later.
+
+    A head that gets its prototypes from a teacher or a file needs pairs until it has them, and a
+    run that is resumed makes its loader before.
+    """
+    if head.ready or not isinstance(head, PrototypeHead) or config.prototypes.source == "data":
+        return head.needs_pairs
+    return head.contrastive_weight > 0
 
 
 def check_every_class(data: DataModule) -> None:

@@ -44,7 +44,7 @@ from rootspace.runs import folder as files
 from rootspace.vector_file import read_vectors
 
 from .callbacks import Display, History
-from .checks import check_baseline, check_batches, check_network
+from .checks import check_baseline, check_batches, check_network, contrasts
 from .evaluation import check_shape, evaluate, mean_directions, save_samples
 from .forgetting import LessForgetting
 from .module import SETTINGS, CheckpointDict, RunModule, check_optimizer, settings_of
@@ -337,7 +337,7 @@ def fit(
         head = model.head
         model.embedder.train()  # those that were read are in evaluation mode
         head.train()
-        loader = data.train_loader(head, config.train.seed)
+        loader = data.train_loader(head, config.train.seed, pairs=contrasts(config, head))
         module = RunModule(model.embedder, head, config, data, loader, less_forgetting)
         choosing = _choosing(config, head, data)
         history = History(folder, config.train.eval_every, choosing, choice)
