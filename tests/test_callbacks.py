@@ -8,9 +8,9 @@ import lightning as L
 import pytest
 import torch
 import torch.distributed
-import torch.multiprocessing
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from rootspace import ChoosePrototypes, ClassBatchSampler, PrototypeHead
@@ -454,7 +454,7 @@ def _share(rank: int, file: Path, out: Path) -> None:
 
 @pytest.mark.slow
 def test_processes_that_chose_differently_take_those_of_the_first(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_share, args=(tmp_path / "file", tmp_path), nprocs=2)
+    spawn(_share, args=(tmp_path / "file", tmp_path), nprocs=2)
     (first, vectors, frame), (second, taken, same_frame) = (
         torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)
     )
