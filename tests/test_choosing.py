@@ -336,7 +336,7 @@ class _Nothing(nn.Module):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("missing", "Class 3 has no embedding"),
+        ("missing", "1 of the 6 classes have none: 3"),
         ("dim", "of 16 dimensions, as the head has, not 7"),
         ("nan", "must be finite; row 8, of class 2, holds NaN"),
         ("float labels", "integer labels of shape [B], not [60] of torch.float32"),
@@ -467,3 +467,26 @@ def test_a_loop_by_hand_ends_with_the_vectors_nearest_to_where_prototypes_moved(
     choose_prototypes(head, net, batches(), refine=2, follow=False)
     refined = head.predict(embedded(net)).label[:, 0] == y
     assert refined.sum() >= right.sum()
+
+
+def test_classes_without_an_input_are_named() -> None:
+    x, y = torch.randn(8, 8), torch.arange(8) % 4
+    for refine, names in ((0, None), (2, None), (2, list("abcdef"))):
+        head = PrototypeHead(None if names else 6, 8, names=names)
+        shown = "'e', 'f'" if names else "4, 5"
+        message = f"'loader' must give an input of every class; 2 of the 6 classes .*: {shown}"
+        with pytest.raises(ValueError, match=message):
+            choose_prototypes(head, nn.Identity(), [(x, y)], refine=refine)
+
+
+def test_a_network_that_tells_nothing_apart_is_named() -> None:
+    x, y = torch.ones(8, 8), torch.arange(8) % 4
+    with pytest.raises(ValueError, match="'network' must tell inputs apart"):
+        choose_prototypes(PrototypeHead(4, 8), nn.Identity(), [(x, y)])
+
+
+def test_a_single_class_has_a_prototype() -> None:
+    """Its mean would be the center of all inputs."""
+    head = PrototypeHead(1, 8)
+    choose_prototypes(head, nn.Identity(), [(torch.randn(1, 8), torch.tensor([0]))])
+    assert head.predict(torch.randn(3, 8)).label.tolist() == [[0]] * 3

@@ -86,6 +86,7 @@ def choose_prototypes(
     seed = head.seed if head.rotate else None
     if teacher:
         means = class_means(network, loader, head.num_classes, device=place)
+        _check_every_class(means, head)
         center = _center(means, head)
         turned = means.means(center, random_isometry(head.dim, len(center), seed))
         return _choose(head, turned, None, None, place)
@@ -94,6 +95,7 @@ def choose_prototypes(
     transform: Callable[[Tensor], Tensor] = head.transform
     if not head.framed:
         means = class_means(network, loader, head.num_classes, dim=head.dim, device=place)
+        _check_every_class(means, head)
         center, rotation = _center(means, head), random_isometry(head.dim, head.dim, seed)
         if not refine:
             turned = means.means(center, rotation)
@@ -102,13 +104,26 @@ def choose_prototypes(
     if refine:
         refined = RefinedMeans(head.num_classes, head.dim, most)
         _add_up(refined, network, loader, transform, place)
+        _check_every_class(refined, head)
         # Half precision is for the network: rounded cosines would not tell look-alikes apart.
         with torch.autocast("cpu", enabled=False):
             directions = refined.refined(refine, device=place)
         return _choose(head, directions, center, rotation, place, follow)
     means = ClassMeans(head.num_classes, head.dim)
     _add_up(means, network, loader, transform, place)
+    _check_every_class(means, head)
     return _choose(head, means.means(), None, None, place, follow)
+
+
+def _check_every_class(means: ClassMeans, head: PrototypeHead) -> None:
+    missing = means.missing.tolist()
+    if missing:
+        names = [repr(head.names[label]) if head.names else str(label) for label in missing[:5]]
+        more = ", ..." if len(missing) > len(names) else ""
+        raise ValueError(
+            f"Argument 'loader' must give an input of every class; {len(missing):,} of the "
+            f"{head.num_classes:,} classes have none: {', '.join(names)}{more}."
+        )
 
 
 def _center(means: ClassMeans, head: PrototypeHead) -> Tensor:
@@ -126,6 +141,12 @@ def _choose(
     follow: bool = False,
 ) -> Assignment:
     """`head.choose`, the same in all processes of a distributed run."""
+    if not bool(means.any(dim=1).all()):
+        raise ValueError(
+            "Argument 'network' must tell inputs apart: the mean embedding of a class is that of "
+            "all inputs, as where the network gives all of them one embedding. Train it for "
+            "longer, or at a smaller rate, before prototypes are chosen."
+        )
     with torch.autocast("cpu", enabled=False):
         found = head.choose(means, center, rotation)
     if is_distributed():

@@ -24,7 +24,7 @@ from .data.strings import Strings
 from .heads import EXTRA, Head
 from .models import Embedder
 
-FORMAT = "2"
+FORMAT = "3"
 """Version of the file."""
 
 
@@ -182,7 +182,8 @@ def _read(path: Path, prefix: str = "") -> tuple[dict[str, Tensor], dict[str, st
         raise ValueError(f"{path} is damaged: {error}. Copy it again.") from error
     if metadata.get("format") != FORMAT:
         raise ValueError(
-            f"{path} has format {metadata.get('format')}, this version of rootspace reads {FORMAT}."
+            f"{path} was written by another version of rootspace: it has format "
+            f"{metadata.get('format')}, and this version reads {FORMAT}."
         )
     return state, metadata
 

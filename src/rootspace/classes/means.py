@@ -82,6 +82,11 @@ class ClassMeans:
             )
         return z, labels
 
+    @property
+    def missing(self) -> Tensor:
+        """int64 labels of the classes that have had no embedding."""
+        return (self._counts == 0).nonzero()[:, 0]
+
     def reduce(self, device: torch.device) -> None:
         """Add up the sums of all processes of a distributed run, over `device` in blocks."""
         add_up(blocks(self._sums), device)
@@ -107,9 +112,8 @@ class ClassMeans:
         Raises:
             ValueError: a class has had no embedding.
         """
-        if bool((self._counts == 0).any()):
-            label = int((self._counts == 0).nonzero()[0, 0])
-            raise ValueError(f"Class {label} has no embedding to take the mean of.")
+        if len(self.missing):
+            raise ValueError(f"Class {int(self.missing[0])} has no embedding to take the mean of.")
         num_classes, dim = self._sums.shape
         means = zeros(num_classes, dim if rotation is None else len(rotation), self._directory)
         start = 0

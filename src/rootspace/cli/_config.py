@@ -143,6 +143,14 @@ def parse(arguments: list[str], parser: Any, prog: str, base: Config = DEFAULTS)
     Raises:
         ValueError: naming the setting that cannot be.
     """
+    for argument, after in zip(arguments, [*arguments[1:], "--"], strict=True):
+        section = argument.removeprefix("--").removesuffix(".help")
+        if argument == f"--{section}.help" and section in CLASSES and after.startswith("--"):
+            known = ", ".join(_short_names()[section])  # the parser would describe its base
+            raise ValueError(
+                f"Argument '{argument}' must be {known} or the import path of a class; see "
+                f"`{prog} --help`"
+            )
     try:
         sections = parser.parse_args(_named_in_full(arguments)).as_dict()
     except Exception as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
+import os
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
@@ -17,6 +18,9 @@ SETTING = re.compile(r'Parser key "(?P<key>[^"]+)": (?P<what>.*)', re.DOTALL)
 INNER = re.compile(r"Problem with given class_path '(?P<path>[^']+)': (?P<what>.*)", re.DOTALL)
 OTHER_KINDS = (" - Import path", " - Problem with", " - Expected a <class 'NoneType'> Given")
 """How the complaints go on that a value is none of the other types of a setting."""
+
+SHORT = 5
+"""Letters of a name in which one may be wrong and most are."""
 
 SHOWN = 16
 """Short names of classes that a message has room for."""
@@ -34,6 +38,7 @@ OPTION = re.compile(r"Option '(?P<name>[^']+)' is not accepted")
 REQUIRED = re.compile(r"the following arguments are required: (?P<names>.*)")
 UNKNOWN = re.compile(r"unrecognized arguments: (?P<arguments>.*)", re.DOTALL)
 GROUP = re.compile(r"Group '(?P<group>[^']+)' does not accept option '(?P<name>[^']+)'")
+HELP = re.compile(r"(argument )?--(?P<section>\w+)\.help: (?P<what>.*)")
 NO_FILE = re.compile(r"File does not exist: '(?P<path>.*)'")
 
 WRITTEN = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "text",
@@ -58,6 +63,10 @@ def explain(
     text = " ".join(message.split())
     if found := UNKNOWN.fullmatch(text):
         return _unknown(found["arguments"], options)
+    if found := HELP.fullmatch(text):
+        value = NO_CLASS.search(found["what"])
+        names = classes.get(found["section"], ())
+        return _no_class(f"--{found['section']}.help", value["value"] if value else "", names)
     if found := GROUP.fullmatch(text):
         key = f"{found['group']}.{found['name']}"
         return f"Argument '{key}' is not known{_instead(key, options)}."
@@ -135,7 +144,8 @@ def _no_class(section: str, value: str, classes: Sequence[str]) -> str:
         hint = f"; for timm's network: --model TimmBackbone --model.name {value}"
     named = ", ".join(classes) if len(classes) <= SHOWN else "a class by its short name"
     expected = f"{named} or the import path of a class" if named else "the import path of a class"
-    return f"Argument '{section}' must be {expected}, not {value!r}{hint}."
+    given = f", not {value!r}" if value else ""
+    return f"Argument '{section}' must be {expected}{given}{hint}."
 
 
 def _is_timm(value: str) -> bool:
@@ -150,15 +160,23 @@ def _is_timm(value: str) -> bool:
 def _unknown(arguments: str, options: Collection[str]) -> str:
     first = arguments.partition(" ")[0]
     if not first.startswith("--"):
-        return f"unrecognized arguments: {arguments}"
-    option = first.removeprefix("--").partition("=")[0]
-    return f"unrecognized arguments: {arguments}{_instead(option, options, prefix='--')}"
+        folder = f"; did you mean --data ImageFolder --data.root {first}?"
+        return f"unrecognized arguments: {arguments}{folder if os.path.isdir(first) else ''}"
+    option = first.removeprefix("--").partition("=")[0].replace("-", "_")
+    # As other programs call it, without the section.
+    last = {each: each.rpartition(".")[2] for each in options}
+    near = difflib.get_close_matches(option.lower(), set(last.values()), n=1, cutoff=0.8)
+    whole = sorted(f"--{each}" for each in options if last[each] in near)
+    hint = f"; did you mean {' or '.join(whole)}?" if whole else ""
+    return f"unrecognized arguments: {arguments}{hint or _instead(option, options, prefix='--')}"
 
 
 def _instead(name: str, known: Iterable[str], prefix: str = "") -> str:
     """The name that was meant, if one is near; capital letters do not count."""
     lower = {each.lower(): each for each in known}
-    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.7)
+    # In a short name one change is much: SDG for SGD.
+    cutoff = 0.6 if len(name) < SHORT else 0.7
+    near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=cutoff)
     return f"; did you mean {prefix}{lower[near[0]]}?" if near else ""
 
 

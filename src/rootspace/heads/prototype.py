@@ -99,7 +99,11 @@ class PrototypeHead(Head):
         super().__init__()
         self.num_classes = count_classes(num_classes, names)
         self._names = None if names is None else list(names)
-        system = system_from(system) if isinstance(system, str) else system
+        if isinstance(system, str):
+            try:
+                system = system_from(system)
+            except ValueError as error:
+                raise ValueError(f"Argument 'system': {error}") from error
         if system is None:
             system = code_for(self.num_classes, dim)
         if dim is not None and dim != system.dim:
