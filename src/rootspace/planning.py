@@ -136,7 +136,7 @@ class Plan:
         header = [
             "family",
             "n_min",
-            "dim",
+            "system",
             "vectors",
             "min angle",
             "scale",
@@ -153,7 +153,7 @@ class Plan:
             body.append(
                 [
                     *start,
-                    f"{row.system.dim:,}",
+                    repr(row.system),
                     _count(row.system.size),
                     f"{row.system.min_angle:.1f} deg",
                     "" if row.scale is None else f"{row.scale:.1f}",

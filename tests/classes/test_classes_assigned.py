@@ -199,7 +199,8 @@ def test_without_scipy(monkeypatch: pytest.MonkeyPatch):
         raise MissingExtraError(f"{purpose} needs scipy")
 
     monkeypatch.setattr(_matching, "require", absent)
-    found = assign(RootA(5), torch.randn(1, 5).expand(8, 5))
+    with pytest.warns(UserWarning, match="SciPy is not installed"):
+        found = assign(RootA(5), torch.randn(1, 5).expand(8, 5))
     assert found.method == "greedy" and found.collisions == 7
 
 

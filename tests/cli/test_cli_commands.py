@@ -290,6 +290,7 @@ def test_plan(capsys: pytest.CaptureFixture[str]):
     assert main(["plan", "1280000"]) == 0
     out = capsys.readouterr().out
     assert "1,306,910" in out and "A_n, 1 interpolation" in out
+    assert "RootA(109, interpolations=1)" in out, "as --head.system takes it"
     assert main(["plan", "1000", "--dim=384"]) == 0
     assert "147,840" in capsys.readouterr().out
 

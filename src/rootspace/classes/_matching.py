@@ -5,6 +5,7 @@ Vectors go by their codes (see `codes`): numbers, or packed levels of a system t
 
 from __future__ import annotations
 
+import warnings
 from types import ModuleType
 from typing import NamedTuple
 
@@ -89,7 +90,14 @@ def choose(system: VectorSystem, means: Tensor, taken: Tensor | None = None) -> 
     collisions = len(key) - int(keep.sum())
     if not collisions:
         return Choice(codes, 0, "nearest")
-    if system.size <= MAX_INDEX and len(means) <= MATCHED and _have_scipy():
+    matched = system.size <= MAX_INDEX and len(means) <= MATCHED
+    if matched and not _have_scipy():
+        warnings.warn(
+            "SciPy is not installed, so classes that want one vector are served in the order of "
+            "their cosines; with it a matching finds the largest mean cosine: pip install scipy.",
+            stacklevel=2,
+        )
+    elif matched:
         few = len(means) * system.size <= ALL
         match = _match_all if few else _match_neighbors
         return Choice(match(system, means, used), collisions, "matching")
