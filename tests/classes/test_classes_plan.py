@@ -73,11 +73,11 @@ class TestPlan:
 
     def test_table(self) -> None:
         lines = str(plan(1000, dim=40)).splitlines()
-        assert lines[0].split()[:4] == ["family", "n_min", "dim", "vectors"]
+        assert lines[0].split()[:4] == ["family", "n_min", "system", "vectors"]
         assert set(lines[1]) == {"-"}
         end = lines.index("")
         assert end == 2 + len(FAMILIES)
-        row = ["A_n", "32", "40", "1,640", "45.0", "deg", "14.2", "0", "80", "0.6", "MB"]
+        row = ["A_n", "32", "RootA(40)", "1,640", "45.0", "deg", "14.2", "0", "80", "0.6", "MB"]
         assert lines[2].split() == row
         lines = lines[:end]
         assert any("too small" in line and line.startswith("A_np") for line in lines)

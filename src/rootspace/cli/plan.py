@@ -8,10 +8,11 @@ from ._output import add_format, answer
 from ._parser import Parser
 
 NOTES = """
-n_min: smallest dimension that holds the classes. system: as --head.system takes it. scale: at which an embedding on its vector gets probability 0.9, where it is known. bytes/class:
-stored for a class vector, 0 for a formula. decode ops: comparisons or products for the nearest
-class of an embedding. classifier layer: memory of a learned float32 layer of this dimension while
-it trains with AdamW; the systems take none. model size: of Table 10, with the CUDA context."""
+n_min: smallest dimension that holds the classes. system: as --head.system takes it. scale: at
+which an embedding on its vector gets probability 0.9, where it is known. bytes/class: stored for a
+class vector, 0 for a formula. decode ops: comparisons or products for the nearest class of an
+embedding. classifier layer: memory of a learned float32 layer of this dimension while it trains
+with AdamW; the systems take none. model size: of Table 10, with the CUDA context."""
 
 
 def run(arguments: list[str]) -> int:
