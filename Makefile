@@ -30,8 +30,9 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Figures of this machine go to runs/benchmarks; `make benchmark OUT=benchmarks/results` renews those
-# of the README. A run that was stopped goes on.
+# loss.py, decode.py and training.py. Results of this machine go to runs/benchmarks;
+# `make benchmark OUT=benchmarks/results` renews the committed ones, of which the README has two rows
+# (training steps). A run that was stopped goes on.
 OUT = runs/benchmarks
 
 benchmark: $(INSTALLED)

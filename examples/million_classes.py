@@ -1,7 +1,7 @@
-"""A million classes by a formula: no table, no choice, and what a step of training costs.
+"""A million classes from a formula: no table, no choice, and what a step of training costs.
 
-Prototypes by formula say nothing of what classes look like: networks need many epochs to learn
-them (the paper trains hundreds). Where there are data, choose prototypes from them instead.
+Prototypes from a formula say nothing about what classes look like: networks need many epochs to
+learn them (the paper trains hundreds). Where there are data, choose prototypes from them instead.
 
 Run: python examples/million_classes.py
 """

@@ -24,12 +24,13 @@ class Shapes(Dataset[tuple[Image.Image, int]]):
     """Polygons of five corners, a class each; every drawing moves the corners a little.
 
     Any data set with a length and items `(x, y)` will do. `targets` saves reading each item once
-    for its label, and `classes` names the labels. An x that is no image goes to the network as is.
+    for its label, and `classes` names the labels. An x that is not an image goes to the network
+    unchanged.
 
     Args:
         num_classes: how many polygons.
         per_class: drawings of each.
-        noise: how far corners move, as a share of the image.
+        noise: how far corners move, as a fraction of the image.
     """
 
     def __init__(self, num_classes: int = 100, per_class: int = 20, noise: float = 0.05) -> None:

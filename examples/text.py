@@ -1,4 +1,4 @@
-"""Inputs that are no images: to which module of Python's library does a docstring belong?
+"""Inputs that are not images: to which module of Python's library does a docstring belong?
 
 A class is a module, an input the docstring of one of its functions or classes, as a bag of words
 and pairs of words. Half of the docstrings are for training, the others for the test.

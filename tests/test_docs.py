@@ -128,10 +128,6 @@ def heads() -> dict[str, Any]:
     return {**given, "plain": given["dataset"], "x": x, "labels": labels}
 
 
-def registry() -> dict[str, Any]:
-    return {"images": sorted(Path("runs/demo/samples").iterdir())}
-
-
 def export() -> dict[str, Any]:
     assert main(["export", "runs/demo", "--out", "model.onnx"]) == 0
     run = rs.load("runs/demo")
@@ -157,7 +153,6 @@ def serving() -> dict[str, Any]:
 STAND_INS: dict[str, Callable[[], dict[str, Any]]] = {
     "README": readme,
     "heads": heads,
-    "registry": registry,
     "export": export,
     "serving": serving,
 }
@@ -183,7 +178,7 @@ def test_python(page: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.Monk
     for name in ("demo", "letters"):
         shutil.copytree(runs / "runs" / "demo", tmp_path / "runs" / name)
     monkeypatch.chdir(tmp_path)
-    namespace: dict[str, Any] = {"rs": rs, "torch": torch, "nn": nn, "DataLoader": DataLoader}
+    namespace: dict[str, Any] = {}
     namespace |= STAND_INS.get(page.stem, dict)()
     for block in python_blocks(page):
         # Lines have the numbers that they have in the page.

@@ -136,9 +136,10 @@ class ClassBatchSampler(BatchSampler):
     """Batches with several inputs of a class, similar classes together: for `PrototypeHead`.
 
     The contrastive stage needs pairs of a class in a batch, and a softmax over the prototypes of
-    the batch learns most where these are hard to tell apart. Every sample comes once an epoch, in
-    an order that depends on `(seed, epoch)` and on the prototypes and nothing else: an interrupted
-    run repeats it without saving any generator's state. To be given to a `DataLoader` as its
+    the batch learns most where these are hard to tell apart. Every sample comes once an epoch, but
+    for a last batch of one sample, which is left out: batch normalization cannot train on it. The
+    order depends on `(seed, epoch)` and on the prototypes and nothing else: an interrupted run
+    repeats it without saving any generator's state. To be given to a `DataLoader` as its
     `batch_sampler`; each pass is the next epoch, and Lightning's `Trainer` calls `set_epoch`
     (`use_distributed_sampler=False`: it divides the samples itself).
 
