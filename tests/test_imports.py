@@ -11,7 +11,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "rootspace"
 
-SHARED = {"_errors", "_extras", "_files", "_terminal"}
+SHARED = {"_checks", "_errors", "_extras", "_files", "_terminal"}
 ROOMS: dict[str, set[str]] = {
     "config": set(),
     "metrics": set(),
