@@ -278,23 +278,27 @@ def test_embeddings_that_are_no_tensors(training: bool) -> None:
             find(np.ones((2, DIM)))  # pyright: ignore[reportArgumentType]
 
 
+MADE: Any = PrototypeHead
+"""With arguments of any type."""
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: PrototypeHead(2, system=RootA), "'system' must be a vector system .* class RootA"),
-        (lambda: PrototypeHead(2, system=128), "'system' must be a vector system .*, not 128"),
+        (lambda: MADE(2, system=RootA), "'system' must be a vector system .* class RootA"),
+        (lambda: MADE(2, system=128), "'system' must be a vector system .*, not 128"),
         (
-            lambda: PrototypeHead(2, loss="CosineLoss"),
+            lambda: MADE(2, loss="CosineLoss"),
             "'loss' must be a class .*, not 'CosineLoss'",
         ),
-        (lambda: PrototypeHead(2, loss=nn.CrossEntropyLoss()), ", not CrossEntropyLoss"),
-        (lambda: PrototypeHead(2, loss=nn.CrossEntropyLoss), "not the class CrossEntropyLoss"),
-        (lambda: PrototypeHead(2, loss=partial(nn.MSELoss)), "not the class MSELoss"),
-        (lambda: PrototypeHead.from_map(RootA(9)), "'class_map' must be a ClassMap, not RootA"),
-        (lambda: PrototypeHead(names=np.array(["a", "b"])), "a list of texts, not ndarray"),
-        (lambda: PrototypeHead(names=(c for c in "ab")), "a list of texts, not generator"),
-        (lambda: PrototypeHead(names={"a": 1, "b": 2}), "a list of texts, not dict"),
-        (lambda: PrototypeHead(names=["a", 2]), "'names' must hold texts only, not 2"),
+        (lambda: MADE(2, loss=nn.CrossEntropyLoss()), ", not CrossEntropyLoss"),
+        (lambda: MADE(2, loss=nn.CrossEntropyLoss), "not the class CrossEntropyLoss"),
+        (lambda: MADE(2, loss=partial(nn.MSELoss)), "not the class MSELoss"),
+        (lambda: MADE.from_map(RootA(9)), "'class_map' must be a ClassMap, not RootA"),
+        (lambda: MADE(names=np.array(["a", "b"])), "a list of texts, not ndarray"),
+        (lambda: MADE(names=(c for c in "ab")), "a list of texts, not generator"),
+        (lambda: MADE(names={"a": 1, "b": 2}), "a list of texts, not dict"),
+        (lambda: MADE(names=["a", 2]), "'names' must hold texts only, not 2"),
         (lambda: ClassMap(RootA(4), 3, names="abc"), "'names' must be a list of texts, not 'abc'"),
     ],
 )
