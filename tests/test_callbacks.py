@@ -294,13 +294,26 @@ class _Stream(IterableDataset[Any]):
         (lambda: ChoosePrototypes(1.5), r"'after' must be a share .* not 1.5"),
         (lambda: ChoosePrototypes(-1), "not -1"),
         (lambda: ChoosePrototypes(float("nan")), "not nan"),
-        (lambda: ChoosePrototypes(refine=-1), "'refine' must not be negative, not -1"),
+        (lambda: ChoosePrototypes("0.1"), "'after' must be a share .* not '0.1'"),  # pyright: ignore[reportArgumentType]
+        (lambda: ChoosePrototypes(refine=-1), "'refine' must be an integer of at least 0, not -1"),
         (lambda: ChoosePrototypes(again="often"), "one of end, epochs, never, not 'often'"),  # pyright: ignore[reportArgumentType]
     ],
 )
 def test_wrong_arguments(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_objects_where_names_and_functions_belong() -> None:
+    net: Any = nn.Linear(2, 2)
+    loader: Any = DataLoader(data(), 20)
+    for argument, value, message in (
+        ("head", net, "'head' must be the name of the LightningModule's attribute .*, not Linear"),
+        ("network", net, "'network' must be a function from the LightningModule .*, not Linear"),
+        ("loader", loader, "'loader' must be a function from the Trainer .*, not DataLoader"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            ChoosePrototypes(**{argument: value})
 
 
 def test_trainings_that_cannot_be() -> None:

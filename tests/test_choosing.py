@@ -3,7 +3,7 @@
 import copy
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 import torch
@@ -22,6 +22,7 @@ from rootspace.choosing import (
     random_isometry,
     to_device,
 )
+from rootspace.heads import LinearHead
 from rootspace.sampling import InOrder
 from rootspace.systems import RootA
 
@@ -323,6 +324,7 @@ def _wrong(name: str) -> tuple[nn.Module, Any]:
         "alone": (net, [(x,)]),
         "sequence": (nn.Unflatten(1, (5, 1)), batches()),
         "pooled": (nn.Sequential(net, nn.Unflatten(0, (10, 6)), nn.Flatten(1)), [(x, y)]),
+        "few labels": (net, [(x, y[:5])]),
         "nothing": (_Nothing(), batches()),
     }[name]
 
@@ -346,7 +348,8 @@ class _Nothing(nn.Module):
         ("dicts", "must give batches (x, y), not dict"),
         ("alone", "must give batches (x, y), not tuple"),
         ("sequence", "embeddings of shape [7, dim], not [7, 5, 1]"),
-        ("pooled", "embeddings of shape [60, dim], not [10, 96]"),
+        ("pooled", "must give as many embeddings as labels, not 10 and 60"),
+        ("few labels", "must give as many embeddings as labels, not 60 and 5"),
         ("nothing", "embeddings of shape [7, dim], not NoneType"),
     ],
 )
@@ -362,6 +365,25 @@ def test_errors(name: str, message: str, refine: int) -> None:
     assert not head.framed
 
 
+def test_arguments_of_the_wrong_kind() -> None:
+    net, loader = network(), DataLoader(_pairs(), 7)
+    head, choose = PrototypeHead(C, DIM), cast(Any, choose_prototypes)
+    for arguments, message in (
+        ((net, net, loader), "'head' must be a PrototypeHead, not Sequential"),
+        ((LinearHead(C, DIM), net, loader), "'head' must be a PrototypeHead, not LinearHead"),
+        ((PrototypeHead, net, loader), "'head' must be a PrototypeHead, not the class Prototype"),
+        ((head, loader, net), "'network' must be a module or a function .*, not DataLoader"),
+        (
+            (head, net, nn.Linear(5, DIM)),
+            r"'loader' must be an iterable of batches \(x, y\), not Linear",
+        ),
+    ):
+        with pytest.raises(TypeError, match=message):
+            choose(*arguments)
+    with pytest.raises(ValueError, match=r"'refine' must be an integer of at least 0, not 8\.0"):
+        choose(head, net, loader, refine=8.0)
+
+
 @pytest.mark.parametrize("label", [-1, C])
 def test_labels_out_of_range(label: int) -> None:
     x, y = data()
@@ -373,9 +395,9 @@ def test_labels_out_of_range(label: int) -> None:
 def test_dimension_of_a_framed_head() -> None:
     head = PrototypeHead(C, DIM)
     choose_prototypes(head, network(), batches())
-    with pytest.raises(ValueError, match=r"\[..., 16\]"):
+    with pytest.raises(ValueError, match="'embeddings' must have last dimension 16"):
         choose_prototypes(head, nn.Linear(5, 7), batches())
-    with pytest.raises(ValueError, match="'refine' must not be negative, not -1"):
+    with pytest.raises(ValueError, match="'refine' must be an integer of at least 0, not -1"):
         choose_prototypes(head, network(), batches(), refine=-1)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "rootspace"
 
-SHARED = {"_errors", "_extras", "_files", "_terminal"}
+SHARED = {"_checks", "_errors", "_extras", "_files", "_terminal"}
 ROOMS: dict[str, set[str]] = {
     "config": set(),
     "metrics": set(),
@@ -276,32 +276,32 @@ assert main(["plan", "1000"]) == 0
         (
             "from rootspace.models import TimmBackbone; TimmBackbone('resnet18', 8)",
             {"timm"},
-            "pip install 'rootspace[models]'",
+            "In a checkout of rootspace: pip install -e '.[models]'",
         ),
         (
             "import torch; from torch import nn; from rootspace import ClassMap\n"
             "from rootspace.export import export_onnx; from rootspace.systems import RootA\n"
             "export_onnx(nn.Identity(), ClassMap(RootA(3), 12), torch.randn(2, 3), 'x.onnx')",
             {"onnxscript"},
-            "pip install 'rootspace[onnx]'",
+            "In a checkout of rootspace: pip install -e '.[onnx]'",
         ),
         (
             "from rootspace.cli import main; sys.exit(main(['train']))",
             {"lightning"},
-            "pip install 'rootspace[train]'",
+            "In a checkout of rootspace: pip install -e '.[train]'",
         ),
         (
             "from pathlib import Path; from rootspace.config import Config\n"
             "from rootspace.model_file import read_model; read_model(Path('x'), Config())",
             {"safetensors"},
-            "pip install 'rootspace[train]'",
+            "In a checkout of rootspace: pip install -e '.[train]'",
         ),
         (
             "from pathlib import Path; from rootspace.gallery import Pin\n"
             "from rootspace.gallery.lance import LanceStore\n"
             "LanceStore.create(Path('x'), Pin('', 2), Path('y'))",
             {"lancedb"},
-            "pip install 'rootspace[gallery]'",
+            "In a checkout of rootspace: pip install -e '.[gallery]'",
         ),
     ],
 )

@@ -54,6 +54,7 @@ def test_inputs_of_every_kind(trained: Path) -> None:
     for given in (str(path), path.read_bytes(), image, array, tensor, [path, array], tensor[None]):
         found = run.embed(given)
         torch.testing.assert_close(found, expected.expand_as(found), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(run.embed(iter([path, array])), run.embed([path, array]))
     assert run.embed([]).shape == (0, 8)
     prediction = run.predict([path, path], k=3)
     assert prediction.label.shape == prediction.cosine.shape == (2, 3)
@@ -72,6 +73,19 @@ def test_floats_and_other_shapes_are_refused(trained: Path) -> None:
             run.embed(given)
     with pytest.raises(ValueError, match="must be a batch of shape"):
         run.embed(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
+    with pytest.raises(ValueError, match="samples' is a folder: give the files in it"):
+        run.predict([trained / "samples"])
+
+
+def test_what_is_no_run(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"nope is not a run folder: it does not exist\. Train"):
+        rootspace.load(tmp_path / "nope")
+    with pytest.raises(ValueError, match=r"is not a run folder: config\.yaml is missing\. Train"):
+        rootspace.load(tmp_path)
+    with pytest.raises(ValueError, match=r"'device' must be a device of torch, .*, not 'gpu'"):
+        rootspace.load(trained, device="gpu")
+    with pytest.raises(TypeError, match="'path' must be the path of a run folder, not None"):
+        rootspace.load(None)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "model.safetensors"])

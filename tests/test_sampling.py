@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from rootspace import ClassBatchSampler, ClassMap, PrototypeHead
 from rootspace.heads import NormalizedHead
@@ -220,13 +220,22 @@ def test_wrong_arguments() -> None:
             "class numbers from 0 on, not 0.5",
         ),
         (lambda: ClassBatchSampler([-1, 1], 2), "class numbers from 0 on, not -1"),
-        (lambda: ClassBatchSampler([0], 0), "'batch_size' must be at least 1, not 0"),
-        (lambda: ClassBatchSampler([0], 2, per_class=0), "'per_class' must be at least 1, not 0"),
-        (lambda: ClassBatchSampler([0], 2, neighbors=0), "'neighbors' must be at least 1, not 0"),
+        (lambda: ClassBatchSampler([0], 0), "'batch_size' must be a positive integer, not 0"),
+        (lambda: ClassBatchSampler([0], 4.0), "'batch_size' must be a positive integer, not 4.0"),  # pyright: ignore[reportArgumentType]
+        (lambda: ClassBatchSampler([0], 2, per_class=0), "'per_class' must be a positive integer"),
+        (lambda: ClassBatchSampler([0], 2, neighbors=0), "'neighbors' must be a positive integer"),
     ]
     for call, message in wrong:
         with pytest.raises(ValueError, match=message):
             call()
+    images: Any = TensorDataset(torch.zeros(3, 2), torch.zeros(3))
+    for labels, head, message in (
+        (images, None, "'labels' must be the class numbers of all samples, not TensorDataset"),
+        (["a", "b"], None, "'labels' must be the class numbers of all samples, not list"),
+        ([0], True, "'similar' must be a head, not True"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            ClassBatchSampler(labels, 2, similar=head)  # pyright: ignore[reportArgumentType]
     too_few = ClassBatchSampler([0, 9], 2, similar=pairs_of_similar_classes())
     with pytest.raises(IndexError, match=r"'labels' must lie in \[0, 4\)"):
         list(too_few)

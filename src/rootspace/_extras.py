@@ -16,7 +16,7 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     Args:
         module: dotted module name, e.g. `"timm"`.
         extra: the extra that contains it, e.g. `"models"`.
-        purpose: what needs it, for the message.
+        purpose: what needs it, for the message; in the singular.
 
     Raises:
         MissingExtraError: `module` is not installed.
@@ -26,8 +26,13 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or module.split(".", maxsplit=1)[0] != error.name.split(".")[0]:
             raise
-        raise MissingExtraError(
-            f"{purpose} needs {error.name}, which is not installed: "
-            f"pip install 'rootspace[{extra}]'",
-            name=error.name,
-        ) from error
+        raise MissingExtraError(missing(purpose, error.name, extra), name=error.name) from error
+
+
+def missing(purpose: str, package: str | None, extra: str) -> str:
+    """That something needs a package, and how to install it."""
+    # By name pip would look on PyPI, where there is no release.
+    return (
+        f"{purpose} needs {package}, which is not installed. In a checkout of rootspace: "
+        f"pip install -e '.[{extra}]'"
+    )

@@ -10,6 +10,7 @@ import lightning as L
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
+from ._checks import check_kind, integer, wrong_kind
 from .choosing import Network, choose_prototypes, module_of
 from .classes import Assignment
 from .heads import PrototypeHead
@@ -44,6 +45,10 @@ class ChoosePrototypes(L.Callback):
             set in order, with the training loader's batch size, workers and `collate_fn`, and
             through the batch transfer hooks of the module or its data module.
 
+    Raises:
+        TypeError: an object in the place of an attribute's name or of a function.
+        ValueError: arguments out of range.
+
     Example:
         >>> trainer = Trainer(max_epochs=5, callbacks=[ChoosePrototypes()])  # doctest: +SKIP
     """
@@ -59,20 +64,26 @@ class ChoosePrototypes(L.Callback):
         network: Callable[[Any], Network] | None = None,
         loader: Callable[[L.Trainer], Iterable[Any]] | None = None,
     ) -> None:
-        whole = isinstance(after, int) and not isinstance(after, bool)
-        if not after >= 0 or (not whole and after > 1):
+        number = isinstance(after, int | float) and not isinstance(after, bool)
+        if not number or not after >= 0 or (isinstance(after, float) and after > 1):
             raise ValueError(
                 "Argument 'after' must be a share of the epochs in [0, 1] or a number of epochs, "
                 f"not {after!r}."
             )
-        if refine < 0:
-            raise ValueError(f"Argument 'refine' must not be negative, not {refine}.")
+        check_kind(
+            "head", head, str, "the name of the LightningModule's attribute that is the head"
+        )
+        for name, value in (("network", network), ("loader", loader)):
+            # A module can be called, but not with a LightningModule.
+            if value is not None and (not callable(value) or isinstance(value, nn.Module)):
+                whose = "LightningModule" if name == "network" else "Trainer"
+                raise wrong_kind(name, value, f"a function from the {whose} to a {name}")
         if again not in get_args(Again):
             raise ValueError(
                 f"Argument 'again' must be one of {', '.join(get_args(Again))}, not {again!r}."
             )
         self.after = after
-        self.refine = refine
+        self.refine = integer("refine", refine, 0)
         self.again = again
         self.follow = follow
         self.head = head

@@ -15,6 +15,7 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from ._checks import check_kind, integer, wrong_kind
 from ._distributed import is_distributed
 from .classes import Assignment, ClassMap, ClassMeans, RefinedMeans
 from .heads import PrototypeHead
@@ -38,6 +39,8 @@ def choose_prototypes(
 
     The first time the frame is found as well: the mean of all embeddings as its center, and a
     random rotation. Later calls keep the frame, and move prototypes to what the means have become.
+    Prototypes by a formula (`PrototypeHead.from_map`) are given up: the head then holds a table of
+    chosen ones.
 
     The network is in evaluation mode during the pass, without gradients, and as before afterwards.
     Sums and embeddings are kept on the host, in memory up to 256 MB each and in temporary files
@@ -64,6 +67,7 @@ def choose_prototypes(
         The class map and how well it fits.
 
     Raises:
+        TypeError: a head, network or loader that is none.
         ValueError: a class has no input; labels or embeddings that do not fit the head, or
             embeddings that are not finite; a loader whose inputs cannot be counted, with `refine`.
         IndexError: a label is out of range.
@@ -75,8 +79,13 @@ def choose_prototypes(
         >>> head.ready, found.classes.num_classes
         (True, 4)
     """
-    if refine < 0:
-        raise ValueError(f"Argument 'refine' must not be negative, not {refine}.")
+    # Not by its class: a compiled head is a module of another, with all that the head has.
+    if not isinstance(head, nn.Module) or not hasattr(head, "choose"):
+        raise wrong_kind("head", head, "a PrototypeHead")
+    if not callable(network):
+        raise wrong_kind("network", network, "a module or a function that returns embeddings")
+    check_kind("loader", loader, Iterable, "an iterable of batches (x, y)")
+    refine = integer("refine", refine, 0)
     if teacher and refine:
         raise ValueError(
             f"Argument 'refine' must be 0 with a teacher, not {refine}: refined means belong to "
@@ -247,11 +256,16 @@ def _embeddings(
                 break
             x, labels = _inputs_and_labels(batch)
             z = network(to_device(x, device))
-            if not isinstance(z, Tensor) or z.ndim != 2 or len(z) != len(labels):
+            if not isinstance(z, Tensor) or z.ndim != 2:
                 found = list(z.shape) if isinstance(z, Tensor) else type(z).__name__
                 raise ValueError(
                     f"Argument 'network' must return embeddings of shape [{len(labels)}, dim], not "
                     f"{found}."
+                )
+            if len(z) != len(labels):
+                raise ValueError(
+                    "Arguments 'network' and 'loader' must give as many embeddings as labels, not "
+                    f"{len(z)} and {len(labels)}."
                 )
             yield z[:left], labels[:left]
             left = None if left is None else max(0, left - len(labels))

@@ -208,6 +208,8 @@ def read_image(
     Raises:
         DataError: the file is missing or cannot be decoded.
     """
+    if Path(path).is_dir():
+        raise DataError(f"Image file '{path}' is a folder: give the files in it.")
     if not Path(path).is_file():
         raise DataError(f"Image file '{path}' does not exist.")
     try:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rootspace._checks import integer
 from rootspace._terminal import table
 from rootspace.classes.codes import bits_for
 from rootspace.systems import (
@@ -250,10 +251,11 @@ def code_for(num_classes: int, dim: int | None = None) -> PermutationCode:
     Raises:
         ValueError: the dimension is too small, or holds fewer vectors.
     """
-    if dim is not None and dim < SMALLEST_DIM:
+    if dim is not None and integer("dim", dim) < SMALLEST_DIM:
+        drawn = f"; for pictures of the space take system='Sphere({dim}, {num_classes})'"
         raise ValueError(
             f"Argument 'dim' must be at least {SMALLEST_DIM} where no 'system' is given, not "
-            f"{dim}; RootA({dim}) is a system of any dimension."
+            f"{dim}{drawn if dim > 1 else ''}."
         )
     code = PermutationCode(CODE_DIM if dim is None else dim)
     if code.size < num_classes:

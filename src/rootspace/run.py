@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ._checks import check_kind
 from .choosing import device_of, to_device
 from .classes import ClassMap
 from .config import Config
@@ -77,9 +78,9 @@ class Run:
         """Embeddings in the frame of the prototypes, of any length.
 
         Args:
-            inputs: for a run on images one or a sequence of: image files (paths, or bytes of their
-                content), PIL images, uint8 arrays `[H, W]` or `[H, W, C]`, uint8 tensors
-                `[C, H, W]`; each is prepared as the test images were. Or a uint8 batch
+            inputs: for a run on images one, or a sequence or iterator of: image files (paths, or
+                bytes of their content), PIL images, uint8 arrays `[H, W]` or `[H, W, C]`, uint8
+                tensors `[C, H, W]`; each is prepared as the test images were. Or a uint8 batch
                 `[B, C, H, W]` of the run's own shape, which is taken as it is. For a run on other
                 data what its network takes, as one batch.
 
@@ -132,6 +133,8 @@ class Run:
                 )
             yield from inputs.split(BATCH)
             return
+        if isinstance(inputs, Iterator):  # such as `Path.glob` gives
+            inputs = list(inputs)
         several = isinstance(inputs, Sequence) and not isinstance(inputs, str | bytes)
         images = inputs if several else [inputs]
         for start in range(0, len(images), BATCH):
@@ -154,8 +157,16 @@ def load(
             run of rootspace's own classes cannot run code, wherever it comes from.
 
     Raises:
-        ValueError: the folder does not hold a finished run, or it is damaged.
+        TypeError: no path.
+        ValueError: the folder does not hold a finished run, or it is damaged; no such device.
     """
+    check_kind("path", path, (str, os.PathLike), "the path of a run folder")
+    try:
+        device = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(
+            f"Argument 'device' must be a device of torch, such as cpu or cuda, not {device!r}."
+        ) from error
     folder = Path(path)
     config = read_config(folder, trust_code)
     files.check_finished(folder)

@@ -12,6 +12,7 @@ import torch.distributed
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from ._checks import integer, wrong_kind
 from ._distributed import is_distributed
 from .classes import neighborhoods
 from .heads import Head
@@ -39,9 +40,7 @@ class BatchSampler(Sampler[list[int]]):
     """
 
     def __init__(self, batch_size: int, *, sharded: bool = True, drop_single: bool = False) -> None:
-        if batch_size < 1:
-            raise ValueError(f"Argument 'batch_size' must be at least 1, not {batch_size}.")
-        self.batch_size = batch_size
+        self.batch_size = integer("batch_size", batch_size)
         self.sharded = sharded
         self.drop_single = drop_single
         self.epoch = 0
@@ -158,6 +157,7 @@ class ClassBatchSampler(BatchSampler):
         sharded: False gives every process of a distributed run all samples.
 
     Raises:
+        TypeError: labels or a head that are none.
         ValueError: no samples, or arguments out of range.
 
     Example:
@@ -180,7 +180,10 @@ class ClassBatchSampler(BatchSampler):
         sharded: bool = True,
     ) -> None:
         super().__init__(batch_size, sharded=sharded, drop_single=True)
-        labels = torch.as_tensor(labels).cpu()
+        try:
+            labels = torch.as_tensor(labels).cpu()
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise wrong_kind("labels", labels, "the class numbers of all samples") from error
         if labels.ndim != 1 or not len(labels):
             raise ValueError(
                 f"Argument 'labels' must have shape [N] with N > 0, not {list(labels.shape)}."
@@ -190,20 +193,20 @@ class ClassBatchSampler(BatchSampler):
                 "Argument 'labels' must hold class numbers from 0 on, not "
                 f"{labels.min().item()} of {labels.dtype}."
             )
-        for name, value in (("per_class", per_class), ("neighbors", neighbors)):
-            if value < 1:
-                raise ValueError(f"Argument '{name}' must be at least 1, not {value}.")
+        # Not by its class: a compiled head is a module of another, with all that the head has.
+        if similar is not None and not hasattr(similar, "vectors"):
+            raise wrong_kind("similar", similar, "a head")
         self.labels = labels.long()
-        self.per_class = per_class
+        self.per_class = integer("per_class", per_class)
         self.similar = similar
-        self.neighbors = neighbors
+        self.neighbors = integer("neighbors", neighbors)
         self.seed = seed
         self.fill = fill
         self.numbered = numbered
         self.num_drawn = len(labels)
-        if fill and per_class > 1:
-            groups = -(-torch.bincount(self.labels) // per_class)
-            self.num_drawn = int(groups.sum()) * per_class
+        if fill and self.per_class > 1:
+            groups = -(-torch.bincount(self.labels) // self.per_class)
+            self.num_drawn = int(groups.sum()) * self.per_class
 
     def order(self, epoch: int) -> Tensor:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)

@@ -55,6 +55,8 @@ def test_bytes_of_a_table_in_float64() -> None:
         (11, "must be at most 12"),
         (-1, "'new' must be a number of classes or names, not -1"),
         (True, "'new' must be a number of classes or names, not True"),
+        (2.0, "'new' must be a number of classes or names, not 2.0"),
+        ({"c"}, "'new' must be a number of classes or names, not {'c'}"),
         (["c"], "have no names"),
     ],
 )

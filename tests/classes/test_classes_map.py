@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -166,6 +167,7 @@ def test_files_that_are_no_class_maps(tmp_path: Path):
         ((RootA(3), 2.0), "must be a positive integer"),
         ((RootA(3), 5, "random"), "'order' must be 'shuffled' or 'natural', not 'random'"),
         ((RootA(3), 2, "natural", 0, ["a"]), "must hold 2 names"),
+        ((RootA(3), 2, "shuffled", "x"), "'seed' must be an integer, not 'x'"),
         ((PermutationCode(128), 5), r"at most 2\*\*63 - 1 vectors"),
     ],
 )
@@ -174,15 +176,23 @@ def test_bad_maps(arguments, message: str):
         ClassMap(*arguments)
 
 
+@pytest.mark.parametrize("system", ["RootA(3)", RootA])
+def test_what_is_no_system(system: Any):
+    with pytest.raises(TypeError, match="'system' must be a vector system such as RootA"):
+        ClassMap(system, 5)
+
+
 def test_bad_questions():
     classes = ClassMap(RootA(9), 50)
+    with pytest.raises(TypeError, match=r"'index' must be an integer tensor, not torch\.float32"):
+        classes.labels(torch.tensor([1.7]))
     with pytest.raises(IndexError, match=r"'labels' must lie in \[0, 50\), not 50"):
         classes.vectors(torch.tensor([3, 50]))
     with pytest.raises(IndexError, match="not -1"):
         classes.vectors(torch.tensor([-1]))
     with pytest.raises(TypeError, match="must be an integer tensor"):
         classes.vectors(torch.tensor([1.0]))
-    with pytest.raises(ValueError, match="'z' must have last dimension 9, not shape"):
+    with pytest.raises(ValueError, match="'embeddings' must have last dimension 9, not shape"):
         classes.predict(torch.randn(4, 8))
     with pytest.raises(TypeError, match="floating-point"):
         classes.predict(torch.ones(4, 9, dtype=torch.int64))
@@ -191,8 +201,11 @@ def test_bad_questions():
     with pytest.raises(ValueError, match="must be finite; row 0 holds NaN"):
         classes.predict(torch.full((1, 9), torch.nan))
     for k in (0, 51):
-        with pytest.raises(ValueError, match=rf"'k' must lie in \[1, 50\], not {k}"):
+        with pytest.raises(ValueError, match=rf"'k' must be an integer in \[1, 50\], not {k}"):
             classes.predict(torch.ones(1, 9), k)
+    for least in (-1.1, 2, float("nan")):
+        with pytest.raises(ValueError, match=rf"'min_cosine' must lie in \[-1, 1\], not {least}"):
+            classes.predict(torch.ones(1, 9), min_cosine=least)
     with pytest.raises(ValueError, match="have no names"):
         classes.extend(["x"])
     with pytest.raises(ValueError, match="at most 90"):

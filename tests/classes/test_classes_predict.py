@@ -260,8 +260,8 @@ class TestArguments:
         ("z", "k", "message"),
         [
             (torch.ones(2, 7), 1, r"last dimension 8, not shape \(2, 7\)"),
-            (torch.ones(2, 8), 0, r"'k' must lie in \[1, 50\], not 0"),
-            (torch.ones(2, 8), 51, r"'k' must lie in \[1, 50\], not 51"),
+            (torch.ones(2, 8), 0, r"'k' must be an integer in \[1, 50\], not 0"),
+            (torch.ones(2, 8), 51, r"'k' must be an integer in \[1, 50\], not 51"),
             (torch.eye(8)[:2] - torch.eye(8)[:1], 1, "zero embeddings.*row 0 is zero"),
             (torch.full((2, 8), torch.nan), 1, "must be finite; row 0 holds NaN"),
             (torch.full((2, 8), torch.inf), 1, "must be finite; row 0 holds NaN"),

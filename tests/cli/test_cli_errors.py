@@ -194,7 +194,7 @@ def test_commands_without_a_run(
         (["traim"], "unknown command 'traim'"),
         (["plan"], "num_classes"),
         (["plan", "-5"], "'num_classes' must be a positive integer, not -5"),
-        (["plan", "many"], "invalid int value"),
+        (["plan", "many"], "Argument 'num_classes' must be an integer, not 'many'"),
         (["plan", "10", "--dim=0"], "'dim' must be a positive integer"),
     ],
 )

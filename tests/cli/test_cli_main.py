@@ -38,7 +38,7 @@ def test_a_bug_of_ours_shows_where_it_is(error: Exception, monkeypatch: pytest.M
     [
         (ValueError("Argument 'x'\nis wrong"), "Argument 'x' is wrong"),
         (FileNotFoundError(2, "No such file", "x.png"), "x.png"),
-        (ModuleNotFoundError("No module", name="timm"), "needs timm, which is not installed"),
+        (ModuleNotFoundError("No module", name="timm"), "` needs timm, which is not installed. In"),
         (ValueError("class \x1b[31m"), "class \\x1b[31m"),
         (MemoryError(), "not enough memory"),
         (RuntimeError("[enforce fail] can't allocate memory: 4 bytes"), "not enough memory"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rootspace.data import DataError
+from rootspace.data import Characters, DataError
 from rootspace.data.characters import fonts
 from rootspace.data.characters.fonts import DEFAULT_TEST_FACES, choose_faces, find_faces
 
@@ -98,6 +98,13 @@ def test_each_platform_has_font_directories(monkeypatch: pytest.MonkeyPatch) -> 
 def test_unknown_fonts_are_named(font: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         find_faces([font], "train_fonts")
+
+
+def test_a_text_is_no_list_of_fonts() -> None:
+    with pytest.raises(
+        DataError, match="'train_fonts' must be a list of fonts, not the text 'Deja"
+    ):
+        Characters(train_fonts="DejaVuSans").read()  # pyright: ignore[reportArgumentType]
 
 
 def test_a_font_cannot_be_on_both_sides(tmp_path: Path) -> None:

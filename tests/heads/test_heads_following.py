@@ -168,7 +168,7 @@ def test_what_cannot_follow() -> None:
         head(batch()[0], torch.full((24,), C))
     with pytest.raises(ValueError, match="zero"):
         head(torch.zeros(2, DIM) + head.center, torch.tensor([0, 0]))
-    with pytest.raises(ValueError, match=r"'k' must lie in \[1, 20\], not 21"):
+    with pytest.raises(ValueError, match=r"'k' must be an integer in \[1, 20\], not 21"):
         head.predict(torch.randn(1, DIM), 21)
 
 

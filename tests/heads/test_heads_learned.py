@@ -18,6 +18,7 @@ from made_heads import (
 from torch import nn
 from torch.nn.functional import cross_entropy, normalize
 
+from rootspace import PrototypeHead
 from rootspace.heads import ArcFaceHead, CosFaceHead, LearnedHead, LinearHead, NormalizedHead
 
 LEARNED: list[type[LearnedHead]] = [LinearHead, NormalizedHead, CosFaceHead, ArcFaceHead]
@@ -94,10 +95,11 @@ def test_learned_heads(kind: type[LearnedHead]) -> None:
         (lambda: head(z, labels[:3]), "must have shapes"),
         (lambda: head(z[:0], labels[:0]), "with B > 0"),
         (lambda: head.extend("new"), "'new' must be a number of classes or names, not 'new'"),
-        (lambda: kind(names="ab"), "'names' must be a list of names, not the text 'ab'"),
-        (lambda: head.predict(z, 0), r"'k' must lie in \[1, 20\], not 0"),
-        (lambda: head.predict(z, C + 1), "'k' must lie in"),
-        (lambda: head.predict(z[:, :3]), r"'z' must have shape \[..., 16\]"),
+        (lambda: kind(names=[]), "'names' must hold at least one name"),
+        (lambda: head.predict(z, 0), r"'k' must be an integer in \[1, 20\], not 0"),
+        (lambda: head.predict(z, C + 1), "'k' must be an integer in"),
+        (lambda: head.predict(z, 2.0), "'k' must be an integer in .*, not 2.0"),  # pyright: ignore[reportArgumentType]
+        (lambda: head.predict(z[:, :3]), r"'embeddings' must have shape \[..., 16\]"),
         (lambda: head.predict(0 * z), "must not hold zero embeddings"),
         (lambda: head.predict(z * torch.nan), "NaN"),
         (lambda: head.extend(True), "'new' must be a number"),
@@ -107,9 +109,30 @@ def test_learned_heads(kind: type[LearnedHead]) -> None:
         (kind, "'num_classes' or 'names' must be given"),
         (lambda: kind(3, names=["a"]), "must agree, not 3 and 1 names"),
         (lambda: kind(0), "must be a positive integer, not 0"),
+        (
+            lambda: NormalizedHead(2, scale=torch.inf),
+            "'scale' must be positive and finite, not inf",
+        ),
+        (lambda: CosFaceHead(2, margin=-0.1), "'margin' must not be negative, .* not -0.1"),
+        (lambda: ArcFaceHead(2, margin=torch.nan), "'margin' must not be negative, .* not nan"),
+        (lambda: kind(2.0), "must be a positive integer, not 2.0"),  # pyright: ignore[reportArgumentType]
+        (lambda: kind.from_state_dict({}), "'state' must be what head.state_dict.* no '_extra_"),
+        (
+            lambda: kind.from_state_dict(PrototypeHead(2, 8).state_dict()),
+            f"'state' must be of a {kind.__name__}, and has no 'weight': it is of another head",
+        ),
     ]
     for call, message in wrong:
         with pytest.raises(ValueError, match=message):
+            call()
+    for call, message in (
+        (lambda: kind(names="ab"), "'names' must be a list of texts, not 'ab'"),
+        (lambda: kind(names={"a", "b"}), "'names' must be a list of texts, not set"),  # pyright: ignore[reportArgumentType]
+        (lambda: head.predict(z.tolist()), "'embeddings' must be a .* tensor, not list"),  # pyright: ignore[reportArgumentType]
+        (lambda: head.predict(z.long()), "'embeddings' must be a .* tensor, not torch.int64"),
+        (lambda: head(z, labels.tolist()), "'labels' must be an integer tensor, not list"),  # pyright: ignore[reportArgumentType]
+    ):
+        with pytest.raises(TypeError, match=message):
             call()
     with pytest.raises(IndexError, match="'labels' must lie in"):
         head(z, labels + C)

@@ -1,9 +1,11 @@
 """`PrototypeHead` against brute force: its loss, predictions and new classes."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import pytorch_metric_learning.losses as pml
 import torch
@@ -233,15 +235,19 @@ def test_wrong_arguments_of_a_prototype_head() -> None:
         (lambda: PrototypeHead(2, 8, system=small), r"RootA\(4\) has dimension 4, not 8"),
         (lambda: PrototypeHead(21, system=small), "at least 21 vectors"),
         (lambda: PrototypeHead(2, system="Root(4)"), "Unknown vector system 'Root'"),
-        (lambda: PrototypeHead(2, temperature=0), "'temperature' must be positive, not 0"),
-        (lambda: PrototypeHead(2, contrastive_weight=-1), "must not be negative, not -1"),
+        (lambda: PrototypeHead(2, temperature=0), "'temperature' must be positive and .*, not 0"),
+        (lambda: PrototypeHead(2, temperature=math.inf), "'temperature' must be .*, not inf"),
+        (lambda: PrototypeHead(2, contrastive_weight=-1), "'contrastive_weight' must not be .* -1"),
+        (lambda: PrototypeHead(2, contrastive_weight=math.inf), "and be finite, not inf"),
+        (lambda: PrototypeHead(2, contrastive_weight=math.nan), "and be finite, not nan"),
         (lambda: PrototypeHead(2, loss=partial(InBatchSoftmaxLoss, scale=-1)), "'scale' must be"),
         (lambda: PrototypeHead(2, loss=SystemSoftmaxLoss), "take InBatchSoftmaxLoss"),
-        (lambda: head(z[:, :4], labels), r"'embeddings' must have shape \[..., 16\]"),
+        (lambda: head(z[:, :4], labels), "'embeddings' must have last dimension 16"),
         (lambda: head(z, labels[:2]), "must have shapes"),
         (lambda: head(z[:0], labels[:0]), "B > 0"),
-        (lambda: head.predict(z * torch.nan), "NaN"),
-        (lambda: head.predict(z, C + 1), "'k' must lie in"),
+        (lambda: head.predict(z * torch.nan), "'embeddings' must be finite; row 0 holds NaN"),
+        (lambda: head.predict(z, C + 1), "'k' must be an integer in"),
+        (lambda: head.predict(z, "2"), "'k' must be an integer in .*, not '2'"),  # pyright: ignore[reportArgumentType]
         (lambda: head.choose(means(C + 1)), r"'means' must have shape \[20, 16\], not \[21, 16\]"),
         (lambda: head.choose(means() * torch.nan), "finite"),
         (lambda: head.choose(means(), torch.zeros(3)), r"'center' must have shape \[16\]"),
@@ -255,6 +261,56 @@ def test_wrong_arguments_of_a_prototype_head() -> None:
             call()
     with pytest.raises(IndexError):
         head(z, labels + C)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_embeddings_that_are_no_tensors(training: bool) -> None:
+    head = chosen()
+    head.follow()
+    head(torch.randn(2, DIM), torch.tensor([0, 1]))  # directions, to be searched while it trains
+    head.train(training)
+    for find in (head.predict, head.search):
+        with pytest.raises(ValueError, match="'embeddings' must not hold zero embeddings"):
+            find((head.center if find == head.predict else torch.zeros(DIM))[None])
+        with pytest.raises(
+            TypeError, match="'embeddings' must be a floating-point tensor, not nda"
+        ):
+            find(np.ones((2, DIM)))  # pyright: ignore[reportArgumentType]
+
+
+MADE: Any = PrototypeHead
+"""With arguments of any type."""
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: MADE(2, system=RootA), "'system' must be a vector system .* class RootA"),
+        (lambda: MADE(2, system=128), "'system' must be a vector system .*, not 128"),
+        (
+            lambda: MADE(2, loss="CosineLoss"),
+            "'loss' must be a class .*, not 'CosineLoss'",
+        ),
+        (lambda: MADE(2, loss=nn.CrossEntropyLoss()), ", not CrossEntropyLoss"),
+        (lambda: MADE(2, loss=nn.CrossEntropyLoss), "not the class CrossEntropyLoss"),
+        (lambda: MADE(2, loss=partial(nn.MSELoss)), "not the class MSELoss"),
+        (lambda: MADE.from_map(RootA(9)), "'class_map' must be a ClassMap, not RootA"),
+        (lambda: MADE(names=np.array(["a", "b"])), "a list of texts, not ndarray"),
+        (lambda: MADE(names=(c for c in "ab")), "a list of texts, not generator"),
+        (lambda: MADE(names={"a": 1, "b": 2}), "a list of texts, not dict"),
+        (lambda: MADE(names=["a", 2]), "'names' must hold texts only, not 2"),
+        (lambda: ClassMap(RootA(4), 3, names="abc"), "'names' must be a list of texts, not 'abc'"),
+    ],
+)
+def test_arguments_of_the_wrong_kind(make: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("number", [np.int64(3), np.array(3), torch.tensor(3)])
+def test_numbers_of_classes_from_labels(number: Any) -> None:
+    head = PrototypeHead(number, 8)
+    assert type(head.num_classes) is int and head.num_classes == 3
 
 
 def test_what_the_loss_refuses_leaves_the_head_as_it_was() -> None:
@@ -456,10 +512,14 @@ def test_prototypes_keep_names_and_number() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: PrototypeHead(10, dim=2), "'dim' must be at least 4 where no 'system' is given"),
+        (
+            lambda: PrototypeHead(10, dim=1),
+            "must be at least 4 where no 'system' is given, not 1.$",
+        ),
+        (lambda: PrototypeHead(10, dim=3), r"not 3; for pictures .* system='Sphere\(3, 10\)'"),
+        (lambda: PrototypeHead(10, dim="8"), "'dim' must be a positive integer, not '8'"),  # pyright: ignore[reportArgumentType]
         (lambda: PrototypeHead(names=["cat", "dog", "cat"], dim=DIM), "'cat' is there twice"),
         (lambda: LinearHead(names=["cat", "cat"]), "'cat' is there twice"),
-        (lambda: ClassMap(RootA(4), 3, names="abc"), "a list of names, not the text 'abc'"),
         (lambda: chosen(names=True).extend(["c0"], means(1)), "'c0' is there twice"),
         (lambda: chosen().choose(torch.zeros(C, DIM)), "'means' must not hold zero rows"),
         (lambda: LinearHead(2, 4).extend(1, torch.zeros(1, 4)), "'means' must not hold zero"),

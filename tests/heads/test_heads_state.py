@@ -69,8 +69,14 @@ def test_state_that_does_not_fit() -> None:
         with pytest.raises(ValueError, match="prototypes of dimension 16, not 8"):
             head.load_state_dict(small.state_dict())
         small.choose(means(dim=8))
-    with pytest.raises(ValueError, match="a PrototypeHead of format 3, not None"):
+    with pytest.raises(ValueError, match="'state' must be of a PrototypeHead, and has no 'format'"):
         PrototypeHead.from_state_dict(LinearHead(2, 3).state_dict())
+    checkpoint = {"state_dict": {f"head.{key}": value for key, value in head.state_dict().items()}}
+    for state in ({}, checkpoint, checkpoint["state_dict"]):
+        with pytest.raises(
+            ValueError, match=r"no '_extra_state'; of a Lightning .* begin with 'head"
+        ):
+            PrototypeHead.from_state_dict(state)
 
 
 def test_state_holds_no_more_than_the_codes() -> None:

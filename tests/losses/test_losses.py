@@ -300,6 +300,10 @@ def test_bad_settings():
     ):
         with pytest.raises(ValueError, match=message):
             make()
+    system: Any = RootA(9)
+    for loss in (CosineLoss, SystemSoftmaxLoss):
+        with pytest.raises(TypeError, match="'classes' must be a ClassMap, not RootA"):
+            loss(system)
 
 
 def test_call_shape_of_metric_learning_losses():
@@ -339,5 +343,5 @@ def test_in_batch_softmax_with_further_negatives(negatives: int):
     place = torch.tensor([competing.index(label) for label in labels.tolist()])
     logits[torch.arange(6), place] -= 5 * 0.2
     torch.testing.assert_close(found, torch.nn.functional.cross_entropy(logits, place))
-    with pytest.raises(ValueError, match="'negatives' must not be negative, not -1"):
+    with pytest.raises(ValueError, match="'negatives' must be an integer of at least 0, not -1"):
         InBatchSoftmaxLoss(classes, negatives=-1)

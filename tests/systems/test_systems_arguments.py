@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,13 @@ from rootspace.systems import (
     LinearCode,
     Orbit,
     Ordered,
+    Orthoplex,
+    PermutationSystem,
     ReedMuller,
     RootA,
+    RootB,
+    RootD,
+    SignedKHot,
     Simplex,
     Sphere,
     Table,
@@ -79,6 +85,14 @@ NAN = float("nan")
         (lambda: Sphere(1, 5), "Argument 'dim' must be an integer of at least 2, not 1"),
         (lambda: Sphere(3, 0), "Argument 'num' must be an integer of at least 1, not 0"),
         (lambda: Sphere(3, 5, "even"), "'method' must be 'random' or 'energy', not 'even'"),  # pyright: ignore[reportArgumentType]
+        (lambda: SignedKHot(4, 5), r"Argument 'k' must be an integer in \[1, 4\], not 5"),
+        (lambda: SignedKHot(4, 0), r"Argument 'k' must be an integer in \[1, 4\], not 0"),
+        (lambda: PermutationSystem(4, 3, 3), "Arguments 'plus' and 'minus' .* dim = 4 .* 3 and 3"),
+        (lambda: PermutationSystem(4, 3, 0), "Argument 'minus' must be a positive integer, not 0"),
+        (lambda: RootD(1), "Argument 'dim' must be an integer of at least 2, not 1"),
+        (lambda: RootB(1), "Argument 'dim' must be an integer of at least 2, not 1"),
+        (lambda: Hypercube(0), "Argument 'dim' must be a positive integer, not 0"),
+        (lambda: Orthoplex(0), "Argument 'dim' must be a positive integer, not 0"),
         (lambda: LinearCode(()), r"must hold rows of one positive length, not \(\)"),
         (lambda: LinearCode(("10", "1")), "must hold rows of one positive length"),
         (lambda: LinearCode(("12",)), "must hold rows of bits, not '12'"),
@@ -97,6 +111,22 @@ NAN = float("nan")
 )
 def test_constructor(make: Callable[[], VectorSystem], message: str) -> None:
     with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Orbit(4, [1, 2]), "'multiplicities' must be {value: how often .*, not list"),  # pyright: ignore[reportArgumentType]
+        (lambda: RootA(9, positive="yes"), "'positive' must be True or False, not 'yes'"),  # pyright: ignore[reportArgumentType]
+        (lambda: Hyperplane(3), "'system' must be a vector system, not 3"),  # pyright: ignore[reportArgumentType]
+        (lambda: LinearCode("10"), "'generator' must be rows of bits, .*, not '10'"),
+        (lambda: Table("x.npy"), "'vectors' must be a tensor or rows of numbers, not 'x.npy'"),  # pyright: ignore[reportArgumentType]
+        (lambda: Table(Path("x.npy")), "'vectors' must be a tensor or rows .*, not PosixPath"),  # pyright: ignore[reportArgumentType]
+    ],
+)
+def test_constructor_with_the_wrong_kind(make: Callable[[], VectorSystem], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
         make()
 
 

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple, cast
 import torch
 from torch import Tensor
 
+from rootspace._checks import check_kind, integer, wrong_kind
 from rootspace.search import CertifiedIndex
 from rootspace.systems import (
     MAX_INDEX,
@@ -67,22 +68,55 @@ class Prediction(NamedTuple):
     cosine: Tensor
 
 
-def checked_names(names: Sequence[str], num_classes: int) -> list[str]:
+def checked_names(
+    names: Sequence[str], num_classes: int | None = None, argument: str = "names"
+) -> list[str]:
     """Names of classes, as a list.
 
+    Args:
+        names: in the order of the classes, which a set or the keys of a dict have not.
+        num_classes: how many there must be, where it is known.
+        argument: that holds them, for messages.
+
     Raises:
+        TypeError: no list of texts.
         ValueError: not one for each class, or two are the same.
     """
-    if isinstance(names, str):
-        raise ValueError(f"Argument 'names' must be a list of names, not the text {names!r}.")
-    if len(names) != num_classes:
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise wrong_kind(argument, names, "a list of texts")
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"Argument '{argument}' must hold texts only, not {name!r}.")
+    if num_classes is not None and len(names) != num_classes:
         raise ValueError(
-            f"Argument 'names' must hold {num_classes} names, one a class, not {len(names)}."
+            f"Argument '{argument}' must hold {num_classes} names, one a class, not {len(names)}."
         )
-    if len(set(names)) < num_classes:
+    if len(set(names)) < len(names):
         twice = Counter(names).most_common(1)[0][0]
-        raise ValueError(f"Argument 'names' must be different; {twice!r} is there twice.")
+        raise ValueError(f"Argument '{argument}' must be different; {twice!r} is there twice.")
     return list(names)
+
+
+def count_new(new: int | Sequence[str]) -> int:
+    """How many classes are to be added, by the argument `new` of an `extend`.
+
+    Raises:
+        TypeError: names that are no texts.
+        ValueError: neither a number from 0 on nor a list of different names.
+    """
+    if isinstance(new, int) and not isinstance(new, bool) and new >= 0:
+        return new
+    if isinstance(new, str) or not isinstance(new, Sequence):
+        raise ValueError(f"Argument 'new' must be a number of classes or names, not {new!r}.")
+    return len(checked_names(new, argument="new"))
+
+
+def _integers(numbers: Tensor, argument: str) -> Tensor:
+    """`[...]` integers as int64."""
+    numbers = torch.as_tensor(numbers)
+    if numbers.is_floating_point() or numbers.dtype == torch.bool:
+        raise TypeError(f"Argument '{argument}' must be an integer tensor, not {numbers.dtype}.")
+    return numbers.to(torch.int64)
 
 
 class ClassMap:
@@ -99,7 +133,9 @@ class ClassMap:
         names: one name for each class, or None.
 
     Raises:
-        ValueError: more classes than vectors, an unknown order, names that do not fit.
+        TypeError: something else than a system, or names that are no texts.
+        ValueError: more classes than vectors, an unknown order, no integer where one is wanted,
+            names that do not fit.
 
     Example:
         >>> classes = ClassMap(RootA(384, interpolations=1), 50_000_000)
@@ -116,10 +152,8 @@ class ClassMap:
         seed: int = 0,
         names: Sequence[str] | None = None,
     ) -> None:
-        if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
-            raise ValueError(
-                f"Argument 'num_classes' must be a positive integer, not {num_classes!r}."
-            )
+        check_kind("system", system, VectorSystem, "a vector system such as RootA(384)")
+        num_classes, seed = integer("num_classes", num_classes), integer("seed", seed, None)
         if system.size > MAX_INDEX:
             raise ValueError(
                 f"Argument 'system' must have at most 2**63 - 1 vectors, so that they can be "
@@ -237,10 +271,7 @@ class ClassMap:
             TypeError: not integers.
             IndexError: out of range.
         """
-        labels = torch.as_tensor(labels)
-        if labels.is_floating_point() or labels.dtype == torch.bool:
-            raise TypeError(f"Argument 'labels' must be an integer tensor, not {labels.dtype}.")
-        labels = labels.to(torch.int64)
+        labels = _integers(labels, "labels")
         check_range(labels, self.num_classes, "'labels' must lie in")
         return labels
 
@@ -282,10 +313,11 @@ class ClassMap:
         """`[...]` numbers of vectors -> `[...]` their classes, -1 where a vector has none.
 
         Raises:
+            TypeError: not integers.
             IndexError: a number is not in [0, capacity).
             ValueError: the vectors are stored by their levels and have no numbers.
         """
-        index = torch.as_tensor(index).to(torch.int64)
+        index = _integers(index, "index")
         check_range(index, self.capacity, "'index' must lie in")
         if isinstance(self._codes, NumberCodes):
             return self._codes.labels(index)
@@ -298,7 +330,7 @@ class ClassMap:
 
     def predict(
         self,
-        z: Tensor,
+        embeddings: Tensor,
         k: int = 1,
         *,
         min_cosine: float | None = None,
@@ -314,9 +346,9 @@ class ClassMap:
         are `CoordinateLists` for sparse ones on the CPU, 27 bytes a class with one interpolation.
 
         Args:
-            z: `[..., dim]` embeddings of any length but zero.
+            embeddings: `[..., dim]` of any length but zero.
             k: number of classes, at most num_classes.
-            min_cosine: label -1 where the cosine is smaller.
+            min_cosine: label -1 where the cosine is smaller, in [-1, 1].
             reject_unassigned: label -1 in the first place where the nearest vector of the system
                 belongs to no class.
 
@@ -324,12 +356,15 @@ class ClassMap:
             `Prediction` of shape `[..., k]`, best first.
 
         Raises:
-            ValueError: wrong shape, zero, NaN or infinite embeddings, k out of range.
+            TypeError: no float tensor.
+            ValueError: wrong shape, zero, NaN or infinite embeddings, k or min_cosine out of range.
         """
-        if not 1 <= k <= self.num_classes:
-            raise ValueError(f"Argument 'k' must lie in [1, {self.num_classes}], not {k}.")
-        self.system.check_shape(z, "z")
-        flat, norm = directed_rows(z.reshape(-1, self.dim), "z")
+        k = integer("k", k, 1, self.num_classes)
+        if min_cosine is not None and not -1 <= min_cosine <= 1:
+            raise ValueError(f"Argument 'min_cosine' must lie in [-1, 1], not {min_cosine}.")
+        z = embeddings
+        self.system.check_shape(z, "embeddings")
+        flat, norm = directed_rows(z.reshape(-1, self.dim), "embeddings")
         with torch.autocast(z.device.type, enabled=False):
             cosine, label = self._predict(flat, norm, k)
             if reject_unassigned and self.num_classes < self.capacity:
@@ -529,6 +564,7 @@ class ClassMap:
             new: how many, or their names if the present classes have names.
 
         Raises:
+            TypeError: names that are no texts.
             ValueError: the system has too few vectors left, or names are missing.
         """
         if self.order == "assigned":
@@ -536,9 +572,7 @@ class ClassMap:
                 "An assigned class map grows by vectors: use 'extend_assigned' with the means of "
                 "the new classes."
             )
-        count = new if isinstance(new, int) else len(new)
-        if isinstance(new, bool | str) or count < 0:
-            raise ValueError(f"Argument 'new' must be a number of classes or names, not {new!r}.")
+        count = count_new(new)
         names = self._names_with(None if isinstance(new, int) else new, "new")
         return ClassMap(self.system, self.num_classes + count, self.order, self.seed, names)
 
@@ -555,16 +589,14 @@ class ClassMap:
             names: of the new classes, if the present ones have names.
 
         Raises:
+            TypeError: names that are no list of texts.
             ValueError: not an assigned map, too few vectors left, or names are missing.
         """
         if self._codes is None:
             raise ValueError(
                 f"Only an assigned class map grows by means; {self!r} grows by 'extend'."
             )
-        if names is not None and len(names) != len(means):
-            raise ValueError(
-                f"Argument 'names' must hold {len(means)} names, one a class, not {len(names)}."
-            )
+        names = None if names is None else checked_names(names, len(means))
         together = self._names_with(names, "names")
         old = self._codes.array
         codes = torch.cat([old, choose(self.system, means, old).codes]) if len(means) else old
@@ -597,6 +629,7 @@ class ClassMap:
         """The same classes under these names.
 
         Raises:
+            TypeError: no list of texts.
             ValueError: not one name for each class, or two are the same.
         """
         named = copy.copy(self)

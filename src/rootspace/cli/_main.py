@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 import rootspace
-from rootspace._extras import MissingExtraError
+from rootspace._extras import MissingExtraError, missing
 from rootspace._terminal import say
 
 COMMANDS = {
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except OSError as error:  # the disk of a redirected output is full, for example
         _discard(sys.stdout)
-        return fail("rootspace", describe(error))
+        return fail("rootspace", describe(error, "rootspace"))
     return code
 
 
@@ -93,7 +93,7 @@ def _run(arguments: list[str]) -> int:
         ours = isinstance(error, ModuleNotFoundError) and str(error.name).startswith("rootspace")
         if ours or isinstance(error, BrokenPipeError) or os.environ.get(DEBUG):
             raise
-        return fail(f"rootspace {name}", describe(error))
+        return fail(f"rootspace {name}", describe(error, f"rootspace {name}"))
     except (MemoryError, RuntimeError) as error:
         if not _is_memory(error) or os.environ.get(DEBUG):
             raise
@@ -108,10 +108,10 @@ def _is_memory(error: Exception) -> bool:
     return named or "can't allocate memory" in str(error)
 
 
-def describe(error: Exception) -> str:
+def describe(error: Exception, program: str) -> str:
     """The message of an error, and what to install where a package is missing."""
     if isinstance(error, ModuleNotFoundError) and not isinstance(error, MissingExtraError):
-        return f"needs {error.name}, which is not installed: pip install 'rootspace[train]'"
+        return missing(f"`{program}`", error.name, "train")
     return str(error) or type(error).__name__
 
 

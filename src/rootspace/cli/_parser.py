@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,9 +14,19 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
         raw = argparse.RawDescriptionHelpFormatter
         super().__init__(**{"formatter_class": raw, **settings})
+        self.register("type", int, _integer)
 
     def error(self, message: str) -> NoReturn:
+        # As all other errors name an argument.
+        message = re.sub(r"^argument (\S+): must ", r"Argument '\1' must ", message)
         raise ValueError(f"{message}; see `{self.prog} --help`")
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be an integer, not {text!r}") from None
 
 
 def path(text: str) -> Path:

@@ -27,7 +27,7 @@ TOKEN = "ROOTSPACE_TOKEN"
 def run(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     for package in ("fastapi", "uvicorn", "prometheus_client", "python_multipart"):
-        require(package, extra="serve", purpose="rootspace serve")
+        require(package, extra="serve", purpose="`rootspace serve`")
     # Here: without the extra they cannot be imported, and torch is for runs alone.
     service = importlib.import_module("rootspace.serve.service")
     server = importlib.import_module("rootspace.serve.server")

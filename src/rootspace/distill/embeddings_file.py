@@ -94,8 +94,8 @@ class ParquetEmbeddings(EmbeddingsFile):
     """A .parquet file with the columns `path` and `embedding`, as `rootspace embed` writes it."""
 
     def __init__(self, path: Path, images: LabeledDataset) -> None:
-        arrow = require("pyarrow", extra="train", purpose="Embeddings from Parquet")
-        parquet = require("pyarrow.parquet", extra="train", purpose="Embeddings from Parquet")
+        arrow = require("pyarrow", extra="train", purpose="Reading Parquet")
+        parquet = require("pyarrow.parquet", extra="train", purpose="Reading Parquet")
         try:
             self._file: Any = parquet.ParquetFile(path)
             kind = self._file.schema_arrow.field("embedding").type

@@ -9,6 +9,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from rootspace._checks import integer
 from rootspace.classes import ClassMap, Prediction
 from rootspace.classes.class_map import checked_names
 
@@ -52,14 +53,15 @@ class Head(nn.Module, abc.ABC):
         """
 
     @abc.abstractmethod
-    def search(self, z: Tensor, k: int = 1) -> Prediction:
+    def search(self, embeddings: Tensor, k: int = 1) -> Prediction:
         """`[..., dim]` embeddings in the frame -> labels and cosines `[..., k]`, best first, exact.
 
         Args:
-            z: what `transform` gives.
+            embeddings: what `transform` gives.
             k: number of classes.
 
         Raises:
+            TypeError: no float tensor.
             ValueError: wrong shape, or k is not in [1, num_classes].
         """
 
@@ -71,6 +73,7 @@ class Head(nn.Module, abc.ABC):
 
         Raises:
             RuntimeError: prototypes are not chosen yet.
+            TypeError: no float tensor.
             ValueError: wrong shape, zero, NaN or infinite embeddings, or k is not in
                 [1, num_classes].
         """
@@ -109,6 +112,9 @@ class Head(nn.Module, abc.ABC):
         Args:
             state: what `state_dict` gave.
             **arguments: of the constructor, but those that the state knows.
+
+        Raises:
+            ValueError: it is no state of such a head.
         """
 
     def transform(self, embeddings: Tensor) -> Tensor:
@@ -152,6 +158,31 @@ class Head(nn.Module, abc.ABC):
         return 0
 
 
+def extra_of(state: Mapping[str, Any], of: type[Head], key: str) -> dict[str, Any]:
+    """What the `state_dict` of a head holds that is no tensor.
+
+    Args:
+        state: the `state_dict`.
+        of: the head's class.
+        key: an entry that tells states of such heads from others.
+
+    Raises:
+        ValueError: it is none of such a head.
+    """
+    if EXTRA not in state:
+        raise ValueError(
+            f"Argument 'state' must be what head.state_dict() gave, and has no '{EXTRA}'; of a "
+            "Lightning checkpoint's 'state_dict' take the entries that begin with 'head.', without "
+            "that beginning."
+        )
+    if key not in state and key not in state[EXTRA]:
+        raise ValueError(
+            f"Argument 'state' must be of a {of.__name__}, and has no '{key}': it is of another "
+            "head."
+        )
+    return state[EXTRA]
+
+
 def check_pairs(embeddings: Tensor, labels: Tensor) -> None:
     """Raise a ValueError unless these are `[..., dim]` and `[..., k]`."""
     if not labels.ndim or labels.shape[:-1] != embeddings.shape[:-1]:
@@ -165,30 +196,21 @@ def count_classes(num_classes: int | None, names: Sequence[str] | None) -> int:
     """The number of classes from the two arguments of a head.
 
     Raises:
+        TypeError: names are no list of texts.
         ValueError: none is given, they disagree, it is no positive number, or two names are the
             same.
     """
     if num_classes is None and names is None:
         raise ValueError("Argument 'num_classes' or 'names' must be given.")
-    if isinstance(names, str):
-        raise ValueError(f"Argument 'names' must be a list of names, not the text {names!r}.")
-    count = len(names or ()) if num_classes is None else num_classes
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise ValueError(f"Argument 'num_classes' must be a positive integer, not {count!r}.")
-    if names is not None and len(names) != count:
+    listed = None if names is None else checked_names(names)
+    if listed == []:
+        raise ValueError("Argument 'names' must hold at least one name, not none.")
+    count = len(listed or ()) if num_classes is None else integer("num_classes", num_classes)
+    if listed is not None and len(listed) != count:
         raise ValueError(
-            f"Arguments 'num_classes' and 'names' must agree, not {count} and {len(names)} names."
+            f"Arguments 'num_classes' and 'names' must agree, not {count} and {len(listed)} names."
         )
-    if names is not None:
-        checked_names(names, count)
     return count
-
-
-def count_new(new: int | Sequence[str]) -> int:
-    """How many classes are to be added."""
-    if isinstance(new, bool | str) or (isinstance(new, int) and new < 0):
-        raise ValueError(f"Argument 'new' must be a number of classes or names, not {new!r}.")
-    return new if isinstance(new, int) else len(new)
 
 
 def wide(z: Tensor) -> Tensor:

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
+from rootspace._checks import integer
 from rootspace.classes import Prediction
-from rootspace.losses.base import check_batch
+from rootspace.classes.class_map import count_new
+from rootspace.losses.base import check_batch, not_negative, positive
 from rootspace.planning import CODE_DIM
-from rootspace.systems import check_range, directed_rows
+from rootspace.systems import check_floating, check_range, directed_rows
 
-from .base import EXTRA, Head, check_pairs, count_classes, count_new, joined_names, wide
+from .base import Head, check_pairs, count_classes, extra_of, joined_names, wide
 
 
 class LearnedHead(Head):
@@ -48,8 +50,9 @@ class LearnedHead(Head):
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any], **arguments: Any) -> Self:
+        names = extra_of(state, cls, "weight")["names"]
         num_classes, dim = state["weight"].shape
-        known = {"num_classes": num_classes, "dim": dim, "names": state[EXTRA]["names"]}
+        known = {"num_classes": num_classes, "dim": dim, "names": names}
         head = cls(**{**arguments, **known})
         head.load_state_dict(dict(state))
         return head
@@ -88,15 +91,15 @@ class LearnedHead(Head):
             unit = normalize(wide(embeddings), dim=-1)
             return unit @ normalize(self.weight.to(unit.dtype), dim=-1).T
 
-    def search(self, z: Tensor, k: int = 1) -> Prediction:
+    def search(self, embeddings: Tensor, k: int = 1) -> Prediction:
         """`[..., dim]` -> the k classes with the largest logits, and their cosines, `[..., k]`."""
-        if not 1 <= k <= self.num_classes:
-            raise ValueError(f"Argument 'k' must lie in [1, {self.num_classes}], not {k}.")
+        k, z = integer("k", k, 1, self.num_classes), embeddings
+        check_floating(z, "embeddings")
         if z.shape[-1:] != (self.dim,):
             raise ValueError(
-                f"Argument 'z' must have shape [..., {self.dim}], not {tuple(z.shape)}."
+                f"Argument 'embeddings' must have shape [..., {self.dim}], not {tuple(z.shape)}."
             )
-        directed_rows(z.reshape(-1, self.dim), "z")  # or they have no nearest class
+        directed_rows(z.reshape(-1, self.dim), "embeddings")  # or they have no nearest class
         with torch.autocast(z.device.type, enabled=False):
             label = self.logits(wide(z)).topk(k, dim=-1).indices
             unit = normalize(wide(z), dim=-1)[..., None, :]
@@ -193,9 +196,7 @@ class NormalizedHead(LearnedHead):
         lr_factor: float = 10.0,
     ) -> None:
         super().__init__(num_classes, dim, names=names, lr_factor=lr_factor)
-        if not scale > 0:
-            raise ValueError(f"Argument 'scale' must be positive, not {scale}.")
-        self._scale = scale
+        self._scale = positive("scale", scale)
 
     @property
     def scale(self) -> float:
@@ -236,7 +237,7 @@ class CosFaceHead(NormalizedHead):
         lr_factor: float = 10.0,
     ) -> None:
         super().__init__(num_classes, dim, names=names, scale=scale, lr_factor=lr_factor)
-        self.margin = margin
+        self.margin = not_negative("margin", margin)
 
     def with_margin(self, cosine: Tensor) -> Tensor:
         return cosine - self.margin
@@ -265,7 +266,7 @@ class ArcFaceHead(NormalizedHead):
         lr_factor: float = 10.0,
     ) -> None:
         super().__init__(num_classes, dim, names=names, scale=scale, lr_factor=lr_factor)
-        self.margin = margin
+        self.margin = not_negative("margin", margin)
 
     def with_margin(self, cosine: Tensor) -> Tensor:
         margin = torch.deg2rad(cosine.new_tensor(self.margin))

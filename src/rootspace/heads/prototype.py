@@ -12,13 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from rootspace import losses
+from rootspace._checks import check_kind, integer, wrong_kind
 from rootspace.classes import Assignment, ClassMap, MovingPrototypes, Prediction, assign
+from rootspace.classes.class_map import count_new
 from rootspace.losses import ClassLoss, InBatchSoftmaxLoss, SystemSoftmaxLoss, functional
-from rootspace.losses.base import check_batch
+from rootspace.losses.base import check_batch, not_negative, positive
 from rootspace.planning import code_for
 from rootspace.systems import Table, VectorSystem, check_range, directed_rows, system_from
 
-from .base import EXTRA, Head, check_pairs, count_classes, count_new, joined_names
+from .base import Head, check_pairs, count_classes, extra_of, joined_names
 
 FORMAT = 3
 """Version of what `PrototypeHead.state_dict` holds."""
@@ -69,6 +71,7 @@ class PrototypeHead(Head):
         seed: of the rotation.
 
     Raises:
+        TypeError: a system or a loss that is none.
         ValueError: arguments that contradict each other, or a system too small for the classes.
 
     Example:
@@ -106,6 +109,8 @@ class PrototypeHead(Head):
                 raise ValueError(f"Argument 'system': {error}") from error
         if system is None:
             system = code_for(self.num_classes, dim)
+        check_kind("system", system, VectorSystem, "a vector system such as RootA(384) or its name")
+        _check_loss(loss)
         if dim is not None and dim != system.dim:
             raise ValueError(
                 f"Arguments 'dim' and 'system' must agree: {system!r} has dimension {system.dim}, "
@@ -116,19 +121,13 @@ class PrototypeHead(Head):
                 f"Argument 'system' must have at least {self.num_classes:,} vectors, one a class; "
                 f"{system!r} has {system.size:,}."
             )
-        if not temperature > 0:
-            raise ValueError(f"Argument 'temperature' must be positive, not {temperature}.")
         if contrastive_weight is None:
             contrastive_weight = CONTRASTIVE_WEIGHT
-        if not contrastive_weight >= 0:
-            raise ValueError(
-                f"Argument 'contrastive_weight' must not be negative, not {contrastive_weight}."
-            )
         self.dim = system.dim
         self.system = system
         self.make_loss = loss
-        self.temperature = temperature
-        self.contrastive_weight = contrastive_weight
+        self.temperature = positive("temperature", temperature)
+        self.contrastive_weight = not_negative("contrastive_weight", contrastive_weight)
         self.rotate = rotate
         self.seed = seed
         self.loss: ClassLoss | None = None
@@ -162,7 +161,11 @@ class PrototypeHead(Head):
             temperature: of the contrastive loss.
             contrastive_weight: of the contrastive loss, which needs two inputs of a class in a
                 batch.
+
+        Raises:
+            TypeError: no class map.
         """
+        check_kind("class_map", class_map, ClassMap, "a ClassMap")
         if loss is None:
             loss = SystemSoftmaxLoss
             try:
@@ -182,7 +185,7 @@ class PrototypeHead(Head):
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Any], **arguments: Any) -> Self:
-        extra = state[EXTRA]
+        extra = extra_of(state, cls, "format")
         system, _ = _read_state(extra)
         known = {"num_classes": extra["num_classes"], "names": extra["names"], "system": system}
         settings = dict(extra["settings"])
@@ -314,32 +317,30 @@ class PrototypeHead(Head):
         In float32 at least once there is a frame; as they are before.
 
         Raises:
+            TypeError: no float tensor.
             ValueError: another dimension than the head's.
         """
-        if embeddings.shape[-1:] != (self.dim,):
-            raise ValueError(
-                f"Argument 'embeddings' must have shape [..., {self.dim}], not "
-                f"{tuple(embeddings.shape)}."
-            )
+        self.system.check_shape(embeddings, "embeddings")
         if not self._framed:
             return embeddings
         with torch.autocast(embeddings.device.type, enabled=False):
             wide = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
             return (wide - self.center.to(wide)) @ self.rotation.to(wide).T
 
-    def search(self, z: Tensor, k: int = 1) -> Prediction:
+    def search(self, embeddings: Tensor, k: int = 1) -> Prediction:
         """`[..., dim]` embeddings in the frame -> labels and cosines `[..., k]`, best first, exact.
 
         In training mode, where prototypes follow the network, among the directions that they have.
         """
         class_map = self._known()
         if self._moving is None or not self.training:
-            return class_map.predict(z, k)
-        if not 1 <= k <= self.num_classes:
-            raise ValueError(f"Argument 'k' must lie in [1, {self.num_classes}], not {k}.")
-        flat, _ = directed_rows(z.reshape(-1, self.dim), "z")
+            return class_map.predict(embeddings, k)
+        k = integer("k", k, 1, self.num_classes)
+        self.system.check_shape(embeddings, "embeddings")
+        flat, _ = directed_rows(embeddings.reshape(-1, self.dim), "embeddings")
         label, cosine = self._moving.nearest(flat, k)
-        return Prediction(label.reshape(*z.shape[:-1], k), cosine.reshape(*z.shape[:-1], k))
+        shape = (*embeddings.shape[:-1], k)
+        return Prediction(label.reshape(shape), cosine.reshape(shape))
 
     def build_index(self, *, width: int = 32, links: str | os.PathLike[str] | None = None) -> None:
         """Make `predict` on the CPU faster for very many classes: see `ClassMap.build_index`.
@@ -683,6 +684,16 @@ def _read_state(extra: Any) -> tuple[VectorSystem, ClassMap | None]:
         return class_map.system, class_map
     table = extra["table"]
     return system_from(extra["system"]) if table is None else Table(table), None
+
+
+def _check_loss(make_loss: object) -> None:
+    """Raise a TypeError for what is no function from the class map to a loss."""
+    kind = make_loss.func if isinstance(make_loss, partial) else make_loss
+    made = isinstance(kind, nn.Module)  # can be called, but with a batch
+    other = isinstance(kind, type) and not issubclass(kind, ClassLoss)
+    if made or other or not callable(kind):
+        expected = "a class of rootspace.losses such as CosineLoss, or a functools.partial of one"
+        raise wrong_kind("loss", kind, expected)
 
 
 def _loss_settings(make_loss: Callable[[ClassMap], ClassLoss]) -> dict[str, Any] | None:

@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from rootspace._checks import check_kind, wrong_kind
 from rootspace.classes import ClassMap
 from rootspace.systems import directed_rows
 
@@ -23,6 +24,9 @@ class ClassLoss(nn.Module, abc.ABC):
 
     Args:
         classes: which class owns which vector.
+
+    Raises:
+        TypeError: no class map.
     """
 
     uses_length = False
@@ -36,6 +40,7 @@ class ClassLoss(nn.Module, abc.ABC):
 
     def __init__(self, classes: ClassMap) -> None:
         super().__init__()
+        check_kind("classes", classes, ClassMap, "a ClassMap")
         self.classes = classes
 
     @abc.abstractmethod
@@ -113,6 +118,8 @@ def check_batch(embeddings: Tensor, labels: Tensor) -> None:
         ValueError: other shapes.
         TypeError: labels that are no integers.
     """
+    if not isinstance(labels, Tensor):
+        raise wrong_kind("labels", labels, "an integer tensor")
     if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1] or not len(labels):
         raise ValueError(
             "Arguments 'embeddings' and 'labels' must have shapes [B, dim] and [B] with B > 0, "

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from rootspace._checks import integer
 from rootspace.classes import ClassMap
 from rootspace.systems import Orbit
 
@@ -74,9 +75,7 @@ class InBatchSoftmaxLoss(ClassLoss):
         self, classes: ClassMap, scale: float = 16.0, margin: float = 0.0, negatives: int = 0
     ) -> None:
         super().__init__(classes)
-        if negatives < 0:
-            raise ValueError(f"Argument 'negatives' must not be negative, not {negatives}.")
-        self.negatives = negatives
+        self.negatives = integer("negatives", negatives, 0)
         self.scale = positive("scale", scale)
         self.margin = not_negative("margin", margin)
 

@@ -38,7 +38,7 @@ def write_config(folder: Path, config: Config) -> None:
     The last line is a comment with the SHA-256 of the others: a run may be resumed long before it
     has a manifest.
     """
-    yaml = require("yaml", extra="train", purpose="Settings in YAML")
+    yaml = require("yaml", extra="train", purpose="A run folder")
     text = yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True)
     write_text(folder / CONFIG, f"{text}{_CHECKSUM}{_digest_of(text)}\n")
 
@@ -55,11 +55,12 @@ def read_config(folder: Path, *, trust_code: bool = True) -> Config:
     """
     path = folder / CONFIG
     if not path.is_file():
+        absent = f"{CONFIG} is missing" if folder.exists() else "it does not exist"
         raise ValueError(
-            f"{folder} is not a run folder: {CONFIG} is missing. Train one with "
-            "`rootspace train --config FILE --run.dir DIR`."
+            f"{folder} is not a run folder: {absent}. Train one with `rootspace train --data "
+            f"ImageFolder --data.root IMAGES --run.dir {folder}`."
         )
-    yaml = require("yaml", extra="train", purpose="Settings in YAML")
+    yaml = require("yaml", extra="train", purpose="A run folder")
     checked(path)
     try:
         text, found, checksum = path.read_text(encoding="utf-8").rpartition(_CHECKSUM)

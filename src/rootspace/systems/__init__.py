@@ -13,6 +13,7 @@ from .base import MAX_DIM as MAX_DIM
 from .base import MAX_INDEX as MAX_INDEX
 from .base import Neighbors as Neighbors
 from .base import VectorSystem as VectorSystem
+from .base import check_floating as check_floating
 from .base import check_range as check_range
 from .base import directed_rows as directed_rows
 from .base import rows_of_length as rows_of_length

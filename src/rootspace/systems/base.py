@@ -321,8 +321,7 @@ class VectorSystem(abc.ABC):
 
     def check_shape(self, z: Tensor, name: str) -> None:
         """Raise TypeError or ValueError, naming the argument, unless `z` is float `[..., dim]`."""
-        if not z.is_floating_point():
-            raise TypeError(f"Argument '{name}' must be a floating-point tensor, not {z.dtype}.")
+        check_floating(z, name)
         if z.ndim == 0 or z.shape[-1] != self.dim:
             shape = tuple(z.shape)
             raise ValueError(
@@ -344,14 +343,22 @@ def constant_while_compiling(function: Callable[P, R]) -> Callable[P, R]:
     return function
 
 
-def check_dim(dim: object, name: str = "dim") -> None:
-    """Raise ValueError unless that is a dimension: an integer from 1 to `MAX_DIM`."""
-    if isinstance(dim, bool) or not isinstance(dim, int) or dim < 1:
-        raise ValueError(f"Argument '{name}' must be a positive integer, not {dim!r}.")
+def check_dim(dim: object, name: str = "dim", least: int = 1) -> None:
+    """Raise ValueError unless that is a dimension: an integer from `least` to `MAX_DIM`."""
+    if isinstance(dim, bool) or not isinstance(dim, int) or dim < least:
+        wanted = "a positive integer" if least == 1 else f"an integer of at least {least}"
+        raise ValueError(f"Argument '{name}' must be {wanted}, not {dim!r}.")
     if dim > MAX_DIM:
         # A number of thousands of digits is not to be printed.
         shown = f"{dim:,}" if dim < 10**30 else "a number of more than 30 digits"
         raise ValueError(f"Argument '{name}' must be at most {MAX_DIM:,}, not {shown}.")
+
+
+def check_floating(z: object, name: str) -> None:
+    """Raise TypeError unless that is a tensor of floating-point numbers."""
+    if not isinstance(z, Tensor) or not z.is_floating_point():
+        found = z.dtype if isinstance(z, Tensor) else type(z).__name__
+        raise TypeError(f"Argument '{name}' must be a floating-point tensor, not {found}.")
 
 
 def check_range(numbers: Tensor, size: int, must: str, of: str = "") -> None:

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from rootspace._checks import wrong_kind
+
 from .enumerated import Enumerated
 
 MOST_BITS = 24
@@ -44,6 +46,8 @@ class LinearCode(Enumerated):
     """
 
     def __init__(self, generator: Iterable[str | Iterable[int]]) -> None:
+        if isinstance(generator, str):  # else its letters would be rows
+            raise wrong_kind("generator", generator, "rows of bits, such as ('1101', '0111')")
         rows = tuple("".join(str(bit) for bit in row) for row in generator)
         if not rows or not rows[0] or any(len(row) != len(rows[0]) for row in rows):
             raise ValueError(

@@ -6,6 +6,8 @@ import itertools
 import math
 from statistics import NormalDist
 
+from rootspace._checks import integer
+
 from .base import check_dim
 from .orbit import Orbit
 
@@ -24,6 +26,13 @@ class PermutationSystem(Orbit):
     """
 
     def __init__(self, dim: int, plus: int, minus: int) -> None:
+        check_dim(dim)
+        plus, minus = integer("plus", plus), integer("minus", minus)
+        if plus + minus > dim:
+            raise ValueError(
+                f"Arguments 'plus' and 'minus' must place at most dim = {dim} values, not "
+                f"{plus} and {minus}."
+            )
         super().__init__(dim, {1: plus, -1: minus})
         self._arguments = (dim, plus, minus)
 
@@ -48,6 +57,8 @@ class SignedKHot(Orbit):
     """
 
     def __init__(self, dim: int, k: int) -> None:
+        check_dim(dim)
+        k = integer("k", k, 1, dim)
         super().__init__(dim, {1: k}, signed=True)
         self._k = k
 

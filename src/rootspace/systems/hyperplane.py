@@ -8,6 +8,8 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
+from rootspace._checks import check_kind
+
 from .base import VectorSystem
 
 
@@ -23,6 +25,7 @@ class Hyperplane(VectorSystem):
     """
 
     def __init__(self, system: VectorSystem) -> None:
+        check_kind("system", system, VectorSystem, "a vector system")
         vectors, _ = system._representatives()
         if system.dim < 2 or not torch.allclose(vectors.sum(-1), vectors.new_zeros(()), atol=1e-9):
             raise ValueError(

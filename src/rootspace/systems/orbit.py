@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from rootspace._checks import check_kind
+
 from ._partition import (
     NEVER,
     WIDEST,
@@ -72,6 +74,9 @@ class Orbit(VectorSystem):
     """
 
     def __init__(self, dim: int, multiplicities: Mapping[float, int], signed: bool = False) -> None:
+        check_kind(
+            "multiplicities", multiplicities, Mapping, "{value: how often it occurs}, a dict"
+        )
         for value, count in multiplicities.items():
             if isinstance(count, bool) or not isinstance(count, int) or count < 1:
                 raise ValueError(

@@ -12,6 +12,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from rootspace._checks import check_kind
+
 from .base import VectorSystem, check_dim
 from .codes import SignedKHot
 from .enumerated import Enumerated
@@ -64,9 +66,10 @@ class RootA(VectorSystem):
             raise ValueError(
                 f"Argument 'interpolations' must be an integer from 0 to 8, not {interpolations!r}."
             )
+        check_kind("positive", positive, bool, "True or False")
         self._n = n
         self._projection = projection
-        self._positive = bool(positive)
+        self._positive = positive
         self._interpolations = interpolations
         drop = projection == "drop"
         make = _halves if positive else _orbits
@@ -166,6 +169,7 @@ class RootD(SignedKHot):
     """
 
     def __init__(self, dim: int) -> None:
+        check_dim(dim, least=2)
         super().__init__(dim, 2)
 
     def __repr__(self) -> str:
@@ -180,6 +184,7 @@ class RootB(Union):
     """
 
     def __init__(self, dim: int) -> None:
+        check_dim(dim, least=2)
         super().__init__([Orbit(dim, {1: 2}, signed=True), Orbit(dim, {1: 1}, signed=True)])
 
     def __repr__(self) -> str:
@@ -208,6 +213,7 @@ class Hypercube(SignedKHot):
     """
 
     def __init__(self, dim: int) -> None:
+        check_dim(dim)
         super().__init__(dim, dim)
 
     def __repr__(self) -> str:

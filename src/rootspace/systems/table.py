@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from rootspace._checks import wrong_kind
 from rootspace._host_array import HostArray
 
 from .enumerated import Enumerated
@@ -23,11 +24,15 @@ class Table(Enumerated):
         vectors: `[size, dim]`, none of them zero and no two of one direction; normalized here.
 
     Raises:
+        TypeError: no numbers, such as the path of a file.
         ValueError: wrong shape, a zero, NaN or infinite row, or two equal rows.
     """
 
     def __init__(self, vectors: Tensor | Sequence[Sequence[float]]) -> None:
-        table = torch.as_tensor(vectors).detach()
+        try:
+            table = torch.as_tensor(vectors).detach()
+        except (TypeError, RuntimeError) as error:
+            raise wrong_kind("vectors", vectors, "a tensor or rows of numbers") from error
         if table.ndim != 2 or not table.numel():
             raise ValueError(
                 f"Argument 'vectors' must have shape [size, dim], not {tuple(table.shape)}."

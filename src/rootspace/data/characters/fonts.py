@@ -102,8 +102,10 @@ def find_faces(fonts: Sequence[str], argument: str) -> list[FontFace]:
         argument: where they come from, for messages.
 
     Raises:
-        DataError: one of them fits no font.
+        DataError: one of them fits no font, or a single text, whose letters would be fonts.
     """
+    if isinstance(fonts, str):
+        raise DataError(f"Argument '{argument}' must be a list of fonts, not the text {fonts!r}.")
     installed = {path.name: path for path in reversed(list(_installed_fonts()))}
     faces: dict[str, FontFace] = {}
     for font in fonts:
@@ -153,7 +155,7 @@ def _find_paths(font: str, installed: dict[str, Path], argument: str) -> list[Pa
 
 def font_directories() -> list[Path]:
     """Where fonts are looked for, in this order: matplotlib's own, then the system's."""
-    matplotlib = require("matplotlib", extra="data", purpose="The default fonts")
+    matplotlib = require("matplotlib", extra="data", purpose="Finding fonts")
     home = Path.home()
     match sys.platform:
         case "darwin":
