@@ -113,6 +113,7 @@ def test_learned_heads(kind: type[LearnedHead]) -> None:
             lambda: NormalizedHead(2, scale=torch.inf),
             "'scale' must be positive and finite, not inf",
         ),
+        (lambda: kind(2, lr_factor=-1.0), "'lr_factor' must not be negative, .* not -1.0"),
         (lambda: CosFaceHead(2, margin=-0.1), "'margin' must not be negative, .* not -0.1"),
         (lambda: ArcFaceHead(2, margin=torch.nan), "'margin' must not be negative, .* not nan"),
         (lambda: kind(2.0), "must be a positive integer, not 2.0"),  # pyright: ignore[reportArgumentType]

@@ -84,6 +84,7 @@ def checked_names(
     """
     if isinstance(names, str) or not isinstance(names, Sequence):
         raise wrong_kind(argument, names, "a list of texts")
+    names = list(names)  # those of a data set may be made as they are asked for
     for name in names:
         if not isinstance(name, str):
             raise TypeError(f"Argument '{argument}' must hold texts only, not {name!r}.")
@@ -94,7 +95,7 @@ def checked_names(
     if len(set(names)) < len(names):
         twice = Counter(names).most_common(1)[0][0]
         raise ValueError(f"Argument '{argument}' must be different; {twice!r} is there twice.")
-    return list(names)
+    return names
 
 
 def count_new(new: int | Sequence[str]) -> int:

@@ -45,7 +45,7 @@ class LearnedHead(Head):
         self.num_classes = count_classes(num_classes, names)
         self._names = None if names is None else list(names)
         self.dim = dim
-        self.lr_factor = lr_factor
+        self.lr_factor = not_negative("lr_factor", lr_factor)
         self.weight = nn.Parameter(self.new_rows(self.num_classes))
 
     @classmethod
