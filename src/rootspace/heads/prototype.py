@@ -472,7 +472,7 @@ class PrototypeHead(Head):
                 assert self.loss is not None
                 names = None if self._names is None else self._names[self._held :]
                 old = self.loss.classes.first(self._held)
-                found = old.extend_assigned(self._moving.directions[self._held :], names)
+                found = old.extend_assigned(self._moving.directions, names)
             else:
                 found = assign(self.system, self._moving.directions, self._names).classes
         self._take(found)
@@ -656,7 +656,7 @@ class PrototypeHead(Head):
             self.num_classes, self._names = state["num_classes"], state["names"]
         self._framed = state["framed"]
         moving = state["moving"]
-        self._moving = None if moving is None else MovingPrototypes.from_state(moving)
+        self._moving = None if moving is None else MovingPrototypes.from_state(moving, class_map)
         self._follows, self._held = state["follows"], state["held"]
         self._behind = state["behind"]
         if self._follows and not self._can_follow():
