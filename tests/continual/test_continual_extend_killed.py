@@ -22,7 +22,7 @@ from rootspace.cli import main
 from rootspace.continual import ClassEntry, ClassRegistry
 from rootspace.continual.live import REGISTRY
 from rootspace.data import StoredImages
-from rootspace.extend.extension import base_config
+from rootspace.extend import base_config
 from rootspace.run import load
 
 SETTINGS = ["--data=Characters", "--data.image_size=16", "--data.num_classes=20", "--data.seed=1"]

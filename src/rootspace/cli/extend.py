@@ -10,7 +10,7 @@ import shlex
 import sys
 
 from rootspace.config import Config, RunConfig
-from rootspace.extend.extension import base_config, extend
+from rootspace.extend import base_config, extend
 from rootspace.run import load
 from rootspace.train.callbacks import StoppedByUser
 
