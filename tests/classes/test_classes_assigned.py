@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
 from itertools import permutations
@@ -207,6 +208,25 @@ def test_without_scipy(monkeypatch: pytest.MonkeyPatch):
 def test_one_class():
     found = assign(PermutationCode(64), torch.randn(1, 64))
     assert found.smallest_angle == 180 and found.classes.num_classes == 1
+
+
+def test_a_table_that_the_disk_has_no_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not a process that ends without a word, at the first write into the mapping."""
+
+    def full(file: int, start: int, size: int) -> None:
+        assert size == 1000 * 256 * 4
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    ClassMeans(1000, 256, tmp_path)  # in memory
+    monkeypatch.setattr(means_module, "IN_MEMORY", 0)
+    with pytest.raises(
+        OSError, match=r"1,000 rows needs 1 MB in .*: No space left.*TMPDIR"
+    ) as error:
+        ClassMeans(1000, 256, tmp_path)
+    assert error.value.errno == 28 and str(tmp_path) in str(error.value)
 
 
 @pytest.mark.parametrize("system", SYSTEMS, ids=repr)

@@ -248,6 +248,14 @@ def test_errors_before_any_work(
     assert not run.exists()
 
 
+def test_a_student_contrasts_nothing(learned: Path, tmp_path: Path) -> None:
+    """So one input of a class in a batch is enough, whatever the targets are made of."""
+    run = tmp_path / "run"
+    given = [f"--teacher.run={learned}", "--loader.per_class=1", f"--run.dir={run}"]
+    assert main([*STUDENT, *given]) == 0
+    assert json.loads((run / "metrics.json").read_text())["teacher"]["targets"] == "codes"
+
+
 def test_resuming_another_run(learned: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["distill", "--resume", f"--run.dir={learned}"]) == 2
     assert "has no teacher. Continue it with `rootspace train --resume" in capsys.readouterr().err

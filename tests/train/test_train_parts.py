@@ -17,7 +17,7 @@ from rootspace.data.torch_dataset import as_source
 from rootspace.heads import ArcFaceHead, CosFaceHead, LinearHead, NormalizedHead, PrototypeHead
 from rootspace.models import Embedder
 from rootspace.systems import Circle, PermutationCode, RootA, VectorSystem
-from rootspace.train.checks import check_batches
+from rootspace.train.checks import check_batches, contrasts
 from rootspace.train.module import learning_rate_factor
 from rootspace.train.trainer import check_machine
 
@@ -157,3 +157,17 @@ def test_embedder_normalizes_bytes() -> None:
     embedder = Embedder(Probe(), mean=(0.5, 0.25), std=(0.5, 0.5))
     embedder(torch.full((1, 2, 3, 3), 255, dtype=torch.uint8))
     assert seen[0][0, 0].unique().item() == 1.0 and seen[0][0, 1].unique().item() == 1.5
+
+
+@pytest.mark.parametrize("source", ["teacher", "file"])
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_a_resumed_run_makes_the_batches_of_its_beginning(
+    source: Literal["teacher", "file"], weight: float
+) -> None:
+    """Prototypes are given before the loader is made, and once it is resumed after it."""
+    settings = config(PrototypesConfig(source=source), dim=16, contrastive_weight=weight)
+    head = make_head(settings, list("abc"))
+    assert isinstance(head, PrototypeHead)
+    resumed = contrasts(settings, head)
+    head.choose(torch.randn(3, 16))
+    assert contrasts(settings, head) == resumed == (weight > 0)
