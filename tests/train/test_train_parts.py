@@ -159,13 +159,19 @@ def test_embedder_normalizes_bytes() -> None:
     assert seen[0][0, 0].unique().item() == 1.0 and seen[0][0, 1].unique().item() == 1.5
 
 
-@pytest.mark.parametrize("source", ["teacher", "file"])
+@pytest.mark.parametrize(
+    "prototypes",
+    [
+        PrototypesConfig(source="teacher", teacher="x"),
+        PrototypesConfig(source="file", vectors="x.npy"),
+    ],
+)
 @pytest.mark.parametrize("weight", [0.0, 0.5])
 def test_a_resumed_run_makes_the_batches_of_its_beginning(
-    source: Literal["teacher", "file"], weight: float
+    prototypes: PrototypesConfig, weight: float
 ) -> None:
     """Prototypes are given before the loader is made, and once it is resumed after it."""
-    settings = config(PrototypesConfig(source=source), dim=16, contrastive_weight=weight)
+    settings = config(prototypes, dim=16, contrastive_weight=weight)
     head = make_head(settings, list("abc"))
     assert isinstance(head, PrototypeHead)
     resumed = contrasts(settings, head)
