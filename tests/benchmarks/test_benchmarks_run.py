@@ -109,7 +109,7 @@ def test_decode(tmp_path: Path):
 
 def test_absent_peers_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(SystemExit, match=r"faiss.*rootspace\[benchmark\]"):
+    with pytest.raises(SystemExit, match=r"faiss.*pip install -e .\.\[benchmark\]"):
         script("decode").main(["--quick", f"--out={tmp_path}"])
 
 

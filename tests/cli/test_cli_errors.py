@@ -39,7 +39,7 @@ def fails(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
             "'num_classes' must be at most 6",
         ),
         (["--head.system=RootA(9)", "--head.dim=8"], "must agree"),
-        (["--head.dim=2"], "'levels' must be an integer in [1, dim = 2), not 3"),
+        (["--head.dim=2"], "'dim' must be at least 4 where no 'system' is given, not 2"),
         (["--loss=SystemSoftmaxLoss"], "has 187,620 states, more than 16,384"),
         (["--data.num_classes=1000000"], "'num_classes' must be at most"),
         (["--data.test_fonts=[NoSuchFont]"], "NoSuchFont"),

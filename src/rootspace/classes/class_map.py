@@ -626,15 +626,15 @@ class ClassMap:
             self.system, read_codes(self.system, self._codes.array[:count]), names
         )
 
-    def with_names(self, names: Sequence[str]) -> ClassMap:
-        """The same classes under these names.
+    def with_names(self, names: Sequence[str] | None) -> ClassMap:
+        """The same classes under these names, or without names.
 
         Raises:
             TypeError: no list of texts.
             ValueError: not one name for each class, or two are the same.
         """
         named = copy.copy(self)
-        named.names = checked_names(names, self.num_classes)
+        named.names = None if names is None else checked_names(names, self.num_classes)
         return named
 
     def _names_with(self, new: Sequence[str] | None, argument: str) -> list[str] | None:

@@ -10,6 +10,7 @@ import argparse
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -143,7 +144,7 @@ def parse(arguments: list[str], parser: Any, prog: str, base: Config = DEFAULTS)
     Raises:
         ValueError: naming the setting that cannot be.
     """
-    for argument, after in zip(arguments, [*arguments[1:], "--"], strict=True):
+    for argument, after in pairwise([*arguments, "--"]):
         section = argument.removeprefix("--").removesuffix(".help")
         if argument == f"--{section}.help" and section in CLASSES and after.startswith("--"):
             known = ", ".join(_short_names()[section])  # the parser would describe its base

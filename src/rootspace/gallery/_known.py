@@ -178,8 +178,7 @@ class Known:
         # Those that are enrolled first, by themselves: a mean beside them could move them.
         for means in (self.vectors, near):
             # Nobody sees the names of this map.
-            names = None if class_map.names is None else [""] * len(means)
-            class_map = class_map.extend_assigned(torch.from_numpy(means), names)
+            class_map = class_map.with_names(None).extend_assigned(torch.from_numpy(means))
         return class_map.vectors(torch.tensor([class_map.num_classes - 1]))[0].float().cpu().numpy()
 
 
