@@ -110,18 +110,14 @@ def choose_prototypes(
             turned = means.means(center, rotation)
             return _choose(head, turned, center, rotation, place, follow)
         transform = _Frame(center.to(place), rotation.to(place))
-    if refine:
-        refined = RefinedMeans(head.num_classes, head.dim, most)
-        _add_up(refined, network, loader, transform, place)
-        _check_every_class(refined, head)
-        # Half precision is for the network: rounded cosines would not tell look-alikes apart.
-        with torch.autocast("cpu", enabled=False):
-            directions = refined.refined(refine, device=place)
-        return _choose(head, directions, center, rotation, place, follow)
-    means = ClassMeans(head.num_classes, head.dim)
+    refined = RefinedMeans(head.num_classes, head.dim, most) if refine else None
+    means = refined or ClassMeans(head.num_classes, head.dim)
     _add_up(means, network, loader, transform, place)
     _check_every_class(means, head)
-    return _choose(head, means.means(), None, None, place, follow)
+    # Half precision is for the network: rounded cosines would not tell look-alikes apart.
+    with torch.autocast("cpu", enabled=False):
+        vectors = means.means() if refined is None else refined.refined(refine, device=place)
+    return _choose(head, vectors, center, rotation, place, follow)
 
 
 def _check_every_class(means: ClassMeans, head: PrototypeHead) -> None:

@@ -35,7 +35,7 @@ from rootspace.data import DataSource
 from rootspace.heads import Head
 from rootspace.losses import ClassLoss
 
-from ._parser_errors import explain
+from ._parser_errors import expected, explain
 from ._parser_help import TITLES, help_formatter
 
 SECTIONS = {
@@ -147,11 +147,8 @@ def parse(arguments: list[str], parser: Any, prog: str, base: Config = DEFAULTS)
     for argument, after in pairwise([*arguments, "--"]):
         section = argument.removeprefix("--").removesuffix(".help")
         if argument == f"--{section}.help" and section in CLASSES and after.startswith("--"):
-            known = ", ".join(_short_names()[section])  # the parser would describe its base
-            raise ValueError(
-                f"Argument '{argument}' must be {known} or the import path of a class; see "
-                f"`{prog} --help`"
-            )
+            known = expected(_short_names()[section])  # the parser would describe its base
+            raise ValueError(f"Argument '{argument}' must be {known}; see `{prog} --help`")
     try:
         sections = parser.parse_args(_named_in_full(arguments)).as_dict()
     except Exception as error:

@@ -38,7 +38,7 @@ OPTION = re.compile(r"Option '(?P<name>[^']+)' is not accepted")
 REQUIRED = re.compile(r"the following arguments are required: (?P<names>.*)")
 UNKNOWN = re.compile(r"unrecognized arguments: (?P<arguments>.*)", re.DOTALL)
 GROUP = re.compile(r"Group '(?P<group>[^']+)' does not accept option '(?P<name>[^']+)'")
-HELP = re.compile(r"(argument )?--(?P<section>\w+)\.help: (?P<what>.*)")
+HELP = re.compile(rf"--(?P<section>\w+)\.help: {NO_CLASS.pattern}")
 NO_FILE = re.compile(r"File does not exist: '(?P<path>.*)'")
 
 WRITTEN = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "text",
@@ -64,9 +64,8 @@ def explain(
     if found := UNKNOWN.fullmatch(text):
         return _unknown(found["arguments"], options)
     if found := HELP.fullmatch(text):
-        value = NO_CLASS.search(found["what"])
         names = classes.get(found["section"], ())
-        return _no_class(f"--{found['section']}.help", value["value"] if value else "", names)
+        return _no_class(f"--{found['section']}.help", found["value"], names)
     if found := GROUP.fullmatch(text):
         key = f"{found['group']}.{found['name']}"
         return f"Argument '{key}' is not known{_instead(key, options)}."
@@ -142,10 +141,13 @@ def _no_class(section: str, value: str, classes: Sequence[str]) -> str:
     hint = _instead(value, classes)
     if section == "model" and not hint and _is_timm(value):
         hint = f"; for timm's network: --model TimmBackbone --model.name {value}"
+    return f"Argument '{section}' must be {expected(classes)}, not {value!r}{hint}."
+
+
+def expected(classes: Sequence[str]) -> str:
+    """What names a class, where these are known by short names."""
     named = ", ".join(classes) if len(classes) <= SHOWN else "a class by its short name"
-    expected = f"{named} or the import path of a class" if named else "the import path of a class"
-    given = f", not {value!r}" if value else ""
-    return f"Argument '{section}' must be {expected}{given}{hint}."
+    return f"{named} or the import path of a class" if named else "the import path of a class"
 
 
 def _is_timm(value: str) -> bool:

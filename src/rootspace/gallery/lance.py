@@ -400,36 +400,36 @@ class LanceStore:
                 self._load_groups(self._index)
 
     def _refresh_items(self) -> None:
-        with self._memory:
-            # Asking the table goes through LanceDB's threads; a folder tells as well whether there
-            # is a version that was not there. Listed first: what comes then is seen the next time.
-            listed = self._listed()
-            if listed is not None and listed == self._seen:
-                return
-            self._table.checkout_latest()
-            if self._table.version == self._state.version:
-                self._seen = listed
-                return
-
-            def read() -> tuple[int, Any, Any]:
-                self._table.checkout_latest()
-                version = self._table.version
-                names = ["id", "revision"]
-                ids = self._table.search().select(names).with_row_id(True).to_arrow()
-                new = self._rows_since(self._state.revision)
-                return version, ids, new
-
-            version, ids, new = self._read(read)
-            here = ids["id"].to_numpy()
-            snapshot = self._index.snapshot()
-            gone = snapshot.ids[~snapshot.dead & ~np.isin(snapshot.ids, here)]
-            if len(gone):
-                self._forget(gone)
-            self._take_in(new)
-            last = int(ids["revision"].to_numpy().max(initial=0))
-            revision = max(self._state.revision, last)
-            self._state = _State(version, revision, self._state.row_ids)
+        """Follow the table; under the lock of `_memory`."""
+        # Asking the table goes through LanceDB's threads; a folder tells as well whether there
+        # is a version that was not there. Listed first: what comes then is seen the next time.
+        listed = self._listed()
+        if listed is not None and listed == self._seen:
+            return
+        self._table.checkout_latest()
+        if self._table.version == self._state.version:
             self._seen = listed
+            return
+
+        def read() -> tuple[int, Any, Any]:
+            self._table.checkout_latest()
+            version = self._table.version
+            names = ["id", "revision"]
+            ids = self._table.search().select(names).with_row_id(True).to_arrow()
+            new = self._rows_since(self._state.revision)
+            return version, ids, new
+
+        version, ids, new = self._read(read)
+        here = ids["id"].to_numpy()
+        snapshot = self._index.snapshot()
+        gone = snapshot.ids[~snapshot.dead & ~np.isin(snapshot.ids, here)]
+        if len(gone):
+            self._forget(gone)
+        self._take_in(new)
+        last = int(ids["revision"].to_numpy().max(initial=0))
+        revision = max(self._state.revision, last)
+        self._state = _State(version, revision, self._state.row_ids)
+        self._seen = listed
 
     def _groups_file(self) -> tuple[int, int] | None:
         """What tells a file of groups from the one before it, None where there is none."""
