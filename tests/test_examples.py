@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -36,6 +38,26 @@ def test_plain_loop_is_short():
     (main,) = (node for node in tree.body if getattr(node, "name", "") == "main")
     assert isinstance(main, ast.FunctionDef) and main.end_lineno
     assert main.end_lineno - main.lineno <= 30
+
+
+def test_distributed(tmp_path: Path):
+    """In two processes, and once more from the checkpoint of the first epochs."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc_per_node", "2", str(EXAMPLES / "distributed.py"), "--num_classes", "40"]
+    lines = []
+    for epochs in ("2", "4"):
+        done = subprocess.run(
+            [*command, "--epochs", epochs],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        lines += done.stdout.splitlines()
+    accuracy = [float(re.findall(r"([\d.]+)%", line)[0]) for line in lines]
+    assert [line.split(":")[0] for line in lines] == ["epoch 2", "epoch 3", "epoch 4"]
+    assert accuracy[-1] > 50  # chance is 2.5
 
 
 @pytest.mark.filterwarnings("ignore")  # Lightning's own

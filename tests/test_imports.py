@@ -164,6 +164,7 @@ def test_rooms_import_one_way(room: str):
                     "_distributed",
                     "_host_array",
                     "_memory",
+                    "_precision",
                     *ROOMS[room],
                 }, f"{file.name} imports {name}"
 

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from ._checks import check_kind, integer, wrong_kind
 from ._distributed import is_distributed
+from ._precision import full_precision
 from .classes import Assignment, ClassMap, ClassMeans, RefinedMeans
 from .heads import PrototypeHead
 from .sampling import BatchSampler
@@ -115,7 +116,7 @@ def choose_prototypes(
     _add_up(means, network, loader, transform, place)
     _check_every_class(means, head)
     # Half precision is for the network: rounded cosines would not tell look-alikes apart.
-    with torch.autocast("cpu", enabled=False):
+    with full_precision(torch.device("cpu")):
         vectors = means.means() if refined is None else refined.refined(refine, device=place)
     return _choose(head, vectors, center, rotation, place, follow)
 
@@ -152,7 +153,7 @@ def _choose(
             "all inputs, as where the network gives all of them one embedding. Train it for "
             "longer, or at a smaller rate, before prototypes are chosen."
         )
-    with torch.autocast("cpu", enabled=False):
+    with full_precision(torch.device("cpu")):
         found = head.choose(means, center, rotation)
     if is_distributed():
         share_prototypes(head, device)
@@ -344,7 +345,7 @@ class _Frame:
         self.center, self.rotation = center, rotation
 
     def __call__(self, z: Tensor) -> Tensor:
-        with torch.autocast(z.device.type, enabled=False):
+        with full_precision(z.device):
             return (z.float() - self.center) @ self.rotation.T
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from rootspace._checks import check_kind, integer, wrong_kind
+from rootspace._precision import full_precision
 from rootspace.search import CertifiedIndex
 from rootspace.systems import (
     MAX_INDEX,
@@ -366,7 +367,7 @@ class ClassMap:
         z = embeddings
         self.system.check_shape(z, "embeddings")
         flat, norm = directed_rows(z.reshape(-1, self.dim), "embeddings")
-        with torch.autocast(z.device.type, enabled=False):
+        with full_precision(z.device):
             cosine, label = self._predict(flat, norm, k)
             if reject_unassigned and self.num_classes < self.capacity:
                 first = torch.arange(k, device=z.device) == 0

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from rootspace._distributed import is_distributed
+from rootspace._precision import full_precision
 from rootspace.systems import check_range
 
 IN_MEMORY = 2**28
@@ -122,7 +123,7 @@ class ClassMeans:
             part = sums / self._counts[rows, None]
             part = part if center is None else part - center
             # As exact where a Trainer of half precision asks.
-            with torch.autocast("cpu", enabled=False):
+            with full_precision(torch.device("cpu")):
                 means[rows] = part if rotation is None else part @ rotation.T
             start = rows.stop
         return means

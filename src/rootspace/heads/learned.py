@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from rootspace._checks import integer
+from rootspace._precision import full_precision
 from rootspace.classes import Prediction
 from rootspace.classes.class_map import count_new
 from rootspace.losses.base import check_batch, not_negative, positive
@@ -87,7 +88,7 @@ class LearnedHead(Head):
 
     def cosines(self, embeddings: Tensor) -> Tensor:
         """`[..., dim]` -> `[..., num_classes]`."""
-        with torch.autocast(embeddings.device.type, enabled=False):
+        with full_precision(embeddings.device):
             unit = normalize(wide(embeddings), dim=-1)
             return unit @ normalize(self.weight.to(unit.dtype), dim=-1).T
 
@@ -100,7 +101,7 @@ class LearnedHead(Head):
                 f"Argument 'embeddings' must have shape [..., {self.dim}], not {tuple(z.shape)}."
             )
         directed_rows(z.reshape(-1, self.dim), "embeddings")  # or they have no nearest class
-        with torch.autocast(z.device.type, enabled=False):
+        with full_precision(z.device):
             label = self.logits(wide(z)).topk(k, dim=-1).indices
             unit = normalize(wide(z), dim=-1)[..., None, :]
             found = normalize(self.weight[label].to(unit.dtype), dim=-1)
@@ -108,7 +109,7 @@ class LearnedHead(Head):
 
     def probability(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         check_pairs(embeddings, labels)
-        with torch.autocast(embeddings.device.type, enabled=False):
+        with full_precision(embeddings.device):
             share = self.logits(wide(embeddings)).softmax(dim=-1)
         return torch.where(labels < 0, 0.0, share.gather(-1, labels.clamp(min=0)))
 

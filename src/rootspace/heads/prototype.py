@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from rootspace import losses
 from rootspace._checks import check_kind, integer, wrong_kind
+from rootspace._precision import full_precision
 from rootspace.classes import Assignment, ClassMap, MovingPrototypes, Prediction, assign
 from rootspace.classes.class_map import count_new
 from rootspace.losses import ClassLoss, InBatchSoftmaxLoss, SystemSoftmaxLoss, functional
@@ -323,7 +324,7 @@ class PrototypeHead(Head):
         self.system.check_shape(embeddings, "embeddings")
         if not self._framed:
             return embeddings
-        with torch.autocast(embeddings.device.type, enabled=False):
+        with full_precision(embeddings.device):
             wide = embeddings.to(torch.promote_types(embeddings.dtype, torch.float32))
             return (wide - self.center.to(wide)) @ self.rotation.to(wide).T
 
@@ -377,7 +378,7 @@ class PrototypeHead(Head):
             return class_map.probability(flat.reshape(z.shape), labels, self.scale)
         scale = 16.0 if self.scale is None else self.scale
         flat, norm = directed_rows(z.reshape(-1, self.dim), "embeddings")
-        with torch.autocast(z.device.type, enabled=False):
+        with full_precision(z.device):
             unit = flat / norm[:, None]
             total = _log_partition(unit, class_map, scale).reshape(*z.shape[:-1], 1)
             known = torch.where(labels == -1, 0, labels)
@@ -467,7 +468,7 @@ class PrototypeHead(Head):
         if not self._behind:
             return
         assert self._moving is not None
-        with torch.autocast("cpu", enabled=False):
+        with full_precision(torch.device("cpu")):
             if self._held:
                 assert self.loss is not None
                 names = None if self._names is None else self._names[self._held :]

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rootspace._precision import full_precision
+
 from .embeddings import LabeledEmbeddings, blocks, check_sides
 
 
@@ -158,7 +160,9 @@ def match_ranks(queries: LabeledEmbeddings, gallery: LabeledEmbeddings | None = 
         if queries.cameras is not None and gallery.cameras is not None:
             cameras = gallery.cameras.to(device)[columns]
             kept &= cameras != queries.cameras.to(device)[block, None]
-        found.append(_ranks(z[block] @ items.T, columns, own, kept))
+        with full_precision(device):
+            cosines = z[block] @ items.T
+        found.append(_ranks(cosines, columns, own, kept))
     parts = [torch.cat(part).cpu() for part in zip(*found, strict=True)]
     return MatchRanks(*parts, gallery=len(items))
 

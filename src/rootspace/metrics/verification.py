@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rootspace._precision import full_precision
+
 from .embeddings import LabeledEmbeddings, blocks, check_sides
 from .open_set import checked_scores, num_allowed
 
@@ -95,7 +97,8 @@ def verify_all(
     for block in blocks(len(z), len(items)):
         # Of pairs that come twice, those with the larger number behind.
         start = block.start + 1 if alone else 0
-        cosines = z[block] @ items[start:].T
+        with full_precision(device):
+            cosines = z[block] @ items[start:].T
         same = labels[block, None] == item_labels[start:]
         pairs = torch.ones_like(same)
         if alone:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rootspace._files import replacing
+from rootspace._precision import full_precision
 from rootspace.systems import check_range, directed_rows
 
 from ._graph import Graph
@@ -438,7 +439,7 @@ class CertifiedIndex:
 
 
 def _found(state: _State, z: Tensor, k: int, keep: Tensor | None, exact: bool) -> Found:
-    with torch.autocast("cpu", enabled=False), torch.no_grad():
+    with full_precision(torch.device("cpu")), torch.no_grad():
         parts = [_search(state, part, k, keep, exact) for part in z.detach().cpu().split(TOGETHER)]
     found = Found(*(torch.cat(column) for column in zip(*parts, strict=True)))
     return Found(

@@ -16,6 +16,8 @@ from typing import NamedTuple, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
+from rootspace._precision import full_precision
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -175,7 +177,7 @@ class VectorSystem(abc.ABC):
         """
         self._require_indices("index")
         flat = self._rows(vectors, "vectors")
-        with torch.autocast(vectors.device.type, enabled=False):
+        with full_precision(vectors.device):
             index = self._index(flat)
         if not torch.compiler.is_compiling() and bool((index < 0).any()):
             row = int((index < 0).nonzero()[0, 0])
@@ -203,7 +205,7 @@ class VectorSystem(abc.ABC):
         if not 1 <= k <= self.size:
             raise ValueError(f"Argument 'k' must lie in [1, {self.size}], not {k} ({self!r}).")
         flat, norm = finite_rows(self._rows(z, "z"))
-        with torch.autocast(z.device.type, enabled=False):
+        with full_precision(z.device):
             score, index = self._nearest(flat, k)
         cosine = (score / norm.clamp_min(torch.finfo(norm.dtype).tiny)[:, None]).to(z.dtype)
         shape = (*z.shape[:-1], k)
@@ -219,7 +221,7 @@ class VectorSystem(abc.ABC):
             `[..., dim]` unit vectors.
         """
         flat, _ = finite_rows(self._rows(z, "z"))
-        with torch.autocast(z.device.type, enabled=False):
+        with full_precision(z.device):
             return self._quantize(flat).to(z.dtype).reshape(z.shape)
 
     def log_partition(self, z: Tensor, scale: float | Tensor) -> Tensor:
