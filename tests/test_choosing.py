@@ -415,6 +415,21 @@ def test_a_loader_that_repeats_inputs_is_refused_where_they_are_kept() -> None:
         choose_prototypes(head, network(), loader, refine=2)
 
 
+@pytest.mark.parametrize("refine", [0, 2])
+def test_a_training_loader_gives_all_samples_and_stays_in_its_epoch(refine: int) -> None:
+    """Its sampler leaves out a last batch of one sample in training."""
+    y = torch.cat([torch.arange(8).repeat(2), torch.tensor([8])])
+    x = nn.functional.one_hot(y, 9).float()
+    sampler = ClassBatchSampler(y, 16)
+    loader = DataLoader(TensorDataset(x, y), batch_sampler=sampler)
+    for epoch in range(40):  # in some of them the last is the only sample of class 8
+        sampler.set_epoch(epoch)
+        head = PrototypeHead(9, 9)
+        choose_prototypes(head, nn.Identity(), loader, refine=refine)
+        assert head.ready and sampler.epoch == epoch
+    assert sum(len(batch) for batch in sampler) == 16
+
+
 # -------------------------------------------------------------------- memory
 
 

@@ -131,6 +131,18 @@ def test_unknown_settings_and_wrong_types(sections: dict[str, Any], message: str
     assert message in str(error.value)
 
 
+def test_whole_numbers_are_as_a_file_gives_them_back() -> None:
+    config = Config(
+        train=TrainConfig(lr=1, gradient_clip=1),
+        loader=LoaderConfig(validation=0),
+        prototypes=PrototypesConfig(after=1),
+        memory=MemoryConfig(share=0, distillation=4),
+    )
+    read = Config.from_dict(yaml.safe_load(yaml.safe_dump(config.as_dict())))
+    # 1 and 1.0 are equal, but not to `ChoosePrototypes`, nor as texts.
+    assert repr(read) == repr(config)
+
+
 @pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [

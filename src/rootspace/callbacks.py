@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any, Literal, get_args
 
 import lightning as L
+from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
@@ -47,7 +48,8 @@ class ChoosePrototypes(L.Callback):
 
     Raises:
         TypeError: an object in the place of an attribute's name or of a function.
-        ValueError: arguments out of range.
+        ValueError: arguments out of range; or, when training begins, a callback of Lightning that
+            averages weights.
 
     Example:
         >>> trainer = Trainer(max_epochs=5, callbacks=[ChoosePrototypes()])  # doctest: +SKIP
@@ -132,6 +134,13 @@ class ChoosePrototypes(L.Callback):
                 f"Argument 'head' must name a PrototypeHead of the LightningModule: "
                 f"{type(pl_module).__name__}.{self.head} is {type(head).__name__}."
             )
+        for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
+            if isinstance(callback, StochasticWeightAveraging | WeightAveraging):
+                raise ValueError(
+                    f"ChoosePrototypes does not go with {type(callback).__name__}: prototypes fit "
+                    "the network that trains, not an average of its weights. Average them in a "
+                    "loop of your own, and call choose_prototypes once more for the average."
+                )
         if (trainer.max_epochs or -1) < 1:
             raise ValueError(
                 "ChoosePrototypes needs to know how long training takes: set Trainer(max_epochs)."

@@ -6,7 +6,7 @@ Works with any network and any loader of `(x, y)`, in one process and under Dist
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -246,8 +246,10 @@ def _embeddings(
     """Embeddings `[B, dim]` and labels `[B]` of the inputs of this process, each once."""
     # Processes of a distributed run repeat some inputs to have equally many; those come last.
     batches = loader.batch_sampler if isinstance(loader, DataLoader) else None
-    left = batches.num_own if isinstance(batches, BatchSampler) else None
-    with evaluation_mode(network):
+    ours = batches if isinstance(batches, BatchSampler) else None
+    left = None if ours is None else ours.num_own
+    _share_buffers(network, device)
+    with evaluation_mode(network), nullcontext() if ours is None else ours.whole_pass():
         for batch in loader:
             if left == 0:
                 break
@@ -266,6 +268,22 @@ def _embeddings(
                 )
             yield z[:left], labels[:left]
             left = None if left is None else max(0, left - len(labels))
+
+
+def _share_buffers(network: Network, device: torch.device) -> None:
+    """All processes of a distributed run embed with the statistics of the first, which are saved.
+
+    Batch normalization counts those of its own inputs in each.
+    """
+    module = module_of(network)
+    if not is_distributed() or module is None:
+        return
+    for part in module.modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            for buffer in part.buffers():
+                sent = buffer.to(device, copy=True)
+                torch.distributed.broadcast(sent, 0)
+                buffer.copy_(sent)
 
 
 def _inputs_and_labels(batch: Any) -> tuple[Any, Tensor]:

@@ -50,6 +50,14 @@ def _at_least(section: str, settings: Any, **least: int) -> None:
             raise ValueError(f"Argument '{section}.{name}' must be {wanted}, not {value}.")
 
 
+def _as_floats(settings: Any) -> None:
+    """Whole numbers where a fraction is meant, as reading the settings from a file makes them."""
+    for part in fields(settings):
+        value = getattr(settings, part.name)
+        if "float" in str(part.type) and isinstance(value, int) and not isinstance(value, bool):
+            object.__setattr__(settings, part.name, float(value))
+
+
 def _at_home(settings: Any, *names: str) -> None:
     """Paths that begin with ~ are in the user's folder, as the shell would have them."""
     for name in names:
@@ -264,6 +272,7 @@ class LoaderConfig:
     skip_broken: bool = False
 
     def __post_init__(self) -> None:
+        _as_floats(self)
         _at_least("loader", self, batch_size=2, num_workers=0, seed=0, neighbors=1)
         if self.per_class is not None:
             _at_least("loader", self, per_class=1)
@@ -332,6 +341,7 @@ class PrototypesConfig:
     vectors: str | None = None
 
     def __post_init__(self) -> None:
+        _as_floats(self)
         _at_home(self, "teacher", "vectors")
         for source, name, what in (
             ("teacher", "teacher", "the folder of a finished run"),
@@ -369,7 +379,7 @@ class TrainConfig:
             encoder; 2e-3 for a timm model with batch normalisation, 5e-4 for another one, of which
             pretrained layers get a tenth), else 1e-3.
         schedule: `constant`, or `cosine` down to zero, where no `scheduler` is given.
-        warmup_steps: steps of linear learning rate warm-up, likewise.
+        warmup_steps: steps of linear learning rate warm-up, likewise; at most half of all steps.
         gradient_clip: largest gradient norm, 0 for none.
         accumulate_grad_batches: batches whose gradients make one step.
         precision: of the network; losses are computed in float32 at least. Lightning's names are
@@ -382,7 +392,8 @@ class TrainConfig:
             validation set.
         checkpoint_minutes: longest time between checkpoints within an epoch.
         accelerator: `auto`, `cpu`, `gpu`, ...
-        devices: how many; more than one trains with DistributedDataParallel.
+        devices: how many, on each machine; more than one trains with DistributedDataParallel.
+        num_nodes: how many machines, each of which begins the command.
         strategy: of Lightning's Trainer, `auto` or for example `ddp_find_unused_parameters_true`.
     """
 
@@ -400,11 +411,13 @@ class TrainConfig:
     checkpoint_minutes: float = 10.0
     accelerator: str = "auto"
     devices: int = 1
+    num_nodes: int = 1
     strategy: str = "auto"
 
     def __post_init__(self) -> None:
-        _at_least("train", self, epochs=1, eval_every=1, devices=1, accumulate_grad_batches=1)
-        _at_least("train", self, warmup_steps=0, gradient_clip=0)
+        _as_floats(self)
+        _at_least("train", self, epochs=1, eval_every=1, accumulate_grad_batches=1)
+        _at_least("train", self, devices=1, num_nodes=1, warmup_steps=0, gradient_clip=0)
         object.__setattr__(self, "precision", str(self.precision).partition("-")[0])
         if self.early_stopping is not None:
             _at_least("train", self, early_stopping=1)
@@ -438,6 +451,7 @@ class MemoryConfig:
     distillation: float = 4.0
 
     def __post_init__(self) -> None:
+        _as_floats(self)
         _at_least("memory", self, size=0)
         policies = ("balanced", "herding", "reservoir")
         if self.policy not in policies:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,16 @@ class BatchSampler(Sampler[list[int]]):
 
     def __len__(self) -> int:
         return self.num_left(0)
+
+    @contextmanager
+    def whole_pass(self) -> Iterator[None]:
+        """A pass in here is over all samples, and no epoch: the next one is that which was next."""
+        epoch, drop_single = self.epoch, self.drop_single
+        self.drop_single = False
+        try:
+            yield
+        finally:
+            self.epoch, self.drop_single = epoch, drop_single
 
     def __iter__(self) -> Iterator[list[int]]:
         # A generator: a pass begins with its first batch. Data loaders with workers make two

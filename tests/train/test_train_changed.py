@@ -279,6 +279,8 @@ def test_training_ends_early(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     )
     again = train(run, resume=True)
     assert again == RunRecord.read(tmp_path / "run")
+    longer = train(replace(run, train=replace(run.train, epochs=9)), resume=True)
+    assert longer is not None and longer.epochs == record.epochs + 2  # none better
 
 
 def test_a_run_that_was_killed_after_its_early_end_stays_ended(tmp_path: Path, lost_after: Losing):

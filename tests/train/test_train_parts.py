@@ -18,7 +18,7 @@ from rootspace.heads import ArcFaceHead, CosFaceHead, LinearHead, NormalizedHead
 from rootspace.models import Embedder
 from rootspace.systems import Circle, PermutationCode, RootA, VectorSystem
 from rootspace.train.checks import check_batches, contrasts
-from rootspace.train.module import learning_rate_factor
+from rootspace.train.module import learning_rate_factor, make_optimizer
 from rootspace.train.trainer import check_machine
 
 FORMULA = PrototypesConfig(source="formula")
@@ -116,6 +116,11 @@ def test_cosine_schedule() -> None:
     assert factors[:3] == pytest.approx([0.1, 0.2, 0.3])
     assert factors[10] == 1 and factors[60] == pytest.approx(0.5)
     assert factors[10:] == sorted(factors[10:], reverse=True) and factors[-1] < 1e-3
+    # A run of few steps comes to its peak, and down again.
+    short = [learning_rate_factor(step, 12, TrainConfig(warmup_steps=50)) for step in range(12)]
+    assert short[:7] == pytest.approx([1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6, 1, 1])
+    assert short[6:] == sorted(short[6:], reverse=True) and short[-1] < 0.1
+    assert learning_rate_factor(0, 1, TrainConfig(warmup_steps=50)) == 1
     constant = TrainConfig(schedule="constant", warmup_steps=0)
     assert learning_rate_factor(0, 110, constant) == learning_rate_factor(50, 110, constant) == 1
 
@@ -144,6 +149,22 @@ def test_slow_bfloat16_is_said(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
     check_machine(Config(train=TrainConfig(accelerator="cpu", precision=precision)))
     assert ("--train.precision 32" in capsys.readouterr().err) == expected
+
+
+def test_float16_is_for_gpus() -> None:
+    with pytest.raises(
+        ValueError, match=r"'train\.precision' must be 32 or bf16 on a CPU, not '16'"
+    ):
+        check_machine(Config(train=TrainConfig(accelerator="cpu", precision="16")))
+
+
+def test_weights_decay_and_biases_and_norms_do_not() -> None:
+    config = Config(optimizer=ClassSpec("torch.optim.AdamW", {"weight_decay": 0.05}))
+    network = Embedder(torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4)))
+    optimizer, _ = make_optimizer(config, network, LinearHead(5, 4))
+    decays = {p: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in network.named_parameters():
+        assert decays[parameter] == (0.05 if name.endswith("0.weight") else 0.0), name
 
 
 def test_embedder_normalizes_bytes() -> None:

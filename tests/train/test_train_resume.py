@@ -48,18 +48,22 @@ def finish(*arguments: str) -> None:
 
 def stop_within_an_epoch(folder: Path, how: signal.Signals, *settings: str) -> int:
     """Start a run, send it a signal in its second epoch; returns its exit code."""
-    process = subprocess.Popen(
-        command(*SETTINGS, *settings, f"--run.dir={folder}"),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=ENVIRONMENT,
-    )
+    said = folder.with_name("said.txt")
+    with said.open("w") as file:
+        process = subprocess.Popen(
+            command(*SETTINGS, *settings, f"--run.dir={folder}"),
+            stdout=subprocess.DEVNULL,
+            stderr=file,
+            env=ENVIRONMENT,
+        )
     try:
         wait_for_another(folder / "metrics.csv", process)
         for _ in range(2):  # the first may be that of the end of the first epoch
             wait_for_another(folder / "checkpoints/last.ckpt", process)
         process.send_signal(how)
-        return process.wait(timeout=120)
+        code = process.wait(timeout=120)
+        assert ("Stopping after this step" in said.read_text()) == (how != signal.SIGKILL)
+        return code
     finally:
         process.kill()
 

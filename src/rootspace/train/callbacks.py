@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 import threading
 import time
@@ -35,6 +36,9 @@ AGREE_EVERY = 16
 """Steps after which the processes of a distributed run ask each other whether to save or stop."""
 
 
+STOPPING = "\nStopping after this step; once more to stop at once, without saving.\n"
+
+
 class StoppedByUser(Exception):
     """Training stopped on Ctrl-C after its state was saved."""
 
@@ -63,18 +67,25 @@ class Checkpoints(Checkpoint):
         self.best = -math.inf
         self.worse = 0
         """Evaluations since the best."""
+        self.epochs = 0
+        """Of the training that has counted them."""
         self._stop = False
         self._saved_at = 0.0
         self._handlers: dict[int, Any] = {}
 
     def state_dict(self) -> dict[str, float]:
-        return {"best": self.best, "worse": self.worse}
+        return {"best": self.best, "worse": self.worse, "epochs": self.epochs}
 
     def load_state_dict(self, state_dict: dict[str, float]) -> None:
         self.best, self.worse = state_dict["best"], int(state_dict["worse"])
+        self.epochs = int(state_dict["epochs"])
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._saved_at = time.monotonic()
+        epochs = trainer.max_epochs or 0
+        if epochs > self.epochs:  # a run that had come to its end trains longer
+            self.worse = 0
+        self.epochs = epochs
         self._end_if_hopeless(trainer)  # of a run that was killed after its early end
         if threading.current_thread() is not threading.main_thread():
             return  # Python lets no other thread take signals
@@ -82,8 +93,10 @@ class Checkpoints(Checkpoint):
             self._handlers[number] = signal.signal(number, self._ask_to_stop)
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        # A second signal ends the process at once, as usual.
+        # A second signal ends the process at once, as usual. Not by `say`: the signal may have come
+        # in the middle of another line.
         self._stop = True
+        os.write(2, STOPPING.encode())
         self._restore_handlers()
 
     def _restore_handlers(self) -> None:
@@ -356,7 +369,8 @@ class Display(Callback):
         # Of embeddings that are all alike, each other input of the batch is as near as any.
         loader = trainer.train_dataloader
         assert isinstance(loader, ResumableLoader)
-        chance = math.log(max(2, loader.batches.batch_size - 1))
+        together = min(loader.batches.batch_size, loader.batches.num_drawn)
+        chance = math.log(max(2, together - 1))
         if rows[-1].loss > NEAR_CHANCE * chance:
             say(
                 f"warning: the contrastive loss, {rows[-1].loss:.2f}, is near that of chance, "

@@ -257,7 +257,9 @@ def settings_of(config: Config) -> str:
     that resumes it.
     """
     train, loader = asdict(config.train), asdict(config.loader)
-    for name in ("epochs", "accelerator", "devices", "strategy", "checkpoint_minutes"):
+    for name in (
+        *("epochs", "accelerator", "devices", "num_nodes", "strategy", "checkpoint_minutes"),
+    ):
         del train[name]
     del loader["num_workers"]
     specs = (config.model, config.head, config.data)
@@ -294,9 +296,10 @@ def make_optimizer(
         ValueError: naming the setting that cannot work.
     """
     lr = embedder.default_lr if config.train.lr is None else config.train.lr
-    groups: list[dict[str, object]] = [
-        {"params": parameters, "lr": lr * factor}
+    groups = [
+        group
         for parameters, factor in embedder.parameter_groups()
+        for group in _decayed(list(parameters), lr * factor)
     ]
     own = list(head.parameters())
     if own:
@@ -311,6 +314,14 @@ def make_optimizer(
             torch.optim.lr_scheduler.LRScheduler, "scheduler", optimizer
         )
     return optimizer, scheduler
+
+
+def _decayed(parameters: list[nn.Parameter], lr: float) -> list[dict[str, Any]]:
+    """Groups for an optimizer: biases and the factors of norms are not drawn to zero."""
+    weights = [p for p in parameters if p.ndim > 1]
+    others = [p for p in parameters if p.ndim <= 1]
+    groups = [{"params": weights, "lr": lr}, {"params": others, "lr": lr, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
 
 
 def check_optimizer(config: Config, embedder: Embedder, head: Head) -> None:
@@ -342,9 +353,10 @@ def _named(setting: str, spec: ClassSpec) -> Iterator[None]:
 
 def learning_rate_factor(step: int, steps: int, config: TrainConfig) -> float:
     """Learning rate of step `step` of `steps`, relative to the peak."""
-    if step < config.warmup_steps:
-        return (step + 1) / config.warmup_steps
+    warmup = min(config.warmup_steps, steps // 2)  # a short run comes to its peak, too
+    if step < warmup:
+        return (step + 1) / warmup
     if config.schedule == "constant":
         return 1.0
-    done = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
+    done = (step - warmup) / max(1, steps - warmup)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))

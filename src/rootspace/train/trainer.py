@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ def check_machine(config: Config) -> None:
     settings, cores = config.train, os.cpu_count() or 1
     _quiet_lightning()
     try:
-        trainer = _trainer_on(settings, logger=False, enable_checkpointing=False)
+        # In float32: of another precision it says only that it takes the next best.
+        plain = replace(settings, precision="32")
+        trainer = _trainer_on(plain, logger=False, enable_checkpointing=False)
         on_cpu = isinstance(trainer.accelerator, CPUAccelerator)
         if on_cpu and settings.devices > max(2, cores):
             raise ValueError(f"that is a process each, and there are {cores} cores.")
@@ -42,6 +45,8 @@ def check_machine(config: Config) -> None:
             f"machine, not {settings.accelerator!r}, {settings.devices} and {settings.strategy!r}: "
             f"{error}"
         ) from error
+    if on_cpu and settings.precision == "16":
+        raise ValueError("Argument 'train.precision' must be 32 or bf16 on a CPU, not '16'.")
     if on_cpu and settings.precision == "bf16" and not has_bfloat16():
         say(
             "This CPU has no instructions for bfloat16: --train.precision 32 is several times "
@@ -98,6 +103,7 @@ def _trainer_on(settings: TrainConfig, **more: Any) -> L.Trainer:
     return L.Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
+        num_nodes=settings.num_nodes,
         strategy=settings.strategy,
         precision=PRECISION[settings.precision],  # pyright: ignore[reportArgumentType]
         enable_progress_bar=False,
