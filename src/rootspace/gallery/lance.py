@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from rootspace._extras import require
-from rootspace._files import appearing, lock, read_json, write_json
+from rootspace._files import appearing, lock, read_json, to_disk, write_json
 
 from .exact import ExactIndex, Snapshot
 from .facets import Facets
@@ -104,6 +104,7 @@ class LanceStore:
             raise ValueError(f"{folder} is damaged: {_first_line(error)}") from error
         self._state = self._read(self._load)
         self._changes = len(self._table.list_versions())
+        self._on_disk = self._files()
 
     @staticmethod
     def create(folder: Path, pin: Pin, run: Path, *, float16: bool = False) -> None:
@@ -263,6 +264,7 @@ class LanceStore:
                 "embedding": self._lists(embeddings),
             }
             self._table.add(self._arrow.table(content, schema=self._schema))
+            self._to_disk()
             self._follow(revision)
             return ids.tolist()
 
@@ -294,6 +296,7 @@ class LanceStore:
                 content = {"id": list(ids), "revision": [revision] * len(ids), **given}
                 changed = self._arrow.table(content, schema=schema)
                 self._table.merge_insert("id").when_matched_update_all().execute(changed)
+            self._to_disk()
             self._follow(revision)
 
     def delete(self, ids: Sequence[int]) -> None:
@@ -312,6 +315,7 @@ class LanceStore:
                 self._table.merge_insert("id").when_matched_update_all().execute(marked)
                 gone = f"revision = {revision}"
             self._table.delete(gone)
+            self._to_disk()
             with self._memory:
                 self._forget(np.asarray(ids, np.int64))
                 row_ids = self._state.row_ids
@@ -323,7 +327,11 @@ class LanceStore:
             with warnings.catch_warnings():
                 # That others may read an older version: they try again, see `_read`.
                 warnings.filterwarnings("ignore", message="optimize")
+                # The old files go when the disk holds the new ones.
+                self._table.optimize(cleanup_older_than=timedelta(days=36_500))
+                self._to_disk()
                 self._table.optimize(cleanup_older_than=timedelta(0), delete_unverified=True)
+                self._to_disk()
             with self._memory:
                 state = self._state
                 self._state = _State(self._table.version, state.revision, state.row_ids)
@@ -503,8 +511,20 @@ class LanceStore:
             content = read_json(path)
             first, revision = max(first, content["next_id"]), max(revision, content["revision"])
         revision += 1
-        write_json(path, {"next_id": first + number, "revision": revision})
+        write_json(path, {"next_id": first + number, "revision": revision}, durable=True)
         return first, revision
+
+    def _files(self) -> set[Path]:
+        """Of the table. None is ever changed, but one with a hint that nothing depends on."""
+        root = self.folder / f"{TABLE}.lance"
+        return {Path(folder, name) for folder, _, names in os.walk(root) for name in names}
+
+    def _to_disk(self) -> None:
+        """What was written survives a power cut, too."""
+        files = self._files()
+        new = files - self._on_disk
+        to_disk([*new, *{file.parent for file in new}])
+        self._on_disk = files
 
     def _changed(self) -> None:
         """Count a change of the table, and tidy up when there were enough."""
