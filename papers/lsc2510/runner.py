@@ -17,7 +17,7 @@ from rootspace._terminal import bar, say, table
 from .experiment import Experiment, Job, NotRun, Outcome, Part, Scale, Settings, reference
 from .results import HEADER, Result, judge, write_results
 
-QUICK_MINUTES = 1.0
+QUICK_MINUTES = 0.8
 """Of a part that the short form runs, at most."""
 
 PARTS, RUNS = "parts", "runs"

@@ -220,7 +220,7 @@ def test_how_long_it_takes():
 
     assert minutes(plan(EXPERIMENTS, None, None)) <= 12 * 60
     quick = plan(EXPERIMENTS, None, None, quick=True)
-    assert 5 < minutes(quick) <= 20
+    assert 5 < minutes(quick) <= 12  # twice as long on a slow machine
     assert all(task.part.minutes <= QUICK_MINUTES and task.seed == 0 for task in quick)
     assert ("table8", "10k") in {(task.experiment, task.part.name) for task in quick}
 
