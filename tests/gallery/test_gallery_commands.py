@@ -83,6 +83,20 @@ def test_index_takes_what_is_new(
     assert found["deleted"] == 1 and found["added"] == 0
 
 
+def test_missing_files_are_deleted_after_moved_ones_are_followed(
+    capsys: pytest.CaptureFixture[str], folder_run: Path, images: Path
+):
+    answer(capsys, "index", folder_run, images)
+    gallery = Gallery.open(folder_run / "gallery", rs.load(folder_run))
+    (id,) = gallery.ids(f"path = '{images / 'a/0.png'}'").tolist()
+    os.rename(images / "a/0.png", images / "f/moved.png")
+    (images / "a/1.png").unlink()
+    found = answer(capsys, "index", folder_run, images, "--delete_missing")
+    assert counts(found) == (0, 0, 14, 0, 1) and found["images"] == 14
+    (item,) = gallery.get([id])
+    assert (item.path, item.label) == (str(images / "f/moved.png"), "f")
+
+
 def test_index_the_data_of_the_run(capsys: pytest.CaptureFixture[str], folder_run: Path):
     assert counts(answer(capsys, "index", folder_run)) == (60, 0, 0, 0, 0)
     assert counts(answer(capsys, "index", folder_run)) == (0, 0, 60, 0, 0)

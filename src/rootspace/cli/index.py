@@ -68,13 +68,15 @@ def run(arguments: list[str]) -> int:
     where = conditions(options.delete, "--delete")
     new = bool(options.paths) or data is not None
     with _opened(trained, options, new) as gallery:
-        deleted = _delete(gallery, where, options.delete_missing)
+        deleted = _delete(gallery, gallery.ids(where).tolist() if where else [])
         found, unread = Indexed(), Unread()
         try:
             if options.paths:
                 found = _index_files(gallery, files, unread)
             elif data is not None:
                 found = _index_data(gallery, data, unread)
+            if options.delete_missing:  # now that the items of moved files have their new paths
+                deleted += _delete(gallery, missing_files(gallery))
             if found.added >= LEAST and isinstance(gallery.store, LanceStore):
                 say(f"Grouping {len(gallery):,} images, so that a search looks at few of them.")
             gallery.build_index()
@@ -113,7 +115,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--delete", metavar="WHERE", help="first, delete what a filter finds")
     parser.add_argument(
-        "--delete_missing", action="store_true", help="first, delete images whose file is gone"
+        "--delete_missing", action="store_true", help="in the end, delete images whose file is gone"
     )
     parser.add_argument(
         "--float16", action="store_true", help="a new gallery keeps embeddings in half precision"
@@ -145,13 +147,9 @@ def _opened(trained: Run, options: argparse.Namespace, new: bool) -> Gallery:
     return Gallery.create(place, trained, float16=options.float16)
 
 
-def _delete(gallery: Gallery, where: Sequence[Condition], missing: bool) -> int:
-    before = len(gallery)
-    if where:
-        gallery.delete(gallery.ids(where).tolist())
-    if missing:
-        gallery.delete(missing_files(gallery))
-    return before - len(gallery)
+def _delete(gallery: Gallery, ids: list[int]) -> int:
+    gallery.delete(ids)
+    return len(ids)
 
 
 def _files(trained: Run, options: argparse.Namespace) -> list[ImageFile]:
