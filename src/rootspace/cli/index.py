@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import reduce
 from operator import add
@@ -26,7 +26,7 @@ from rootspace._extras import require
 from rootspace._terminal import bar, one_line, say
 from rootspace.data import DataModule, make_data
 from rootspace.gallery import Gallery, ImageFile, Indexed, index_files, index_inputs, missing_files
-from rootspace.gallery.filters import Condition, conditions
+from rootspace.gallery.filters import conditions
 from rootspace.gallery.gallery import NAME
 from rootspace.gallery.items import Payload, Value, check_payload
 from rootspace.gallery.lance import LanceStore
@@ -133,18 +133,23 @@ def _parser() -> Parser:
 def _opened(trained: Run, options: argparse.Namespace, new: bool) -> Gallery:
     """The gallery, which is made where there is none if it may be new."""
     place = trained.folder / NAME if options.gallery is None else options.gallery
-    if holds_gallery(place):
-        gallery = Gallery.open(place, trained)
-        if options.float16 and not gallery.store.float16:
-            name = gallery.store.name
-            gallery.close()
-            raise ValueError(
-                f"Argument '--float16' is for a new gallery: {name} keeps single precision."
-            )
-        return gallery
-    if not new:
-        raise ValueError(f"{place} has no gallery that could be changed or written.")
-    return Gallery.create(place, trained, float16=options.float16)
+    if not holds_gallery(place):
+        if not new:
+            raise ValueError(f"{place} has no gallery that could be changed or written.")
+        try:
+            return Gallery.create(place, trained, float16=options.float16)
+        except FileExistsError:
+            if not holds_gallery(place):
+                raise
+    # It was there, or another process has made it meanwhile.
+    gallery = Gallery.open(place, trained)
+    if options.float16 and not gallery.store.float16:
+        name = gallery.store.name
+        gallery.close()
+        raise ValueError(
+            f"Argument '--float16' is for a new gallery: {name} keeps single precision."
+        )
+    return gallery
 
 
 def _delete(gallery: Gallery, ids: list[int]) -> int:

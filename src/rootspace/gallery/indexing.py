@@ -158,13 +158,12 @@ def _strangers(report: AddReport, own: Set[tuple[str | None, int | None]]) -> tu
 
 def _lost(gallery: Gallery, read: Sequence[_Read], report: AddReport) -> dict[int, _Read]:
     """Items whose own file is gone, and a file that has their content."""
-    twice = [one.index for one in report.rejected if one.id is not None]
-    items = gallery.store.items([id for id in report.ids if id is not None] if twice else [])
+    holder = {one.index: one.id for one in report.rejected if one.id is not None}
+    items = gallery.store.items([*{*holder.values()}])
     found: dict[int, _Read] = {}
-    for index in twice:
-        item = items.get(report.ids[index] or 0)
-        if item is not None and _is_gone(item.path):
-            found.setdefault(item.id, read[index])
+    for index, id in holder.items():
+        if id in items and _is_gone(items[id].path):
+            found.setdefault(id, read[index])
     return found
 
 

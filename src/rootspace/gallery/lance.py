@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
+import shutil
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -126,7 +128,9 @@ class LanceStore:
             raise FileExistsError(f"{folder} exists already and is not empty.")
         arrow = require("pyarrow", extra="gallery", purpose=_PURPOSE)
         lancedb = require("lancedb", extra="gallery", purpose=_PURPOSE)
-        with appearing(folder) as new:
+        # A name of its own: another process may be making the same gallery.
+        own = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}")
+        with appearing(own) as new:
             # Row ids stay, so that the index in memory finds its rows after the table was tidied.
             options = {"new_table_enable_stable_row_ids": "true"}
             database = lancedb.connect(new, storage_options=options)
@@ -139,6 +143,13 @@ class LanceStore:
                 "pin": pin.as_dict(),
             }
             write_json(new / ABOUT, about)
+        try:
+            os.replace(own, folder)
+        except OSError as error:
+            shutil.rmtree(own)
+            if not folder.exists():
+                raise
+            raise FileExistsError(f"{folder} exists already and is not empty.") from error
 
     # ---------------------------------------------------------------- what it knows
 
