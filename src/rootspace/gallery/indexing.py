@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .gallery import Gallery, path_of, shown_path
+from .gallery import Gallery
+from .incoming import path_of, shown_path
 from .items import AddReport, Item, Payload, Rejected, Value
 
 PART = 1024

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -211,3 +211,17 @@ def _checked_value(value: object, argument: str) -> Value:
         f"Argument '{argument}' must be a text, a finite number of 64 bits or a truth value, not "
         f"{value!r:.80} ({type(value).__name__})."
     )
+
+
+def checked_ids(ids: Iterable[int]) -> list[int]:
+    """Ids as plain numbers.
+
+    Raises:
+        TypeError: something else.
+    """
+    found = list[int]()
+    for id in ids:
+        if isinstance(id, bool) or not isinstance(id, int | np.integer):
+            raise TypeError(f"Argument 'ids' must hold whole numbers, not {id!r:.80}.")
+        found.append(int(id))
+    return found
