@@ -362,7 +362,7 @@ def test_folders(run: Run, tmp_path: Path):
     for wrong in (
         "{",
         "[]",
-        text.replace('"format": 1', '"format": 9'),
+        text.replace('"format": 2', '"format": 9'),
         text.replace("16,", '"x",'),
     ):
         about.write_text(wrong)

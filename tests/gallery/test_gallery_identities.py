@@ -58,7 +58,8 @@ def grown(gallery: Gallery, far: np.ndarray) -> Identities:
 
 
 def labels(one: Identities) -> dict[int, str | None]:
-    return one.gallery.store.labels()
+    found = one.gallery.store.labels()
+    return dict(zip(found.ids.tolist(), found.names, strict=True))
 
 
 def state(one: Identities) -> tuple[Any, ...]:
@@ -122,8 +123,30 @@ def test_a_label_of_a_user_stays(grown: Identities):
     grown.label([10], "other")
     found = labels(grown)
     assert found[4] == "mine" and found[3] == "new" and found[6] == "new"
-    # An item of none is unknown again, and may be assigned like others.
-    assert found[5] == "new"
+    # An item of none stays so, until the user or an undo says otherwise.
+    assert found[5] is None
+    grown.gallery.update([11], label=None)
+    grown.label([16], "third")
+    assert labels(grown)[5] is labels(grown)[11] is None
+    for _ in range(3):
+        grown.undo()
+    grown.label([10], "other")
+    found = labels(grown)
+    assert found[5] == "new" and found[11] is None
+    grown.label([11], "other")
+    assert labels(grown)[11] == "other"
+
+
+def test_a_label_that_a_user_confirms_is_the_users(grown: Identities):
+    grown.label([0], "new")
+    grown.gallery.update([1], label="new")
+    new = grown.all()[5]
+    assert (new.images, new.automatic) == (10, 8)
+    grown.retire("new")
+    assert {id for id, label in labels(grown).items() if label == "new"} == {0, 1}
+    grown.undo()
+    grown.undo()
+    assert {id for id, label in labels(grown).items() if label == "new"} == {1}
 
 
 def test_unknowns_in_groups(grown: Identities, run: Run):

@@ -189,6 +189,9 @@ class Gallery:
     ) -> None:
         """Change labels or payloads, all in one step.
 
+        A label that is given is the user's from then on, the one that the item has already too, and
+        so is None: identities assign no other one.
+
         Args:
             ids: of items, all different.
             label: of all, or of each; None takes it away.
@@ -213,7 +216,8 @@ class Gallery:
             raise ValueError("Argument 'label' or 'payload' must be given.")
         with self.store.writing():
             self.get(wanted)
-            self.store.update(wanted, labels=labels, payloads=payloads)
+            decided = None if labels is None else [True] * len(wanted)
+            self.store.update(wanted, labels=labels, decided=decided, payloads=payloads)
 
     def delete(self, ids: Sequence[int]) -> None:
         """Delete items.

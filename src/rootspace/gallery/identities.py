@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from rootspace.runs.folder import REGISTRY, REJECTOR
 from ._known import CHUNK, Known, read_known
 from .gallery import Gallery
 from .identity import Enrolled, Explanation, Group, Identity, Match, Nearest
-from .items import ConflictError, Reason, Rejected, check_text
+from .items import ConflictError, Labels, Reason, Rejected, check_text
 from .journal import Change, Entry, Journal, Relabeled, Step
 from .lance import LanceStore, unit
 from .store import Store
@@ -76,8 +77,8 @@ class Identities:
     def all(self) -> list[Identity]:
         """All classes but those that are gone, by label."""
         known, labels = self._known(), self._labels()
-        images = Counter(labels.values())
-        automatic = Counter(labels[id] for id in self._automatic(labels))
+        images = Counter(labels.names)
+        given = Counter(compress(labels.names, labels.decided.tolist()))
         return [
             Identity(
                 label,
@@ -85,7 +86,7 @@ class Identities:
                 label >= known.trained,
                 label in known.retired,
                 images[name],
-                automatic[name],
+                images[name] - given[name],
             )
             for label, name in enumerate(known.names)
             if label not in known.gone
@@ -120,8 +121,8 @@ class Identities:
             ValueError: a number out of range, or more than 10,000 unknown items.
         """
         known = self._known()
-        labels = self._labels().items()
-        ids = np.array([id for id, label in labels if label is None], np.int64)
+        labels = self._labels()
+        ids = labels.ids[[name is None for name in labels.names]]
         z = self.gallery.store.vectors(ids.tolist())
         unknown = ~known.decide(z)[1]
         ids, z = ids[unknown], torch.from_numpy(z[unknown])
@@ -249,7 +250,14 @@ class Identities:
             report = self.gallery.add(images, paths=paths)
             bad = {one.index: one for one in report.rejected}
             new = {*report.added}
-            free = {*self._free(self._labels())}
+            labels = self._labels()
+            free = {
+                id
+                for id, name, decided in zip(
+                    labels.ids.tolist(), labels.names, labels.decided.tolist(), strict=True
+                )
+                if name is None or not decided
+            }
             rows = []
             for index, id in enumerate(report.ids):
                 twice = id is not None and any(id == report.ids[other] for other in rows)
@@ -282,11 +290,12 @@ class Identities:
     def label(self, ids: Sequence[int], name: str | None) -> Change:
         """Say which class items are of; a class of a new name is enrolled from them.
 
-        The other items without a label are assigned again at once.
+        The other items that no user has decided on are assigned again at once.
 
         Args:
             ids: of items.
-            name: of the class; None where they are of none.
+            name: of the class; None where they are of none, which holds until another call says
+                otherwise.
 
         Raises:
             ValueError: there is no such item, or the class is retired.
@@ -321,7 +330,8 @@ class Identities:
             wrong = next((item.id for item in items if item.label != name), None)
             if wrong is not None:
                 raise ValueError(f"Argument 'ids' must hold items of {name!r}, not {wrong}.")
-            own = {id for id, label in self._labels().items() if label == name}
+            labels = self._labels()
+            own = {*labels.ids[[label == name for label in labels.names]].tolist()}
             if not ids or own <= {*ids}:
                 raise ValueError(
                     f"Argument 'ids' must hold some of the {len(own)} items of {name!r}, not "
@@ -448,11 +458,10 @@ class Identities:
                 vectors[label] = known.free_vector(mean)
                 entries = ((None, Entry(label, name, "active", label)),)
         labels = self._labels()
-        automatic = self._automatic(labels)
         changed = tuple(
-            Relabeled(id, labels[id], name, id in automatic)
-            for id in ids
-            if labels[id] != name or id in automatic
+            Relabeled(id, labels.names[row], name, bool(labels.decided[row]), True)
+            for id, row in zip(ids, labels.rows(ids), strict=True)
+            if labels.names[row] != name or not labels.decided[row]
         )
         detail = (
             f"{len(ids)} items as {name!r}" if name is not None else f"{len(ids)} items of none"
@@ -466,20 +475,22 @@ class Identities:
         step: Step,
         vectors: dict[int, np.ndarray] | None = None,
     ) -> tuple[int, Step]:
-        """Make a change, with what becomes of the items that have no label of a user."""
+        """Make a change, with what becomes of the items that no user has decided on."""
         known, labels = self._known().after(step, vectors or {}), self._labels()
-        automatic, more = self._automatic(labels), {item.item: item for item in step.items}
-        decided = {id for id, item in more.items() if not item.automatic}
-        free = [id for id in self._free(labels) if id not in decided]
+        more = {item.item: item for item in step.items}
+        decided = [id for id, item in more.items() if item.decided]
+        free = labels.ids[~labels.decided & ~np.isin(labels.ids, decided)]
         for start in range(0, len(free), CHUNK):
-            ids = free[start : start + CHUNK]
+            ids = free[start : start + CHUNK].tolist()
             nearest, good = known.decide(self.gallery.store.vectors(ids))
             # Classes of the run explain an item too, but label none.
             good &= nearest >= known.trained
-            for id, number, fine in zip(ids, nearest.tolist(), good.tolist(), strict=True):
+            before = [labels.names[row] for row in labels.rows(ids)]
+            columns = (ids, before, nearest.tolist(), good.tolist())
+            for id, name, number, fine in zip(*columns, strict=True):
                 after = known.names[number] if fine else None
-                if after != labels[id] or fine != (id in automatic):
-                    more[id] = Relabeled(id, labels[id], after, id in automatic, fine)
+                if after != name:
+                    more[id] = Relabeled(id, name, after, False, False)
                 else:
                     more.pop(id, None)
         whole = Step(step.entries, tuple(more.values()))
@@ -499,14 +510,19 @@ class Identities:
         return number
 
     def _relabel(self, step: Step) -> None:
-        """Give items their labels, but those that are gone or have got another one meanwhile."""
+        """Give items their labels, but those that are gone or that were changed meanwhile."""
         there = self.gallery.store.items([item.item for item in step.items])
         items = [
-            one for one in step.items if one.item in there and there[one.item].label == one.before
+            one
+            for one in step.items
+            if one.item in there
+            and (there[one.item].label, there[one.item].decided) == (one.before, one.was_decided)
         ]
-        if items:
-            labels = [item.after for item in items]
-            self.gallery.store.update([item.item for item in items], labels=labels)
+        self.gallery.store.update(
+            [item.item for item in items],
+            labels=[item.after for item in items],
+            decided=[item.decided for item in items],
+        )
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -519,25 +535,15 @@ class Identities:
 
     def _renamed(self, names: set[str], new: str) -> tuple[Relabeled, ...]:
         labels = self._labels()
-        automatic = self._automatic(labels)
+        columns = (labels.ids.tolist(), labels.names, labels.decided.tolist())
         return tuple(
-            Relabeled(id, label, new, id in automatic, id in automatic)
-            for id, label in labels.items()
+            Relabeled(id, label, new, decided, decided)
+            for id, label, decided in zip(*columns, strict=True)
             if label in names
         )
 
-    def _labels(self) -> dict[int, str | None]:
+    def _labels(self) -> Labels:
         return self.gallery.store.labels()
-
-    def _automatic(self, labels: dict[int, str | None]) -> set[int]:
-        """Items that have the label that the gallery gave them, and no other one since."""
-        given = self._journal.automatic().items()
-        return {id for id, label in given if labels.get(id) == label}
-
-    def _free(self, labels: dict[int, str | None]) -> list[int]:
-        """Items that have no label of a user, ascending."""
-        automatic = self._automatic(labels)
-        return [id for id, label in labels.items() if label is None or id in automatic]
 
     def _identity(self, name: str) -> Identity:
         return next(one for one in self.all() if one.name == name)
@@ -561,7 +567,8 @@ class Identities:
     def _measure(self) -> float:
         ids, names = [], {name: i for i, name in enumerate(self.run.names)}
         own = []
-        for id, label in self._labels().items():
+        labels = self._labels()
+        for id, label in zip(labels.ids.tolist(), labels.names, strict=True):
             if label in names:
                 ids.append(id)
                 own.append(names[label])

@@ -181,14 +181,16 @@ def _move(gallery: Gallery, files: Mapping[int, _Read]) -> set[tuple[str | None,
     with gallery.store.writing():
         items = gallery.store.items([*files])
         wanted = [files[id] for id in items]
+        other = [_has_other_class(item, files[id]) for id, item in items.items()]
         gallery.store.update(
             [*items],
             paths=[one.path for one in wanted],
             stamps=[one.stamp for one in wanted],
             labels=[
-                one.file.label if _has_other_class(item, one) else item.label
-                for item, one in zip(items.values(), wanted, strict=True)
+                one.file.label if new else item.label
+                for item, one, new in zip(items.values(), wanted, other, strict=True)
             ],
+            decided=[new or item.decided for item, new in zip(items.values(), other, strict=True)],
             payloads=[
                 one.file.payload or item.payload
                 for item, one in zip(items.values(), wanted, strict=True)

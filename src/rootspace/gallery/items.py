@@ -43,6 +43,8 @@ class Item:
         payload: what the application keeps beside it.
         digest: hash of its content: of the pixels that the network gets, or of its embedding where
             that was added alone.
+        decided: whether a user has said which label it has, or that it has none; else it has the
+            label that the gallery gives it.
     """
 
     id: int
@@ -50,6 +52,26 @@ class Item:
     label: str | None
     payload: Payload = field(default_factory=dict)
     digest: str = ""
+    decided: bool = False
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of all items, a column each.
+
+    Attributes:
+        ids: int64 `[N]`, ascending.
+        names: as `Item.label`.
+        decided: bool `[N]`, as `Item.decided`.
+    """
+
+    ids: np.ndarray
+    names: Sequence[str | None]
+    decided: np.ndarray
+
+    def rows(self, ids: Sequence[int]) -> list[int]:
+        """Where items are that are there."""
+        return np.searchsorted(self.ids, ids).tolist()
 
 
 @dataclass(frozen=True)
@@ -124,7 +146,7 @@ class Rows:
         digests: as of `Item`, all different.
         paths: as of `Item`.
         stamps: size and time of each file, by which a changed one is known.
-        labels: as of `Item`.
+        labels: as of `Item`; those that are given are a user's.
         payloads: as of `Item`.
         thumbnails: small pictures to show, as files; None for what was no image.
     """

@@ -19,7 +19,7 @@ import numpy as np
 
 from rootspace._errors import BusyError
 
-FORMAT = 1
+FORMAT = 2
 """Version of the tables, kept in `PRAGMA user_version`."""
 
 State: TypeAlias = Literal["active", "retired", "gone"]
@@ -28,7 +28,6 @@ _TABLES = f"""
 CREATE TABLE entries (
     label INTEGER PRIMARY KEY, name TEXT, state TEXT NOT NULL, owner INTEGER NOT NULL, vector BLOB
 );
-CREATE TABLE automatic (item INTEGER PRIMARY KEY, label TEXT NOT NULL);
 CREATE TABLE changes (
     number INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, action TEXT NOT NULL,
     detail TEXT NOT NULL, content TEXT NOT NULL, done INTEGER NOT NULL, undone INTEGER NOT NULL
@@ -63,24 +62,24 @@ class Entry:
 
 @dataclass(frozen=True)
 class Relabeled:
-    """A label that a change gives to an item.
+    """A label that a change gives to an item, or takes away.
 
     Attributes:
         item: its id.
         before: the label before.
         after: the label from then on.
-        was_automatic: whether the label before was given by the gallery itself.
-        automatic: whether the label after is.
+        was_decided: whether a user had said so.
+        decided: whether a user says so from then on.
     """
 
     item: int
     before: str | None
     after: str | None
-    was_automatic: bool = False
-    automatic: bool = False
+    was_decided: bool
+    decided: bool
 
     def reverse(self) -> Relabeled:
-        return Relabeled(self.item, self.after, self.before, self.automatic, self.was_automatic)
+        return Relabeled(self.item, self.after, self.before, self.decided, self.was_decided)
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,7 @@ class Journal:
         with self._open() as database:
             version = database.execute("PRAGMA user_version").fetchone()[0]
             tables = database.execute("SELECT name FROM sqlite_master").fetchall()
-            if version > FORMAT or (tables and not version):
+            if version not in (0, FORMAT) or (tables and not version):
                 raise ValueError(
                     f"{path} is no journal of identities that this version of rootspace reads."
                 )
@@ -218,11 +217,6 @@ class Journal:
         entries = [Entry(*row).numbered(self._label) for *row, _ in rows]
         return entries, np.array(vectors, np.float32).reshape(-1, self.dim)
 
-    def automatic(self) -> dict[int, str]:
-        """Ids of the items that the gallery has labeled itself, and these labels."""
-        with self._open() as database:
-            return dict(database.execute("SELECT item, label FROM automatic").fetchall())
-
     def begin(
         self,
         action: str,
@@ -260,11 +254,6 @@ class Journal:
                     "SET name = excluded.name, state = excluded.state, owner = excluded.owner",
                     values,
                 )
-            for item in step.items:
-                database.execute("DELETE FROM automatic WHERE item = ?", (item.item,))
-                if item.automatic:
-                    values = (item.item, item.after)
-                    database.execute("INSERT INTO automatic VALUES (?, ?)", values)
             number = database.execute(
                 "INSERT INTO changes (at, action, detail, content, done, undone) "
                 "VALUES (?, ?, ?, ?, 0, 0) RETURNING number",

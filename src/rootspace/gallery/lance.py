@@ -28,10 +28,10 @@ from rootspace._files import appearing, lock, read_json, write_json
 from .exact import ExactIndex, Snapshot
 from .facets import Facets
 from .filters import Condition
-from .items import Found, Item, Payload, Rows, UnknownItemError
+from .items import Found, Item, Labels, Payload, Rows, UnknownItemError
 from .pin import Pin
 
-FORMAT = 1
+FORMAT = 2
 """Version of the folder."""
 
 ABOUT, COUNTERS, TABLE = "gallery.json", "counters.json", "items"
@@ -56,7 +56,7 @@ ATTEMPTS = 5
 """Reads that are tried again where another process has tidied up meanwhile."""
 
 _PURPOSE = "A gallery in a folder"
-_TEXTS = ("id", "digest", "path", "label", "payload")
+_TEXTS = ("id", "digest", "path", "label", "payload", "decided")
 
 T = TypeVar("T")
 
@@ -213,10 +213,12 @@ class LanceStore:
             raise UnknownItemError("The gallery lacks some of the items: they were deleted.")
         return snapshot.vectors(rows)
 
-    def labels(self) -> dict[int, str | None]:
-        rows = self._read(lambda: self._newest().select(["id", "label"]).to_arrow())
+    def labels(self) -> Labels:
+        names = ["id", "label", "decided"]
+        rows = self._read(lambda: self._newest().select(names).to_arrow())
         rows = rows.take(np.argsort(rows["id"].to_numpy()))
-        return dict(zip(rows["id"].to_pylist(), rows["label"].to_pylist(), strict=True))
+        decided = rows["decided"].to_numpy()
+        return Labels(rows["id"].to_numpy(), rows["label"].to_pylist(), decided)
 
     def thumbnails(self, ids: Sequence[int]) -> dict[int, bytes]:
         rows = self._take(ids, ["id", "thumbnail"]).to_pylist()
@@ -269,6 +271,7 @@ class LanceStore:
                 "path": list(rows.paths),
                 "stamp": list(rows.stamps),
                 "label": list(rows.labels),
+                "decided": [label is not None for label in rows.labels],
                 "payload": [_dumped(payload) for payload in rows.payloads],
                 "thumbnail": list(rows.thumbnails),
                 "embedding": self._lists(embeddings),
@@ -283,6 +286,7 @@ class LanceStore:
         *,
         paths: Sequence[str | None] | None = None,
         labels: Sequence[str | None] | None = None,
+        decided: Sequence[bool] | None = None,
         payloads: Sequence[Payload] | None = None,
         stamps: Sequence[str | None] | None = None,
     ) -> None:
@@ -290,6 +294,7 @@ class LanceStore:
             return
         texts = None if payloads is None else [_dumped(payload) for payload in payloads]
         columns = {"path": paths, "label": labels, "payload": texts, "stamp": stamps}
+        columns |= {"decided": decided}
         given = {name: list(values) for name, values in columns.items() if values is not None}
         with self.writing():
             _, revision = self._reserve(0)
@@ -625,6 +630,7 @@ def _schema(arrow: Any, dim: int, float16: bool) -> Any:
             arrow.field("path", arrow.string()),
             arrow.field("stamp", arrow.string()),
             arrow.field("label", arrow.string()),
+            arrow.field("decided", arrow.bool_(), nullable=False),
             arrow.field("payload", arrow.string()),
             arrow.field("thumbnail", arrow.binary()),
             arrow.field("embedding", arrow.list_(kind, dim)),
@@ -633,7 +639,8 @@ def _schema(arrow: Any, dim: int, float16: bool) -> Any:
 
 
 def _item(row: dict[str, Any]) -> Item:
-    return Item(row["id"], row["path"], row["label"], _loaded(row["payload"]), row["digest"])
+    payload = _loaded(row["payload"])
+    return Item(row["id"], row["path"], row["label"], payload, row["digest"], row["decided"])
 
 
 def _dumped(payload: Payload) -> str | None:
@@ -644,7 +651,9 @@ def _loaded(text: str | None) -> dict[str, Any]:
     return json.loads(text) if text else {}
 
 
-def _literal(value: str | None) -> str:
+def _literal(value: str | bool | None) -> str:
+    if isinstance(value, bool):
+        return str(value)
     return "NULL" if value is None else f"'{value.replace(chr(39), chr(39) * 2)}'"
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from .filters import Condition
-from .items import Found, Item, Payload, Rows
+from .items import Found, Item, Labels, Payload, Rows
 from .pin import Pin
 
 
@@ -58,6 +58,7 @@ class Store(Protocol):
         *,
         paths: Sequence[str | None] | None = None,
         labels: Sequence[str | None] | None = None,
+        decided: Sequence[bool] | None = None,
         payloads: Sequence[Payload] | None = None,
         stamps: Sequence[str | None] | None = None,
     ) -> None:
@@ -84,8 +85,8 @@ class Store(Protocol):
         """float32 `[N, dim]` unit vectors of items that are there."""
         ...
 
-    def labels(self) -> dict[int, str | None]:
-        """Of all items, by id ascending."""
+    def labels(self) -> Labels:
+        """Of all items; reads them all, about 2 us an item."""
         ...
 
     def thumbnails(self, ids: Sequence[int]) -> dict[int, bytes]:
