@@ -352,6 +352,54 @@ def test_what_the_registry_of_the_run_says_holds(folder_run: Path, tmp_path: Pat
         one.restore(run.names[1])
 
 
+def test_a_class_of_the_run_is_found_by_all_its_names(folder_run: Path, far: np.ndarray):
+    """By that of its folder, by an alias, and by the name that the gallery had given it."""
+    run = rs.load(folder_run)
+    one = Identities(Gallery.create(folder_run / "gallery", run))
+    one.gallery.add(np.concatenate([cluster(far[0], 4, 1), cluster(far[1], 4, 2)]), labels="a")
+    label = run.names.index("a")
+    with create_registry(folder_run, run.class_map, run.names) as registry:
+        registry.rename(label, "Renamed")
+        registry.alias(label, "alias")
+    assert one.all()[label].name == "Renamed" and one.all()[label].images == 8
+    assert one.find(["a", "alias", "Renamed", "b"]).tolist() == [label] * 3 + [-1]
+    one.label([0], "alias")
+    one.label([1], "a")
+    assert len(one.all()) == 5 and [labels(one)[id] for id in range(3)] == ["Renamed"] * 2 + ["a"]
+    one.split("alias", [2], "new")
+    assert labels(one)[2] == "new" and one.all()[label].images == 7
+    with pytest.raises(ValueError, match="'a' is a name of class 'Renamed'"):
+        one.rename("new", "a")
+    one.rename("alias", "here")
+    assert {*labels(one).values()} == {"here", "new"}
+    assert one.find(["a", "alias", "Renamed", "here"]).tolist() == [label] * 4
+    one.rename("here", "Renamed")  # back
+    one.merge(["a"], "f")
+    assert one.find(["a", "f"]).tolist() == [run.names.index("f")] * 2
+    one.label([3], "a")
+    assert labels(one)[3] == "f" and len(one.all()) == 5
+
+
+def test_a_class_that_was_enrolled_under_an_alias(folder_run: Path, far: np.ndarray):
+    """Before the run's class was called so: it speaks for that."""
+    run = rs.load(folder_run)
+    one = Identities(Gallery.create(folder_run / "gallery", run))
+    one.gallery.add(cluster(far[0], 4, 1))
+    one.label([0], "new")
+    with create_registry(folder_run, run.class_map, run.names) as registry:
+        registry.alias(0, "new")
+    assert len(one.all()) == 5 and one.all()[0].images == 4
+    assert one.predict(far[:1])[0][0].label == 0
+
+
+def test_ids_may_be_an_array(grown: Identities):
+    grown.label(grown.gallery.ids()[:3], "x")
+    grown.split("x", grown.gallery.ids()[:1], "y")
+    assert labels(grown)[0] == "y"
+    with pytest.raises(TypeError, match="'ids' must hold whole numbers, not 'x'"):
+        grown.label(cast(Any, ["x"]), "x")
+
+
 def test_a_learned_head_grows_by_means(trained: Path, tmp_path: Path):
     options = ["--data=ImageFolder", f"--data.root={trained.parent / 'images'}"]
     options += ["--data.image_size=16", "--model.width=4", "--loader.batch_size=12"]

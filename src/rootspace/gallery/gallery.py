@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import EllipsisType
 from typing import Any, Literal, Self
@@ -182,7 +182,7 @@ class Gallery:
 
     def update(
         self,
-        ids: Sequence[int],
+        ids: Iterable[int],
         *,
         label: str | Sequence[str | None] | EllipsisType | None = ...,
         payload: Payload | Sequence[Payload] | EllipsisType = ...,
@@ -219,7 +219,7 @@ class Gallery:
             decided = None if labels is None else [True] * len(wanted)
             self.store.update(wanted, labels=labels, decided=decided, payloads=payloads)
 
-    def delete(self, ids: Sequence[int]) -> None:
+    def delete(self, ids: Iterable[int]) -> None:
         """Delete items.
 
         Raises:
@@ -298,7 +298,7 @@ class Gallery:
                 hits[-1].append(Hit(id, cosine, item.path, item.label, item.payload))
         return hits
 
-    def get(self, ids: Sequence[int]) -> list[Item]:
+    def get(self, ids: Iterable[int]) -> list[Item]:
         """Items by their ids.
 
         Raises:
@@ -311,7 +311,7 @@ class Gallery:
             raise UnknownItemError(f"The gallery has no item {missing}.")
         return [found[id] for id in wanted]
 
-    def thumbnails(self, ids: Sequence[int]) -> dict[int, bytes]:
+    def thumbnails(self, ids: Iterable[int]) -> dict[int, bytes]:
         """Small pictures of items as the network gets them: the content of WebP files, by id.
 
         Items that were added as embeddings have none.
@@ -322,7 +322,7 @@ class Gallery:
         """int64 ids of the items for which a filter holds, ascending."""
         return self.store.select(conditions(where))
 
-    def embeddings(self, ids: Sequence[int]) -> np.ndarray:
+    def embeddings(self, ids: Iterable[int]) -> np.ndarray:
         """float32 `[N, dim]` unit vectors of items.
 
         Raises:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import compress
@@ -30,7 +30,7 @@ from rootspace.runs.folder import REGISTRY, REJECTOR
 from ._known import CHUNK, Known, read_known
 from .gallery import Gallery
 from .identity import Enrolled, Explanation, Group, Identity, Match, Nearest
-from .items import ConflictError, Labels, Reason, Rejected, check_text
+from .items import ConflictError, Labels, Reason, Rejected, check_text, checked_ids
 from .journal import Change, Entry, Journal, Relabeled, Step
 from .lance import LanceStore, unit
 from .store import Store
@@ -77,16 +77,19 @@ class Identities:
     def all(self) -> list[Identity]:
         """All classes but those that are gone, by label."""
         known, labels = self._known(), self._labels()
-        images = Counter(labels.names)
-        given = Counter(compress(labels.names, labels.decided.tolist()))
+        images, given = Counter[int | None](), Counter[int | None]()
+        for name, number in Counter(labels.names).items():
+            images[known.find(name)] += number
+        for name, number in Counter(compress(labels.names, labels.decided.tolist())).items():
+            given[known.find(name)] += number
         return [
             Identity(
                 label,
                 name,
                 label >= known.trained,
                 label in known.retired,
-                images[name],
-                images[name] - given[name],
+                images[label],
+                images[label] - given[label],
             )
             for label, name in enumerate(known.names)
             if label not in known.gone
@@ -163,17 +166,20 @@ class Identities:
             margin = matches[0].cosine - matches[1].cosine if len(matches) > 1 else None
             named = next((hit.label for hit in hits if hit.label is not None), None)
             ambiguous = (margin is not None and margin < NARROW) or (
-                bool(matches) and named not in (None, matches[0].name)
+                named is not None and bool(matches) and known.find(named) != matches[0].label
             )
             explained = (tuple(matches[:k]), bool(decided[row]), margin, tuple(hits), ambiguous)
             found.append(Explanation(*explained))
         return found
 
     def find(self, names: Sequence[str | None]) -> np.ndarray:
-        """int64 `[N]` labels of the classes of these names, -1 where there is none."""
-        known = self._known()
-        label = {name: i for i, name in enumerate(known.names) if i not in known.gone}
-        return np.array([label.get(name or "", -1) for name in names], np.int64)
+        """int64 `[N]` labels of the classes of these names, -1 where there is none.
+
+        A class of the run is found by its aliases too, and by the name that it was trained with
+        where no other class has that now.
+        """
+        found = map(self._known().find, names)
+        return np.array([-1 if label is None else label for label in found], np.int64)
 
     def names(self) -> list[str]:
         """Label -> name."""
@@ -287,7 +293,7 @@ class Identities:
             others = tuple(one.item for one in step.items if one.item not in {*ids})
             return Enrolled(self._identity(name), tuple(ids), rejected, others, number)
 
-    def label(self, ids: Sequence[int], name: str | None) -> Change:
+    def label(self, ids: Iterable[int], name: str | None) -> Change:
         """Say which class items are of; a class of a new name is enrolled from them.
 
         The other items that no user has decided on are assigned again at once.
@@ -302,14 +308,15 @@ class Identities:
         """
         if name is not None:
             name = check_text(name, "name")
-        if not len(ids):
+        wanted = list(dict.fromkeys(checked_ids(ids)))
+        if not wanted:
             raise ValueError("Argument 'ids' must hold an id.")
         with self._changing():
-            self.gallery.get(ids)
-            self._label(list(dict.fromkeys(int(id) for id in ids)), name, "label")
+            self.gallery.get(wanted)
+            self._label(wanted, name, "label")
             return self.history(1)[0]
 
-    def split(self, name: str, ids: Sequence[int], new: str) -> Change:
+    def split(self, name: str, ids: Iterable[int], new: str) -> Change:
         """Some items of a class become a class of their own.
 
         Args:
@@ -321,23 +328,23 @@ class Identities:
             ValueError: an item of another class, all items, or the new name is taken.
         """
         new = check_text(new, "new")
+        wanted = list(dict.fromkeys(checked_ids(ids)))
         with self._changing():
             known = self._known()
-            known.label(name)
-            if known.find(new) is not None:
-                raise ConflictError(f"Argument 'new' must be free; {new!r} is a class.")
-            items = self.gallery.get(ids)
-            wrong = next((item.id for item in items if item.label != name), None)
+            label = known.label(name)
+            known.check_free(new)
+            items = self.gallery.get(wanted)
+            wrong = next((item.id for item in items if known.find(item.label) != label), None)
             if wrong is not None:
                 raise ValueError(f"Argument 'ids' must hold items of {name!r}, not {wrong}.")
             labels = self._labels()
-            own = {*labels.ids[[label == name for label in labels.names]].tolist()}
-            if not ids or own <= {*ids}:
+            own = {*labels.ids[[known.find(one) == label for one in labels.names]].tolist()}
+            if not wanted or own <= {*wanted}:
                 raise ValueError(
                     f"Argument 'ids' must hold some of the {len(own)} items of {name!r}, not "
-                    f"{'all' if ids else 'none'}."
+                    f"{'all' if wanted else 'none'}."
                 )
-            self._label(list(dict.fromkeys(int(id) for id in ids)), new, "split")
+            self._label(wanted, new, "split")
             return self.history(1)[0]
 
     def merge(self, names: Sequence[str], into: str) -> Change:
@@ -365,7 +372,7 @@ class Identities:
                 if label in gone or (owner in gone and label != owner):
                     entry = known.entry(label)
                     entries.append((entry, replace(entry, state="gone", owner=target)))
-            items = self._renamed({known.names[label] for label in gone}, into)
+            items = self._renamed(known, {*gone}, known.names[target])
             detail = f"{', '.join(map(repr, names))} into {into!r}"
             self._make("merge", detail, Step(tuple(entries), items))
             return self.history(1)[0]
@@ -380,10 +387,11 @@ class Identities:
         with self._changing():
             known = self._known()
             label = known.label(name)
-            if known.find(new) is not None:
-                raise ConflictError(f"Argument 'new' must be free; {new!r} is a class.")
+            if new == known.names[label] or known.find(new) != label:  # it may be its old name
+                known.check_free(new)
             entry = known.entry(label)
-            step = Step(((entry, replace(entry, name=new)),), self._renamed({name}, new))
+            items = self._renamed(known, {label}, new)
+            step = Step(((entry, replace(entry, name=new)),), items)
             self._make("rename", f"{name!r} to {new!r}", step)
             return self.history(1)[0]
 
@@ -457,6 +465,8 @@ class Identities:
                 mean = self.gallery.store.vectors(ids).astype(np.float64).mean(axis=0)
                 vectors[label] = known.free_vector(mean)
                 entries = ((None, Entry(label, name, "active", label)),)
+            else:
+                name = known.names[label]  # not by an alias
         labels = self._labels()
         changed = tuple(
             Relabeled(id, labels.names[row], name, bool(labels.decided[row]), True)
@@ -533,20 +543,21 @@ class Identities:
                 self._journal.finish(number)
             yield
 
-    def _renamed(self, names: set[str], new: str) -> tuple[Relabeled, ...]:
+    def _renamed(self, known: Known, classes: set[int], new: str) -> tuple[Relabeled, ...]:
         labels = self._labels()
         columns = (labels.ids.tolist(), labels.names, labels.decided.tolist())
         return tuple(
             Relabeled(id, label, new, decided, decided)
             for id, label, decided in zip(*columns, strict=True)
-            if label in names
+            if known.find(label) in classes and label != new
         )
 
     def _labels(self) -> Labels:
         return self.gallery.store.labels()
 
     def _identity(self, name: str) -> Identity:
-        return next(one for one in self.all() if one.name == name)
+        label = self._known().label(name)
+        return next(one for one in self.all() if one.label == label)
 
     def _known(self) -> Known:
         files = (self.run.folder / name for name in (REGISTRY, REJECTOR))
@@ -565,13 +576,13 @@ class Identities:
         return measured[1]
 
     def _measure(self) -> float:
-        ids, names = [], {name: i for i, name in enumerate(self.run.names)}
-        own = []
-        labels = self._labels()
-        for id, label in zip(labels.ids.tolist(), labels.names, strict=True):
-            if label in names:
+        ids, own = list[int](), list[int]()
+        known, labels = self._known(), self._labels()
+        for id, name in zip(labels.ids.tolist(), labels.names, strict=True):
+            label = known.find(name)
+            if label is not None and label < known.trained:
                 ids.append(id)
-                own.append(names[label])
+                own.append(label)
             if len(ids) == CHUNK:
                 break
         if not ids:
