@@ -441,3 +441,10 @@ def test_a_reading_that_failed_is_made_again(gallery: Gallery, monkeypatch: pyte
         with pytest.raises(ValueError, match="no such file"):
             other.ids()
     assert other.ids().tolist() == [0, 1]
+
+
+def test_items_come_in_the_order_that_was_asked_for(gallery: Gallery):
+    gallery.add(vectors(6))
+    gallery.update([0, 2], payload={"n": 1})
+    gallery.update([5], label="x")
+    assert [*gallery.store.items([3, 0, 9, 5, 2, 1])] == [3, 0, 5, 2, 1]

@@ -21,9 +21,9 @@ from rootspace.classes import ClassMap
 from rootspace.cli import main
 from rootspace.continual import KnownScore, Rejector
 from rootspace.continual.live import create_registry
-from rootspace.gallery import Gallery, Identities, identities
+from rootspace.gallery import Gallery, Identities, identities, lance
 from rootspace.gallery.inspection import doubts
-from rootspace.gallery.lance import unit
+from rootspace.gallery.lance import LanceStore, unit
 from rootspace.run import Run
 from rootspace.runs.folder import REJECTOR, record
 from rootspace.systems import RootA
@@ -318,11 +318,68 @@ def test_enroll_says_why_images_are_refused(
         one.enroll("newer", last)
     order = iter(vectors[[other]])
     assert len(one.enroll("newer", last, review=False).ids) == 1
-    # What a change back leaves: images without a label.
+    # A change back takes the image too; one that was there before stays.
     one.undo()
-    assert len(gallery) == 7 and [i.name for i in one.all()][5:] == ["new"]
+    assert len(gallery) == 6 and [i.name for i in one.all()][5:] == ["new"]
+    order = iter(vectors[[other]])
+    (kept,) = gallery.add(last).ids
     order = iter(())
-    assert one.enroll("newest", last, review=False).ids == (gallery.ids()[-1],)
+    assert one.enroll("newest", last, review=False).ids == (kept,)
+    one.undo()
+    assert gallery.ids().tolist() == [*range(6), kept] and labels(one)[kept or 0] is None
+
+
+def test_what_somebody_has_changed_stays_when_it_was_enrolled(grown: Identities, images: Path):
+    files = sorted(images.rglob("*.png"))[:4]
+    ids = grown.enroll("new", files, review=False).ids
+    grown.gallery.update(ids[:1], label="mine")
+    grown.gallery.update(ids[1:2], payload={"n": 1})
+    grown.undo()
+    assert grown.gallery.ids().tolist() == [*range(17), *ids[:2]]
+    assert [item.label for item in grown.gallery.get(ids[:2])] == ["mine", None]
+
+
+def test_the_network_holds_up_nobody(
+    grown: Identities, images: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Another process writes while images of a class are embedded, and nothing is there before."""
+    monkeypatch.setattr(lance, "WAIT", 0.2)
+    other, embed = Gallery.open(grown.gallery.store.name), Run.embed_batch
+
+    def busy(self: Run, batch: torch.Tensor) -> torch.Tensor:
+        other.update([0], payload={"n": 1})
+        assert len(other) == 17
+        return embed(self, batch)
+
+    monkeypatch.setattr(Run, "embed_batch", busy)
+    found = grown.enroll("new", images.rglob("*.png"), review=False)
+    assert len(found.ids) == 15 and len(other) == 32 and len(other.ids("n = 1")) == 1
+
+
+@pytest.mark.parametrize("moment", ["insert", "_relabel"])
+def test_an_enrollment_that_was_cut_off(
+    grown: Identities, images: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+):
+    """Before its images were there it is taken back, after that it is finished."""
+    before, files = state(grown), sorted(images.rglob("*.png"))[:3]
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    owner = LanceStore if moment == "insert" else Identities
+    with monkeypatch.context() as broken:
+        broken.setattr(owner, moment, killed)
+        with pytest.raises(KeyboardInterrupt):
+            grown.enroll("new", files, review=False)
+    found = again(grown)
+    if moment == "insert":
+        assert [one.action for one in found.history()] == ["undo", "enroll"]
+    else:
+        assert found.all()[5].images >= 3 and len(found.gallery) == 20
+        found.undo()
+    assert state(found) == state(grown) == before
+    assert len(found.enroll("new", files, review=False).ids) == 3
+    assert found.undo().action == "enroll" and state(found) == before
 
 
 def test_why(grown: Identities, run: Run, far: np.ndarray):

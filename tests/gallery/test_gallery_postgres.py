@@ -123,6 +123,23 @@ def test_half_precision_is_searched_exactly(address: str, run: Run):
             assert [hit.id for hit in hits] == ids[np.lexsort((ids, -own))[:10]].tolist()
 
 
+def test_items_come_in_the_order_that_was_asked_for(remote: Gallery):
+    remote.add(vectors(6))
+    remote.update([0, 2], payload={"n": 1})
+    assert [*remote.store.items([3, 0, 9, 5, 2, 1])] == [3, 0, 5, 2, 1]
+
+
+def test_an_enrollment_and_back(remote: Gallery, run: Run, images: Path):
+    remote.add(vectors(2))
+    one = Identities(remote)
+    done = one.enroll("new", sorted(images.rglob("*.png"))[:3], review=False)
+    assert done.ids == (2, 3, 4) and done.identity.images == 3
+    assert all(item.decided for item in remote.get(done.ids))
+    one.undo()
+    assert remote.ids().tolist() == [0, 1]
+    assert remote.add(vectors(3)).ids == (0, 1, 5)
+
+
 def test_threads_add_each_content_once(remote: Gallery):
     x = vectors(30)
 

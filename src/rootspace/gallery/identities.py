@@ -30,7 +30,8 @@ from rootspace.runs.folder import REGISTRY, REJECTOR
 from ._known import CHUNK, Known, read_known
 from .gallery import Gallery
 from .identity import Enrolled, Explanation, Group, Identity, Match, Nearest
-from .items import ConflictError, Labels, Reason, Rejected, check_text, checked_ids
+from .incoming import Incoming
+from .items import ConflictError, Labels, Reason, Rejected, Rows, check_text, checked_ids
 from .journal import Change, Entry, Journal, Relabeled, Step
 from .lance import LanceStore, unit
 from .store import Store
@@ -251,47 +252,57 @@ class Identities:
             ConflictError: no image was taken; the message has the reasons. Or the class is retired.
         """
         name = check_text(name, "name")
-        with self._changing():
-            self._known().taught(name)
-            report = self.gallery.add(images, paths=paths)
-            bad = {one.index: one for one in report.rejected}
-            new = {*report.added}
-            labels = self._labels()
-            free = {
-                id
-                for id, name, decided in zip(
-                    labels.ids.tolist(), labels.names, labels.decided.tolist(), strict=True
-                )
-                if name is None or not decided
-            }
-            rows = []
-            for index, id in enumerate(report.ids):
-                twice = id is not None and any(id == report.ids[other] for other in rows)
-                if id is not None and id in free and not twice:
-                    bad.pop(index, None)
-                    rows.append(index)
-            known = self._known()
-            ids = [i for i in (report.ids[row] for row in rows) if i is not None]
-            if review and ids:
-                reasons = self._review(name, ids, known)
-                for row, id in zip(rows, ids, strict=True):
-                    if id in reasons:
-                        path = self.gallery.get([id])[0].path
-                        reason, message = reasons[id]
-                        kept = None if id in new else id
-                        bad[row] = Rejected(row, path, reason, message, kept)
-                refused = [id for id in ids if id in reasons and id in new]
-                ids = [id for id in ids if id not in reasons]
-                self.gallery.delete(refused)
+        store = self.gallery.store
+        incoming = Incoming(images, paths, store, self.run)
+        self._known().taught(name)
+        incoming.read()
+        # Reviewed under the lock, with the classes as they are then: it takes no network.
+        with incoming.settled(self._changing) as there:
+            known, labels = self._known(), self._labels()
+            known.taught(name)
+            old = {i: there[digest] for digest, i in incoming.first.items() if digest in there}
+            free = [
+                index
+                for index, row in zip(old, labels.rows([*old.values()]), strict=True)
+                if labels.names[row] is None or not labels.decided[row]
+            ]
+            new = incoming.new(there)
+            order = np.argsort([*free, *new], kind="stable")
+            rows = [[*free, *new][place] for place in order]
+            z = np.concatenate([store.vectors([old[i] for i in free]), incoming.vectors(new)])
+            z = z[order]
+            refused = self._review(name, z, known) if review else {}
+            taken = [place for place in range(len(rows)) if place not in refused]
+            coming = [rows[place] for place in taken if rows[place] not in old]
+            digests = [incoming.contents[index].digest for index in coming]
+            ids = old | dict(zip(coming, store.reserve(len(coming)), strict=True))
+            added = {digest: ids[i] for digest, i in zip(digests, coming, strict=True)}
+            bad = {one.index: one for one in incoming.report(there, added).rejected}
+            for place, index in enumerate(rows):
+                bad.pop(index, None)
+                if place in refused:
+                    reason, message = refused[place]
+                    path = incoming.paths[index]
+                    bad[index] = Rejected(index, path, reason, message, old.get(index))
             rejected = tuple(bad[index] for index in sorted(bad))
-            if not ids:
+            if not taken:
                 shown = "; ".join(f"{one.index}: {one.message}" for one in rejected[:5])
                 raise ConflictError(
                     f"Argument 'images' must hold an image that can be taken for {name!r}: {shown}."
                 )
-            number, step = self._label(ids, name, "enroll")
-            others = tuple(one.item for one in step.items if one.item not in {*ids})
-            return Enrolled(self._identity(name), tuple(ids), rejected, others, number)
+            brought = Rows(
+                incoming.vectors(coming),
+                digests,
+                [incoming.paths[i] for i in coming],
+                [None] * len(coming),
+                [name] * len(coming),
+                [{}] * len(coming),
+                [incoming.contents[i].thumbnail for i in coming],
+            )
+            own = [ids[rows[place]] for place in taken]
+            number, step = self._label(known, labels, own, z[taken], name, "enroll", brought)
+            others = tuple(one.item for one in step.items if one.item not in {*own})
+            return Enrolled(self._identity(name), tuple(own), rejected, others, number)
 
     def label(self, ids: Iterable[int], name: str | None) -> Change:
         """Say which class items are of; a class of a new name is enrolled from them.
@@ -313,7 +324,8 @@ class Identities:
             raise ValueError("Argument 'ids' must hold an id.")
         with self._changing():
             self.gallery.get(wanted)
-            self._label(wanted, name, "label")
+            known, labels = self._known(), self._labels()
+            self._label(known, labels, wanted, self.gallery.store.vectors(wanted), name, "label")
             return self.history(1)[0]
 
     def split(self, name: str, ids: Iterable[int], new: str) -> Change:
@@ -344,7 +356,8 @@ class Identities:
                     f"Argument 'ids' must hold some of the {len(own)} items of {name!r}, not "
                     f"{'all' if wanted else 'none'}."
                 )
-            self._label(wanted, new, "split")
+            z = self.gallery.store.vectors(wanted)
+            self._label(known, labels, wanted, z, new, "split")
             return self.history(1)[0]
 
     def merge(self, names: Sequence[str], into: str) -> Change:
@@ -372,9 +385,10 @@ class Identities:
                 if label in gone or (owner in gone and label != owner):
                     entry = known.entry(label)
                     entries.append((entry, replace(entry, state="gone", owner=target)))
-            items = self._renamed(known, {*gone}, known.names[target])
+            labels = self._labels()
+            items = _renamed(known, labels, {*gone}, known.names[target])
             detail = f"{', '.join(map(repr, names))} into {into!r}"
-            self._make("merge", detail, Step(tuple(entries), items))
+            self._make("merge", detail, Step(tuple(entries), items), known, labels)
             return self.history(1)[0]
 
     def rename(self, name: str, new: str) -> Change:
@@ -390,9 +404,10 @@ class Identities:
             if new == known.names[label] or known.find(new) != label:  # it may be its old name
                 known.check_free(new)
             entry = known.entry(label)
-            items = self._renamed(known, {label}, new)
+            labels = self._labels()
+            items = _renamed(known, labels, {label}, new)
             step = Step(((entry, replace(entry, name=new)),), items)
-            self._make("rename", f"{name!r} to {new!r}", step)
+            self._make("rename", f"{name!r} to {new!r}", step, known, labels)
             return self.history(1)[0]
 
     def retire(self, name: str) -> Change:
@@ -409,7 +424,8 @@ class Identities:
     def undo(self, number: int | None = None) -> Change:
         """Take the last change back that was not taken back yet; again, the one before.
 
-        Images that an enrollment brought stay in the gallery, without a label.
+        Images that an enrollment brought leave the gallery, but those that have got another label
+        or a payload since.
 
         Args:
             number: of the change that is meant: another one is not taken back. None for any.
@@ -430,8 +446,7 @@ class Identities:
                     f"Change {number} is not the last one any more: {change.number} is, "
                     f"{change.action} {change.detail}."
                 )
-            detail = f"{change.number}: {change.action} {change.detail}"
-            self._write("undo", detail, step.reverse(), undoes=change.number)
+            self._take_back(change, step)
         return change
 
     # ---------------------------------------------------------------- inside
@@ -451,60 +466,98 @@ class Identities:
                 )
             entry = known.entry(label)
             step = Step(((entry, replace(entry, state="retired" if retired else "active")),))
-            self._make("retire" if retired else "restore", repr(name), step)
+            action = "retire" if retired else "restore"
+            self._make(action, repr(name), step, known, self._labels())
             return self.history(1)[0]
 
-    def _label(self, ids: list[int], name: str | None, action: str) -> tuple[int, Step]:
-        """Label items, and enroll a class where the name is new."""
-        known, vectors = self._known(), {}
+    def _label(
+        self,
+        known: Known,
+        labels: Labels,
+        ids: list[int],
+        z: np.ndarray,
+        name: str | None,
+        action: str,
+        brought: Rows | None = None,
+    ) -> tuple[int, Step]:
+        """Label items, and enroll a class where the name is new.
+
+        Args:
+            known: the classes now.
+            labels: of the items that are there.
+            ids: of the items.
+            z: float32 `[N, dim]`, their unit vectors.
+            name: of the class, or None.
+            action: what it is.
+            brought: those of the items that come with the change.
+        """
+        vectors: dict[int, np.ndarray] = {}
         entries: tuple[tuple[Entry | None, Entry], ...] = ()
         if name is not None:
             label = known.taught(name)
             if label is None:
                 label = len(known.names)
-                mean = self.gallery.store.vectors(ids).astype(np.float64).mean(axis=0)
-                vectors[label] = known.free_vector(mean)
+                vectors[label] = known.free_vector(z.astype(np.float64).mean(axis=0))
                 entries = ((None, Entry(label, name, "active", label)),)
             else:
                 name = known.names[label]  # not by an alias
-        labels = self._labels()
-        changed = tuple(
+        given = np.array(ids, np.int64)
+        here = np.isin(given, labels.ids)
+        old, new = given[here].tolist(), given[~here].tolist()
+        changed = [
             Relabeled(id, labels.names[row], name, bool(labels.decided[row]), True)
-            for id, row in zip(ids, labels.rows(ids), strict=True)
+            for id, row in zip(old, labels.rows(old), strict=True)
             if labels.names[row] != name or not labels.decided[row]
-        )
+        ]
+        changed += [Relabeled(id, None, name, False, True) for id in new]
         detail = (
             f"{len(ids)} items as {name!r}" if name is not None else f"{len(ids)} items of none"
         )
-        return self._make(action, detail, Step(entries, changed), vectors)
+        step = Step(entries, tuple(changed), tuple(new))
+        if brought is not None:
+            brought = replace(brought, labels=[name] * len(brought))
+        return self._make(action, detail, step, known, labels, vectors, brought)
 
     def _make(
         self,
         action: str,
         detail: str,
         step: Step,
+        known: Known,
+        labels: Labels,
         vectors: dict[int, np.ndarray] | None = None,
+        brought: Rows | None = None,
     ) -> tuple[int, Step]:
-        """Make a change, with what becomes of the items that no user has decided on."""
-        known, labels = self._known().after(step, vectors or {}), self._labels()
+        """Make a change, with what becomes of the items that no user has decided on.
+
+        Args:
+            action: what it is.
+            detail: names, to read.
+            step: what the user changes.
+            known: the classes before.
+            labels: before.
+            vectors: label -> float32 `[dim]`, of classes that it brings.
+            brought: items that it brings.
+        """
+        after = known.after(step, vectors or {})
         more = {item.item: item for item in step.items}
         decided = [id for id, item in more.items() if item.decided]
         free = labels.ids[~labels.decided & ~np.isin(labels.ids, decided)]
         for start in range(0, len(free), CHUNK):
             ids = free[start : start + CHUNK].tolist()
-            nearest, good = known.decide(self.gallery.store.vectors(ids))
+            nearest, good = after.decide(self.gallery.store.vectors(ids))
             # Classes of the run explain an item too, but label none.
-            good &= nearest >= known.trained
+            good &= nearest >= after.trained
             before = [labels.names[row] for row in labels.rows(ids)]
             columns = (ids, before, nearest.tolist(), good.tolist())
             for id, name, number, fine in zip(*columns, strict=True):
-                after = known.names[number] if fine else None
-                if after != name:
-                    more[id] = Relabeled(id, name, after, False, False)
+                now = after.names[number] if fine else None
+                if now != name:
+                    more[id] = Relabeled(id, name, now, False, False)
                 else:
                     more.pop(id, None)
-        whole = Step(step.entries, tuple(more.values()))
-        return self._write(action, detail, whole, vectors), whole
+        whole = replace(step, items=tuple(more.values()))
+        return self._write(action, detail, whole, vectors, brought=brought), whole
 
     def _write(
         self,
@@ -512,45 +565,54 @@ class Identities:
         detail: str,
         step: Step,
         vectors: dict[int, np.ndarray] | None = None,
+        *,
         undoes: int | None = None,
+        brought: Rows | None = None,
     ) -> int:
         number = self._journal.begin(action, detail, step, vectors, undoes)
+        if brought is not None:
+            self.gallery.store.insert(brought, step.brought)
         self._relabel(step)
         self._journal.finish(number)
         return number
 
+    def _take_back(self, change: Change, step: Step) -> None:
+        detail = f"{change.number}: {change.action} {change.detail}"
+        self._write("undo", detail, step.reverse(), undoes=change.number)
+
     def _relabel(self, step: Step) -> None:
-        """Give items their labels, but those that are gone or that were changed meanwhile."""
+        """Give items their labels, or remove them, but those that were changed meanwhile."""
         there = self.gallery.store.items([item.item for item in step.items])
-        items = [
-            one
+        items = {
+            one.item: one
             for one in step.items
             if one.item in there
             and (there[one.item].label, there[one.item].decided) == (one.before, one.was_decided)
-        ]
+        }
+        # A payload is what somebody else has put there.
+        gone = [id for id in step.removed if id in items and not there[id].payload]
+        left = [item for id, item in items.items() if id not in {*gone}]
         self.gallery.store.update(
-            [item.item for item in items],
-            labels=[item.after for item in items],
-            decided=[item.decided for item in items],
+            [item.item for item in left],
+            labels=[item.after for item in left],
+            decided=[item.decided for item in left],
         )
+        self.gallery.store.delete(gone)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Nobody else changes anything inside; what a killed process has begun is finished."""
-        with self.gallery.store.writing():
-            for number, step in self._journal.unfinished():
-                self._relabel(step)
-                self._journal.finish(number)
-            yield
+        """Nobody else changes anything inside; what a killed process has begun is finished.
 
-    def _renamed(self, known: Known, classes: set[int], new: str) -> tuple[Relabeled, ...]:
-        labels = self._labels()
-        columns = (labels.ids.tolist(), labels.names, labels.decided.tolist())
-        return tuple(
-            Relabeled(id, label, new, decided, decided)
-            for id, label, decided in zip(*columns, strict=True)
-            if known.find(label) in classes and label != new
-        )
+        Or taken back, where the images that it was to bring are gone with the process.
+        """
+        with self.gallery.store.writing():
+            for change, step in self._journal.unfinished():
+                if step.brought and not self.gallery.store.items(step.brought):
+                    self._take_back(change, step)
+                else:
+                    self._relabel(step)
+                    self._journal.finish(change.number)
+            yield
 
     def _labels(self) -> Labels:
         return self.gallery.store.labels()
@@ -591,12 +653,14 @@ class Identities:
         vectors = self.run.model.head.vectors(torch.tensor(own)).detach().float().cpu().numpy()
         return float(np.median((z * vectors).sum(axis=-1)))
 
-    def _review(self, name: str, ids: list[int], known: Known) -> dict[int, tuple[Reason, str]]:
-        """Ids of the images that are refused, and why."""
-        z = self.gallery.store.vectors(ids).astype(np.float64)
+    def _review(self, name: str, z: np.ndarray, known: Known) -> dict[int, tuple[Reason, str]]:
+        """Which images, by their unit vectors `[N, dim]`, are refused, and why."""
+        if not len(z):
+            return {}
+        z = z.astype(np.float64)
         own = known.find(name)
         found: dict[int, tuple[Reason, str]] = {}
-        left = list(range(len(ids)))
+        left = list(range(len(z)))
         # The one that is farthest from the others goes first: it may be why others seem far.
         while len(left) > 2:
             rest = z[left].sum(axis=0) - z[left]
@@ -605,7 +669,7 @@ class Identities:
             if cosine[worst] >= known.least:
                 break
             message = f"too far from the other images: cosine {cosine[worst]:.3f} to their mean"
-            found[ids[left.pop(worst)]] = ("outlier", message)
+            found[left.pop(worst)] = ("outlier", message)
         label, nearest = known.predict(unit(z), 2)
         mean = z[left].sum(axis=0)
         for row in left:
@@ -617,8 +681,18 @@ class Identities:
                     here = max(here, cosine)
                 elif cosine > here and cosine >= known.least and number >= 0:
                     message = f"nearer to another class: cosine {cosine:.3f} to "
-                    found[ids[row]] = ("other class", message + repr(known.names[number]))
+                    found[row] = ("other class", message + repr(known.names[number]))
         return found
+
+
+def _renamed(known: Known, labels: Labels, classes: set[int], new: str) -> tuple[Relabeled, ...]:
+    """The items of some classes, under another name."""
+    columns = (labels.ids.tolist(), labels.names, labels.decided.tolist())
+    return tuple(
+        Relabeled(id, label, new, decided, decided)
+        for id, label, decided in zip(*columns, strict=True)
+        if known.find(label) in classes and label != new
+    )
 
 
 def _journal_of(store: Store, run: Run) -> Path:

@@ -89,10 +89,14 @@ class Step:
     Attributes:
         entries: classes before and after; None before a class that it brings.
         items: labels.
+        brought: ids of the items that come with it, all at once.
+        removed: ids of those that go.
     """
 
     entries: tuple[tuple[Entry | None, Entry], ...] = ()
     items: tuple[Relabeled, ...] = ()
+    brought: tuple[int, ...] = ()
+    removed: tuple[int, ...] = ()
 
     def reverse(self) -> Step:
         """What takes it back; a class that it brought is gone then, and keeps its number."""
@@ -103,7 +107,8 @@ class Step:
             )
             for before, after in self.entries
         )
-        return Step(entries, tuple(item.reverse() for item in self.items))
+        items = tuple(item.reverse() for item in self.items)
+        return Step(entries, items, brought=self.removed, removed=self.brought)
 
     def numbered(self, number: Callable[[int], int]) -> Step:
         """With other numbers for the labels of classes."""
@@ -123,7 +128,8 @@ class Step:
             (None if before is None else Entry(**before), Entry(**after))
             for before, after in content["entries"]
         )
-        return cls(entries, tuple(Relabeled(**item) for item in content["items"]))
+        items = tuple(Relabeled(**item) for item in content["items"])
+        return cls(entries, items, tuple(content["brought"]), tuple(content["removed"]))
 
 
 @dataclass(frozen=True)
@@ -225,7 +231,7 @@ class Journal:
         vectors: dict[int, np.ndarray] | None = None,
         undoes: int | None = None,
     ) -> int:
-        """Write a change down, and make it here; `finish` it when the labels are written too.
+        """Write a change down, and make it here; `finish` it when the gallery has it too.
 
         Args:
             action: what it is.
@@ -260,7 +266,8 @@ class Journal:
                 (at, action, detail, step.dumped()),
             ).fetchone()[0]
             if undoes is not None:
-                database.execute("UPDATE changes SET undone = 1 WHERE number = ?", (undoes,))
+                text = "UPDATE changes SET undone = 1, done = 1 WHERE number = ?"
+                database.execute(text, (undoes,))
             database.execute("COMMIT")
         return number
 
@@ -269,26 +276,24 @@ class Journal:
         with self._open() as database:
             database.execute("UPDATE changes SET done = 1 WHERE number = ?", (number,))
 
-    def unfinished(self) -> list[tuple[int, Step]]:
+    def unfinished(self) -> list[tuple[Change, Step]]:
         """Changes that were cut off."""
-        with self._open() as database:
-            rows = database.execute(
-                "SELECT number, content FROM changes WHERE done = 0 ORDER BY number"
-            ).fetchall()
-        return [(number, Step.loaded(text).numbered(self._label)) for number, text in rows]
+        return self._steps("WHERE done = 0 ORDER BY number")
 
     def last(self) -> tuple[Change, Step] | None:
         """The last change that was not taken back."""
+        found = self._steps("WHERE undone = 0 AND action != 'undo' ORDER BY number DESC LIMIT 1")
+        return found[0] if found else None
+
+    def _steps(self, which: str) -> list[tuple[Change, Step]]:
+        text = f"SELECT number, at, action, detail, undone, content FROM changes {which}"
         with self._open() as database:
-            row = database.execute(
-                "SELECT number, at, action, detail, content FROM changes "
-                "WHERE undone = 0 AND action != 'undo' ORDER BY number DESC LIMIT 1"
-            ).fetchone()
-        if row is None:
-            return None
-        number, at, action, detail, content = row
-        step = Step.loaded(content).numbered(self._label)
-        return Change(number, at, action, detail, len(step.items), False), step
+            rows = database.execute(text).fetchall()
+        found = list[tuple[Change, Step]]()
+        for number, at, action, detail, undone, content in rows:
+            step = Step.loaded(content).numbered(self._label)
+            found.append((Change(number, at, action, detail, len(step.items), bool(undone)), step))
+        return found
 
     def history(self, limit: int | None = None) -> Sequence[Change]:
         """Changes, the last first."""

@@ -203,8 +203,8 @@ class LanceStore:
         return found
 
     def items(self, ids: Sequence[int]) -> dict[int, Item]:
-        rows = self._take(ids, list(_TEXTS))
-        return {item.id: item for item in map(_item, rows.to_pylist())}
+        found = {row["id"]: _item(row) for row in self._take(ids, list(_TEXTS)).to_pylist()}
+        return {id: found[id] for id in ids if id in found}
 
     def vectors(self, ids: Sequence[int]) -> np.ndarray:
         snapshot = self._snapshot()
@@ -257,12 +257,19 @@ class LanceStore:
                 finally:
                     self._depth -= 1
 
-    def insert(self, rows: Rows) -> list[int]:
+    def reserve(self, number: int) -> list[int]:
+        if not number:
+            return []
+        with self.writing():
+            first, _ = self._reserve(number)
+            return [*range(first, first + number)]
+
+    def insert(self, rows: Rows, ids: Sequence[int] | None = None) -> list[int]:
         if not len(rows):
             return []
         with self.writing():
-            first, revision = self._reserve(len(rows))
-            ids = np.arange(first, first + len(rows))
+            first, revision = self._reserve(len(rows) if ids is None else 0)
+            ids = [*range(first, first + len(rows))] if ids is None else list(ids)
             embeddings = rows.embeddings.astype(np.float32)
             content = {
                 "id": ids,
@@ -278,7 +285,7 @@ class LanceStore:
             }
             self._table.add(self._arrow.table(content, schema=self._schema))
             self._follow(revision)
-            return ids.tolist()
+            return ids
 
     def update(
         self,

@@ -164,7 +164,8 @@ class PostgresStore:
 
     def items(self, ids: Sequence[int]) -> dict[int, Item]:
         text = f"SELECT {_ITEM} FROM {self._name} WHERE id = ANY(%s)"
-        return {row[0]: Item(*row) for row in self._rows(text, [list(ids)])}
+        found = {row[0]: Item(*row) for row in self._rows(text, [list(ids)])}
+        return {id: found[id] for id in ids if id in found}
 
     def labels(self) -> Labels:
         rows = self._rows(f"SELECT id, label, decided FROM {self._name} ORDER BY id")
@@ -235,27 +236,32 @@ class PostgresStore:
                 values = (_LOCK, self._name)
                 connection.execute("SELECT pg_advisory_unlock(%s, hashtext(%s))", values)
 
-    def insert(self, rows: Rows) -> list[int]:
+    def reserve(self, number: int) -> list[int]:
+        text = "SELECT nextval(pg_get_serial_sequence(%s, 'id')) FROM generate_series(1, %s)"
+        return [row[0] for row in self._rows(text, [self._name, number])]
+
+    def insert(self, rows: Rows, ids: Sequence[int] | None = None) -> list[int]:
         text = (
-            f"INSERT INTO {self._name} (digest, path, stamp, label, decided, payload, thumbnail, "
-            "embedding) VALUES (%s, %s, %s, %s, %s, %s, %s, "
-            f"%s::real[]::vector::{self._kind}) RETURNING id"
-        )
-        columns = zip(
-            rows.digests,
-            rows.paths,
-            rows.stamps,
-            rows.labels,
-            (label is not None for label in rows.labels),
-            (json.dumps(dict(payload)) for payload in rows.payloads),
-            rows.thumbnails,
-            rows.embeddings.astype(np.float32).tolist(),
-            strict=True,
+            f"INSERT INTO {self._name} (id, digest, path, stamp, label, decided, payload, "
+            "thumbnail, embedding) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, "
+            f"%s::real[]::vector::{self._kind})"
         )
         with self._errors(), self.writing(), self._connection().transaction():
-            cursor = self._connection().cursor()
-            # One after the other: ids ascend.
-            return [cursor.execute(text, row).fetchone()[0] for row in columns]
+            ids = self.reserve(len(rows)) if ids is None else list(ids)
+            columns = zip(
+                ids,
+                rows.digests,
+                rows.paths,
+                rows.stamps,
+                rows.labels,
+                (label is not None for label in rows.labels),
+                (json.dumps(dict(payload)) for payload in rows.payloads),
+                rows.thumbnails,
+                rows.embeddings.astype(np.float32).tolist(),
+                strict=True,
+            )
+            self._connection().cursor().executemany(text, list(columns))
+            return ids
 
     def update(
         self,

@@ -48,8 +48,20 @@ class Store(Protocol):
         """Number of items."""
         ...
 
-    def insert(self, rows: Rows) -> list[int]:
-        """Add items; their new ids, ascending."""
+    def reserve(self, number: int) -> list[int]:
+        """Ids for so many new items, ascending; they are given to nobody else."""
+        ...
+
+    def insert(self, rows: Rows, ids: Sequence[int] | None = None) -> list[int]:
+        """Add items.
+
+        Args:
+            rows: of them.
+            ids: of them, reserved since the table was locked for writing; others if None.
+
+        Returns:
+            Their ids, ascending.
+        """
         ...
 
     def update(
@@ -78,7 +90,7 @@ class Store(Protocol):
         ...
 
     def items(self, ids: Sequence[int]) -> dict[int, Item]:
-        """Those of these items that are there."""
+        """Those of these items that are there, in the order of `ids`."""
         ...
 
     def vectors(self, ids: Sequence[int]) -> np.ndarray:
