@@ -119,7 +119,8 @@ def _parser() -> Parser:
         type=path,
         metavar="FILE.csv",
         help="what to keep beside image files: the column path, relative to the table's folder, "
-        "and one for each name; true, false, and numbers such as -3 and 2.5 are taken as such, anything else is text",
+        "and one for each name; true, false, and numbers such as -3 and 2.5 are taken as such, "
+        "anything else is text",
     )
     parser.add_argument("--delete", metavar="WHERE", help="first, delete what a filter finds")
     parser.add_argument(
