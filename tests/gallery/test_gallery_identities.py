@@ -22,6 +22,7 @@ from rootspace.cli import main
 from rootspace.continual import KnownScore, Rejector
 from rootspace.continual.live import create_registry
 from rootspace.gallery import Gallery, Identities, identities, lance
+from rootspace.gallery._known import Known
 from rootspace.gallery.inspection import doubts
 from rootspace.gallery.lance import LanceStore, unit
 from rootspace.run import Run
@@ -251,6 +252,50 @@ def test_random_changes_can_all_be_taken_back(grown: Identities, run: Run):
     history = grown.history()
     assert len(history) == 26 and sum(change.undone for change in history) == 13
     assert [c.number for c in grown.history(2)] == [26, 25]
+
+
+def test_items_are_assigned_by_what_has_changed_as_by_all(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Random changes through one object, and through objects that compare with all classes."""
+    centers = np.concatenate([directions(run, 6), run.model.head.vectors(torch.arange(5)).numpy()])
+    both = [Identities(Gallery.create(tmp_path / name, run)) for name in ("one", "all")]
+    generator, compared = np.random.default_rng(1), list[int]()
+    decide = Known.decide
+
+    def counted(self: Known, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        compared.append(len(z))
+        return decide(self, z)
+
+    monkeypatch.setattr(Known, "decide", counted)
+    number, totals, names = 0, [0, 0], list[str]()
+    for step in range(40):
+        if step % 4 == 0:
+            x = np.concatenate([cluster(c, 2, 100 * step + i, 0.5) for i, c in enumerate(centers)])
+            for one in both:
+                one.gallery.add(x)
+            number += len(x)
+        kind = int(generator.integers(6)) if len(names) > 2 else 0
+        ids = generator.choice(number, 2, replace=False).tolist()
+        some = generator.permutation(names).tolist()
+        both[1] = again(both[1])
+        for i, one in enumerate(both):
+            compared.clear()
+            match kind:
+                case 0 | 1:
+                    one.label(ids, f"n{step}")
+                case 2:
+                    one.merge([some[0]], some[1])
+                case 3:
+                    one.rename(some[0], f"r{step}")
+                case 4:
+                    one.retire(some[0])
+                case _:
+                    one.undo()
+            totals[i] += sum(compared)
+        names = [one.name for one in both[0].all() if one.enrolled and not one.retired]
+        assert labels(both[0]) == labels(both[1]), (step, kind)
+    assert 2 * totals[0] < totals[1]
 
 
 def test_a_change_that_was_cut_off_is_finished(grown: Identities, monkeypatch: pytest.MonkeyPatch):

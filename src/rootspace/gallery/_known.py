@@ -107,6 +107,24 @@ class Known:
         ordered = [entries[label] for label in sorted(entries)]
         return read_known(self.run, ordered, together, self.usual)
 
+    def vectors_of(self, labels: np.ndarray) -> np.ndarray:
+        """float32 `[N, dim]` prototypes of classes."""
+        own = labels < self.trained
+        found = np.empty((len(labels), self.vectors.shape[1]), np.float32)
+        trained = torch.from_numpy(labels[own])
+        found[own] = self.run.model.head.vectors(trained).detach().float().cpu().numpy()
+        found[~own] = self.vectors[labels[~own] - self.trained]
+        return found
+
+    def changed(self, after: Known) -> np.ndarray:
+        """int64, labels whose vectors speak for another class, or for none, after a change."""
+        before, now = (
+            np.where(np.isin(np.arange(len(known.owner)), known.mute), -1, known.owner)
+            for known in (self, after)
+        )
+        new = np.arange(len(before), len(now))
+        return np.concatenate([np.flatnonzero(before != now[: len(before)]), new])
+
     @property
     def _excluded(self) -> Tensor:
         """Of the run's classes, those whose vectors speak of nobody."""

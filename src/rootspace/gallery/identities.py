@@ -12,7 +12,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -42,15 +42,32 @@ FILE = "identities.sqlite"
 NARROW = 0.05
 """A margin below is ambiguous: two classes are nearly equally near."""
 
+SLACK = 1e-4
+"""Far more than cosines are wrong by that are added up in another order."""
+
 PAIR = 0.5
 """Least cosine of two images of one class where nothing says what is usual."""
+
+
+@dataclass(frozen=True)
+class _Assigned:
+    """By what the items that no user has decided on were assigned last.
+
+    Attributes:
+        state: of the classes.
+        least: cosine to an enrolled class.
+    """
+
+    state: tuple[object, ...]
+    least: float
 
 
 class Identities:
     """The classes of a gallery: those of its run, and those that are enrolled.
 
     Every change is written when its call returns, is seen by searches at once, and can be undone
-    after a restart. Any number of threads may use one object.
+    after a restart. Any number of threads may use one object. A change reads the labels of all
+    items once, about 2 us an item, and an enrollment once more to tell of the class.
 
     Args:
         gallery: opened with its run.
@@ -70,6 +87,8 @@ class Identities:
         self._journal = Journal(path, gallery.store.pin.dim, len(self.run.names))
         self._cache: tuple[tuple[object, ...], Known] | None = None
         self._measured: tuple[object, float] | None = None
+        self._assigned: _Assigned | None = None
+        self._last = -1  # id of the last item that was assigned then
         with self._changing():
             pass
 
@@ -202,13 +221,7 @@ class Identities:
 
     def vectors(self, labels: np.ndarray) -> np.ndarray:
         """float32 `[N, dim]` prototypes of classes."""
-        known = self._known()
-        own = labels < known.trained
-        found = np.empty((len(labels), known.vectors.shape[1]), np.float32)
-        trained = torch.from_numpy(labels[own])
-        found[own] = self.run.model.head.vectors(trained).detach().float().cpu().numpy()
-        found[~own] = known.vectors[labels[~own] - known.trained]
-        return found
+        return self._known().vectors_of(labels)
 
     def cosines(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """float32 `[N]` cosine of each unit vector to a class.
@@ -258,7 +271,7 @@ class Identities:
         incoming.read()
         # Reviewed under the lock, with the classes as they are then: it takes no network.
         with incoming.settled(self._changing) as there:
-            known, labels = self._known(), self._labels()
+            known, labels = self._now()
             known.taught(name)
             old = {i: there[digest] for digest, i in incoming.first.items() if digest in there}
             free = [
@@ -324,7 +337,7 @@ class Identities:
             raise ValueError("Argument 'ids' must hold an id.")
         with self._changing():
             self.gallery.get(wanted)
-            known, labels = self._known(), self._labels()
+            known, labels = self._now()
             self._label(known, labels, wanted, self.gallery.store.vectors(wanted), name, "label")
             return self.history(1)[0]
 
@@ -342,14 +355,13 @@ class Identities:
         new = check_text(new, "new")
         wanted = list(dict.fromkeys(checked_ids(ids)))
         with self._changing():
-            known = self._known()
+            known, labels = self._now()
             label = known.label(name)
             known.check_free(new)
             items = self.gallery.get(wanted)
             wrong = next((item.id for item in items if known.find(item.label) != label), None)
             if wrong is not None:
                 raise ValueError(f"Argument 'ids' must hold items of {name!r}, not {wrong}.")
-            labels = self._labels()
             own = {*labels.ids[[known.find(one) == label for one in labels.names]].tolist()}
             if not wanted or own <= {*wanted}:
                 raise ValueError(
@@ -371,7 +383,7 @@ class Identities:
             ConflictError: no such class, or one into itself.
         """
         with self._changing():
-            known = self._known()
+            known, labels = self._now()
             target = known.label(into)
             gone = [known.label(name) for name in dict.fromkeys(names)]
             if not gone or target in gone:
@@ -385,7 +397,6 @@ class Identities:
                 if label in gone or (owner in gone and label != owner):
                     entry = known.entry(label)
                     entries.append((entry, replace(entry, state="gone", owner=target)))
-            labels = self._labels()
             items = _renamed(known, labels, {*gone}, known.names[target])
             detail = f"{', '.join(map(repr, names))} into {into!r}"
             self._make("merge", detail, Step(tuple(entries), items), known, labels)
@@ -399,12 +410,11 @@ class Identities:
         """
         new = check_text(new, "new")
         with self._changing():
-            known = self._known()
+            known, labels = self._now()
             label = known.label(name)
             if new == known.names[label] or known.find(new) != label:  # it may be its old name
                 known.check_free(new)
             entry = known.entry(label)
-            labels = self._labels()
             items = _renamed(known, labels, {label}, new)
             step = Step(((entry, replace(entry, name=new)),), items)
             self._make("rename", f"{name!r} to {new!r}", step, known, labels)
@@ -453,7 +463,7 @@ class Identities:
 
     def _set_retired(self, name: str, retired: bool) -> Change:
         with self._changing():
-            known = self._known()
+            known, labels = self._now()
             label = known.label(name)
             if (label in known.retired) == retired:
                 raise ConflictError(
@@ -467,7 +477,7 @@ class Identities:
             entry = known.entry(label)
             step = Step(((entry, replace(entry, state="retired" if retired else "active")),))
             action = "retire" if retired else "restore"
-            self._make(action, repr(name), step, known, self._labels())
+            self._make(action, repr(name), step, known, labels)
             return self.history(1)[0]
 
     def _label(
@@ -530,6 +540,11 @@ class Identities:
     ) -> tuple[int, Step]:
         """Make a change, with what becomes of the items that no user has decided on.
 
+        These F items are compared with all C classes, O(F * C * dim), by the first change of this
+        object, and after one that was made elsewhere or taken back. Later ones compare new items
+        so, and of the others only those that are near to one of the M vectors that change, which
+        takes O(F * M * dim) to find.
+
         Args:
             action: what it is.
             detail: names, to read.
@@ -543,6 +558,9 @@ class Identities:
         more = {item.item: item for item in step.items}
         decided = [id for id, item in more.items() if item.decided]
         free = labels.ids[~labels.decided & ~np.isin(labels.ids, decided)]
+        least = after.least
+        if self._assigned == _Assigned(self._state(), least):
+            free = self._near(free, known.changed(after), after, least - SLACK)
         for start in range(0, len(free), CHUNK):
             ids = free[start : start + CHUNK].tolist()
             nearest, good = after.decide(self.gallery.store.vectors(ids))
@@ -557,7 +575,23 @@ class Identities:
                 else:
                     more.pop(id, None)
         whole = replace(step, items=tuple(more.values()))
-        return self._write(action, detail, whole, vectors, brought=brought), whole
+        number = self._write(action, detail, whole, vectors, brought=brought)
+        self._assigned = _Assigned(self._state(), least)
+        self._last = int(labels.ids[-1]) if len(labels.ids) else -1
+        return number, whole
+
+    def _near(self, ids: np.ndarray, classes: np.ndarray, known: Known, least: float) -> np.ndarray:
+        """Those items that are new, or not farther from one of some classes' vectors.
+
+        What is farther neither was of such a class nor will be: that needs the cosine `least`.
+        """
+        vectors, keep = known.vectors_of(classes), ids > self._last
+        old = np.flatnonzero(~keep) if len(classes) else np.empty(0, np.int64)
+        for start in range(0, len(old), CHUNK):
+            rows = old[start : start + CHUNK]
+            z = self.gallery.store.vectors(ids[rows].tolist())
+            keep[rows] = (z @ vectors.T).max(axis=1) >= least
+        return ids[keep]
 
     def _write(
         self,
@@ -621,9 +655,13 @@ class Identities:
         label = self._known().label(name)
         return next(one for one in self.all() if one.label == label)
 
-    def _known(self) -> Known:
+    def _state(self) -> tuple[object, ...]:
+        """Another one after each change of the classes, whoever made it."""
         files = (self.run.folder / name for name in (REGISTRY, REJECTOR))
-        key = (self._journal.generation(), *(_changed(file) for file in files))
+        return (self._journal.generation(), *(_changed(file) for file in files))
+
+    def _known(self) -> Known:
+        key = self._state()
         cached = self._cache
         if cached is None or cached[0] != key:
             entries, vectors = self._journal.entries()
@@ -634,12 +672,19 @@ class Identities:
         """Median cosine of the run's classes in the gallery to their vectors."""
         version, measured = self.gallery.store.version, self._measured
         if measured is None or measured[0] != version:
-            measured = self._measured = version, self._measure()
+            measured = self._measured = version, self._measure(self._labels())
         return measured[1]
 
-    def _measure(self) -> float:
-        ids, own = list[int](), list[int]()
+    def _now(self) -> tuple[Known, Labels]:
+        """The classes and all labels, read once for a change, inside `_changing`."""
         known, labels = self._known(), self._labels()
+        if known.rejector is None:
+            self._measured = self.gallery.store.version, self._measure(labels)
+        return known, labels
+
+    def _measure(self, labels: Labels) -> float:
+        ids, own = list[int](), list[int]()
+        known = self._known()
         for id, name in zip(labels.ids.tolist(), labels.names, strict=True):
             label = known.find(name)
             if label is not None and label < known.trained:
