@@ -83,17 +83,60 @@ def test_index_takes_what_is_new(
     assert found["deleted"] == 1 and found["added"] == 0
 
 
+def test_missing_files_are_deleted_after_moved_ones_are_followed(
+    capsys: pytest.CaptureFixture[str], folder_run: Path, images: Path
+):
+    answer(capsys, "index", folder_run, images)
+    gallery = Gallery.open(folder_run / "gallery", rs.load(folder_run))
+    (id,) = gallery.ids(f"path = '{images / 'a/0.png'}'").tolist()
+    os.rename(images / "a/0.png", images / "f/moved.png")
+    (images / "a/1.png").unlink()
+    found = answer(capsys, "index", folder_run, images, "--delete_missing")
+    assert counts(found) == (0, 0, 14, 0, 1) and found["images"] == 14
+    (item,) = gallery.get([id])
+    assert (item.path, item.label) == (str(images / "f/moved.png"), "f")
+
+
 def test_index_the_data_of_the_run(capsys: pytest.CaptureFixture[str], folder_run: Path):
     assert counts(answer(capsys, "index", folder_run)) == (60, 0, 0, 0, 0)
     assert counts(answer(capsys, "index", folder_run)) == (0, 0, 60, 0, 0)
     gallery = Gallery.open(folder_run / "gallery", rs.load(folder_run))
-    assert all(Path(item.path or "").is_file() for some, _ in gallery.scan() for item in some)
+    items = [item for some, _ in gallery.scan() for item in some]
+    assert all(Path(item.path or "").is_file() for item in items)
+    assert {item.label for item in items} == {"a", "猫", "=d", "-e", "f"}
     other = folder_run.parent / "other"
     data = ["--data=Characters", "--data.num_classes=4", "--data.image_size=16"]
     assert "images of 3 x 16 x 16" in refusal(
         capsys, "index", folder_run, f"--gallery={other}", *data
     )
     assert not other.exists()
+
+
+def test_data_of_files_that_have_changed(
+    capsys: pytest.CaptureFixture[str],
+    folder_run: Path,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Given relative to another folder than the first time."""
+    monkeypatch.chdir(tmp_path)
+    data = ["--data=ImageFolder", "--data.image_size=16", "--data.test_fraction=0"]
+    arguments = ("index", folder_run, *data, f"--data.root={images.name}")
+    assert counts(answer(capsys, *arguments)) == (15, 0, 0, 0, 0)
+    shutil.copy(write_images(tmp_path / "x", ["a"], 1, 8) / "a/0.png", images / "a/0.png")
+    with monkeypatch.context() as counted:
+        read, add = list[object](), Gallery.add
+        counted.setattr(
+            Gallery, "add", lambda self, x, **rest: (read.extend(x), add(self, x, **rest))[1]
+        )
+        monkeypatch.chdir("/")
+        arguments = (*arguments[:-1], f"--data.root={images}")
+        found = answer(capsys, *arguments)
+    assert counts(found) == (1, 1, 14, 0, 0) and found["images"] == 15
+    assert [Path(str(one)).name for one in read] == ["0.png"]
+    (images / "a/1.png").unlink()
+    assert answer(capsys, "index", folder_run, "--delete_missing")["deleted"] == 1
 
 
 def test_payload_and_filters(
@@ -119,11 +162,26 @@ def test_payload_and_filters(
         ("year\n3\n", "must have the column path"),
         ("path,year\na\n", "not as many cells as names"),
         ("path,bad key\na/0.png,3\n", "must have keys"),
+        ("path,n\na/0.png,3\na/../a/0.png,4\n", "not two for a/../a/0.png"),
     ):
         table.write_text(text)
         assert message in refusal(capsys, "index", folder_run, images, f"--payload={table}")
     table.write_bytes(b"path\n\xff\n")
     assert "is not UTF-8" in refusal(capsys, "index", folder_run, images, f"--payload={table}")
+
+
+def test_rows_without_an_image_are_named(
+    capsys: pytest.CaptureFixture[str], folder_run: Path, images: Path
+):
+    table = images / "about.csv"
+    rows = ["a/0.png,3", "a/typo.png,4", *(f"{i},5" for i in range(12))]
+    table.write_text("path,n\n" + "\n".join(rows) + "\n")
+    code, out, err = call(capsys, "index", folder_run, images, f"--payload={table}")
+    assert code == 2 and "15 images" in out and "... and 3 more" in err
+    assert f"{images / '0'} is none of the images" in err
+    assert "13 rows of" in err.strip().splitlines()[-1]
+    gallery = Gallery.open(folder_run / "gallery")
+    assert len(gallery.ids("n = 3")) == 1 and not len(gallery.ids("n > 3"))
 
 
 def test_only_what_is_written_as_a_number_is_one(

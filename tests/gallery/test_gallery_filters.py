@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rootspace.gallery import Condition, conditions
+from rootspace.gallery import Condition, conditions, facets
 from rootspace.gallery.facets import Facets
 from rootspace.gallery.filters import Operator
 from rootspace.gallery.items import Value
@@ -81,9 +81,9 @@ def test_meaning(text: str, rows: list[int]):
     payloads = ['{"a": 1}', '{"a": 1.0}', '{"a": true}', '{"a": 2}', '{"a": "x"}', None]
     labels = ["l", "m", None, None, None, None]
     columns = {"payload": payloads, "label": labels}
-    facets, where = Facets(), conditions(text)
-    facets.prepare(where, 6, lambda names: {name: columns[name] for name in names})
-    assert np.flatnonzero(facets.mask(where, np.arange(10, 16))).tolist() == rows
+    one, where = Facets(), conditions(text)
+    one.prepare(where, 6, lambda names: {name: columns[name] for name in names})
+    assert np.flatnonzero(one.mask(where, np.arange(10, 16))).tolist() == rows
 
 
 values = st.one_of(
@@ -107,9 +107,9 @@ def test_all_items_at_once_are_as_one_by_one(
 ) -> None:
     condition = Condition("a", sign, tuple(asked) if sign == "in" else asked[0])
     payloads = [None if value is None else json.dumps({"a": value}) for value in items]
-    facets = Facets()
-    facets.prepare([condition], len(items), lambda names: {"payload": payloads})
-    found = facets.mask([condition], np.arange(len(items))).tolist()
+    one = Facets()
+    one.prepare([condition], len(items), lambda names: {"payload": payloads})
+    found = one.mask([condition], np.arange(len(items))).tolist()
     assert found == [value is not None and condition.holds(value) for value in items]
 
 
@@ -125,3 +125,21 @@ def test_a_value_is_above_equal_or_below(value: Value, other: Value):
     )
     if not isinstance(value, bool):
         assert Condition("a", "=", value).holds(value)
+
+
+def test_only_keys_that_filters_name_take_memory(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(facets, "KEYS", 3)
+    payloads = [json.dumps({f"k{i}": i, "n": i % 2}) for i in range(50)]
+    one = Facets()
+
+    def rows(text: str) -> list[int]:
+        where = conditions(text)
+        one.prepare(where, 50, lambda _: {"payload": payloads})
+        return np.flatnonzero(one.mask(where, np.arange(50))).tolist()
+
+    for i in range(50):
+        assert rows(f"k{i} = {i}") == [i]
+        assert len(rows("n = 1")) == 25 and rows("none = 3") == []
+        assert {*one._keys} == {f"k{i}", "n", "none"}
+    assert rows("k1 = 1 and k2 = 2 and k3 = 3 and k4 >= 4") == [] and len(one._keys) == 4
+    assert rows("k1 = 1") == [1] and len(one._keys) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,7 +18,16 @@ from PIL import Image
 import rootspace as rs
 from processes import repeating
 from rootspace.cli import main
-from rootspace.gallery import Condition, Gallery, Pin, UnknownItemError, is_gallery, lance
+from rootspace.data import ImagePreprocessing
+from rootspace.gallery import (
+    Condition,
+    Gallery,
+    Pin,
+    UnknownItemError,
+    incoming,
+    is_gallery,
+    lance,
+)
 from rootspace.gallery.lance import LanceStore, run_of, unit
 from rootspace.run import Run
 
@@ -71,6 +81,50 @@ def test_each_input_has_its_answer(gallery: Gallery, images: Path, tmp_path: Pat
     assert report.ids == (2, None, None, 3)
     assert [one.reason for one in report.rejected] == ["embedding", "embedding"]
     assert gallery.add([]).ids == () and len(gallery) == 4
+
+
+def test_what_is_deleted_while_the_network_runs_is_added(
+    gallery: Gallery, images: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its content was there when the call began, and so it was not embedded."""
+    files = sorted(images.rglob("*.png"))[:2]
+    gallery.add(files[:1])
+    embed = Run.embed_batch
+
+    def slowly(self: Run, batch: torch.Tensor) -> torch.Tensor:
+        monkeypatch.setattr(Run, "embed_batch", embed)
+        Gallery.open(gallery.store.name).delete([0])
+        return embed(self, batch)
+
+    monkeypatch.setattr(Run, "embed_batch", slowly)
+    report = gallery.add(files)
+    assert not report.rejected and report.ids == report.added == (1, 2)
+    assert gallery.ids().tolist() == [1, 2]
+    assert [row[0].path for row in gallery.search(files, 1)] == [str(file) for file in files]
+
+
+def test_an_iterator_is_several_inputs(gallery: Gallery, images: Path):
+    assert gallery.add(images.rglob("*.png"), labels="x").ids == (*range(15),)
+
+
+def test_pixels_of_a_part_alone_are_in_memory(
+    gallery: Gallery, images: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(incoming, "BATCH", 2)
+    held = weakref.WeakSet[torch.Tensor]()
+    read, most = ImagePreprocessing.__call__, list[int]()
+
+    def counted(self: ImagePreprocessing, image: object) -> torch.Tensor:
+        pixels = read(self, image)
+        held.add(pixels)
+        most.append(len(held))
+        return pixels
+
+    monkeypatch.setattr(ImagePreprocessing, "__call__", counted)
+    files = sorted(images.rglob("*.png"))
+    report = gallery.add([*files, files[0], files[9]])
+    assert report.added == (*range(15),) and report.ids[15:] == (0, 9)
+    assert len(most) == 17 and max(most) <= 4  # of one part, and of that before it
 
 
 def test_changes(gallery: Gallery):
@@ -274,6 +328,7 @@ def test_without_a_run(gallery: Gallery, images: Path):
         (lambda g: g.search("nothing.png"), ValueError, "does not exist"),
         (lambda g: g.update([0], label="a"), UnknownItemError, "has no item 0"),
         (lambda g: g.update([0]), ValueError, "'label' or 'payload' must be given"),
+        (lambda g: g.update([3, 1, 3], label="a"), ValueError, "different ids, not 3 twice"),
         (lambda g: g.delete([0]), UnknownItemError, "has no item 0"),
         (lambda g: g.get([True]), TypeError, "whole numbers"),
         (lambda g: g.embeddings([0]), UnknownItemError, "has no item 0"),
@@ -307,7 +362,7 @@ def test_folders(run: Run, tmp_path: Path):
     for wrong in (
         "{",
         "[]",
-        text.replace('"format": 1', '"format": 9'),
+        text.replace('"format": 2', '"format": 9'),
         text.replace("16,", '"x",'),
     ):
         about.write_text(wrong)
@@ -386,3 +441,10 @@ def test_a_reading_that_failed_is_made_again(gallery: Gallery, monkeypatch: pyte
         with pytest.raises(ValueError, match="no such file"):
             other.ids()
     assert other.ids().tolist() == [0, 1]
+
+
+def test_items_come_in_the_order_that_was_asked_for(gallery: Gallery):
+    gallery.add(vectors(6))
+    gallery.update([0, 2], payload={"n": 1})
+    gallery.update([5], label="x")
+    assert [*gallery.store.items([3, 0, 9, 5, 2, 1])] == [3, 0, 5, 2, 1]

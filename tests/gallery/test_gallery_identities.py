@@ -21,9 +21,10 @@ from rootspace.classes import ClassMap
 from rootspace.cli import main
 from rootspace.continual import KnownScore, Rejector
 from rootspace.continual.live import create_registry
-from rootspace.gallery import Gallery, Identities, identities
+from rootspace.gallery import Gallery, Identities, identities, lance
+from rootspace.gallery._known import Known
 from rootspace.gallery.inspection import doubts
-from rootspace.gallery.lance import unit
+from rootspace.gallery.lance import LanceStore, unit
 from rootspace.run import Run
 from rootspace.runs.folder import REJECTOR, record
 from rootspace.systems import RootA
@@ -58,7 +59,8 @@ def grown(gallery: Gallery, far: np.ndarray) -> Identities:
 
 
 def labels(one: Identities) -> dict[int, str | None]:
-    return one.gallery.store.labels()
+    found = one.gallery.store.labels()
+    return dict(zip(found.ids.tolist(), found.names, strict=True))
 
 
 def state(one: Identities) -> tuple[Any, ...]:
@@ -122,8 +124,30 @@ def test_a_label_of_a_user_stays(grown: Identities):
     grown.label([10], "other")
     found = labels(grown)
     assert found[4] == "mine" and found[3] == "new" and found[6] == "new"
-    # An item of none is unknown again, and may be assigned like others.
-    assert found[5] == "new"
+    # An item of none stays so, until the user or an undo says otherwise.
+    assert found[5] is None
+    grown.gallery.update([11], label=None)
+    grown.label([16], "third")
+    assert labels(grown)[5] is labels(grown)[11] is None
+    for _ in range(3):
+        grown.undo()
+    grown.label([10], "other")
+    found = labels(grown)
+    assert found[5] == "new" and found[11] is None
+    grown.label([11], "other")
+    assert labels(grown)[11] == "other"
+
+
+def test_a_label_that_a_user_confirms_is_the_users(grown: Identities):
+    grown.label([0], "new")
+    grown.gallery.update([1], label="new")
+    new = grown.all()[5]
+    assert (new.images, new.automatic) == (10, 8)
+    grown.retire("new")
+    assert {id for id, label in labels(grown).items() if label == "new"} == {0, 1}
+    grown.undo()
+    grown.undo()
+    assert {id for id, label in labels(grown).items() if label == "new"} == {1}
 
 
 def test_unknowns_in_groups(grown: Identities, run: Run):
@@ -230,6 +254,50 @@ def test_random_changes_can_all_be_taken_back(grown: Identities, run: Run):
     assert [c.number for c in grown.history(2)] == [26, 25]
 
 
+def test_items_are_assigned_by_what_has_changed_as_by_all(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Random changes through one object, and through objects that compare with all classes."""
+    centers = np.concatenate([directions(run, 6), run.model.head.vectors(torch.arange(5)).numpy()])
+    both = [Identities(Gallery.create(tmp_path / name, run)) for name in ("one", "all")]
+    generator, compared = np.random.default_rng(1), list[int]()
+    decide = Known.decide
+
+    def counted(self: Known, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        compared.append(len(z))
+        return decide(self, z)
+
+    monkeypatch.setattr(Known, "decide", counted)
+    number, totals, names = 0, [0, 0], list[str]()
+    for step in range(40):
+        if step % 4 == 0:
+            x = np.concatenate([cluster(c, 2, 100 * step + i, 0.5) for i, c in enumerate(centers)])
+            for one in both:
+                one.gallery.add(x)
+            number += len(x)
+        kind = int(generator.integers(6)) if len(names) > 2 else 0
+        ids = generator.choice(number, 2, replace=False).tolist()
+        some = generator.permutation(names).tolist()
+        both[1] = again(both[1])
+        for i, one in enumerate(both):
+            compared.clear()
+            match kind:
+                case 0 | 1:
+                    one.label(ids, f"n{step}")
+                case 2:
+                    one.merge([some[0]], some[1])
+                case 3:
+                    one.rename(some[0], f"r{step}")
+                case 4:
+                    one.retire(some[0])
+                case _:
+                    one.undo()
+            totals[i] += sum(compared)
+        names = [one.name for one in both[0].all() if one.enrolled and not one.retired]
+        assert labels(both[0]) == labels(both[1]), (step, kind)
+    assert 2 * totals[0] < totals[1]
+
+
 def test_a_change_that_was_cut_off_is_finished(grown: Identities, monkeypatch: pytest.MonkeyPatch):
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
@@ -295,11 +363,68 @@ def test_enroll_says_why_images_are_refused(
         one.enroll("newer", last)
     order = iter(vectors[[other]])
     assert len(one.enroll("newer", last, review=False).ids) == 1
-    # What a change back leaves: images without a label.
+    # A change back takes the image too; one that was there before stays.
     one.undo()
-    assert len(gallery) == 7 and [i.name for i in one.all()][5:] == ["new"]
+    assert len(gallery) == 6 and [i.name for i in one.all()][5:] == ["new"]
+    order = iter(vectors[[other]])
+    (kept,) = gallery.add(last).ids
     order = iter(())
-    assert one.enroll("newest", last, review=False).ids == (gallery.ids()[-1],)
+    assert one.enroll("newest", last, review=False).ids == (kept,)
+    one.undo()
+    assert gallery.ids().tolist() == [*range(6), kept] and labels(one)[kept or 0] is None
+
+
+def test_what_somebody_has_changed_stays_when_it_was_enrolled(grown: Identities, images: Path):
+    files = sorted(images.rglob("*.png"))[:4]
+    ids = grown.enroll("new", files, review=False).ids
+    grown.gallery.update(ids[:1], label="mine")
+    grown.gallery.update(ids[1:2], payload={"n": 1})
+    grown.undo()
+    assert grown.gallery.ids().tolist() == [*range(17), *ids[:2]]
+    assert [item.label for item in grown.gallery.get(ids[:2])] == ["mine", None]
+
+
+def test_the_network_holds_up_nobody(
+    grown: Identities, images: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Another process writes while images of a class are embedded, and nothing is there before."""
+    monkeypatch.setattr(lance, "WAIT", 0.2)
+    other, embed = Gallery.open(grown.gallery.store.name), Run.embed_batch
+
+    def busy(self: Run, batch: torch.Tensor) -> torch.Tensor:
+        other.update([0], payload={"n": 1})
+        assert len(other) == 17
+        return embed(self, batch)
+
+    monkeypatch.setattr(Run, "embed_batch", busy)
+    found = grown.enroll("new", images.rglob("*.png"), review=False)
+    assert len(found.ids) == 15 and len(other) == 32 and len(other.ids("n = 1")) == 1
+
+
+@pytest.mark.parametrize("moment", ["insert", "_relabel"])
+def test_an_enrollment_that_was_cut_off(
+    grown: Identities, images: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+):
+    """Before its images were there it is taken back, after that it is finished."""
+    before, files = state(grown), sorted(images.rglob("*.png"))[:3]
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    owner = LanceStore if moment == "insert" else Identities
+    with monkeypatch.context() as broken:
+        broken.setattr(owner, moment, killed)
+        with pytest.raises(KeyboardInterrupt):
+            grown.enroll("new", files, review=False)
+    found = again(grown)
+    if moment == "insert":
+        assert [one.action for one in found.history()] == ["undo", "enroll"]
+    else:
+        assert found.all()[5].images >= 3 and len(found.gallery) == 20
+        found.undo()
+    assert state(found) == state(grown) == before
+    assert len(found.enroll("new", files, review=False).ids) == 3
+    assert found.undo().action == "enroll" and state(found) == before
 
 
 def test_why(grown: Identities, run: Run, far: np.ndarray):
@@ -327,6 +452,54 @@ def test_what_the_registry_of_the_run_says_holds(folder_run: Path, tmp_path: Pat
     assert [i.retired for i in one.all()] == [False, True, False, False, False]
     with pytest.raises(ValueError, match="is retired in the run"):
         one.restore(run.names[1])
+
+
+def test_a_class_of_the_run_is_found_by_all_its_names(folder_run: Path, far: np.ndarray):
+    """By that of its folder, by an alias, and by the name that the gallery had given it."""
+    run = rs.load(folder_run)
+    one = Identities(Gallery.create(folder_run / "gallery", run))
+    one.gallery.add(np.concatenate([cluster(far[0], 4, 1), cluster(far[1], 4, 2)]), labels="a")
+    label = run.names.index("a")
+    with create_registry(folder_run, run.class_map, run.names) as registry:
+        registry.rename(label, "Renamed")
+        registry.alias(label, "alias")
+    assert one.all()[label].name == "Renamed" and one.all()[label].images == 8
+    assert one.find(["a", "alias", "Renamed", "b"]).tolist() == [label] * 3 + [-1]
+    one.label([0], "alias")
+    one.label([1], "a")
+    assert len(one.all()) == 5 and [labels(one)[id] for id in range(3)] == ["Renamed"] * 2 + ["a"]
+    one.split("alias", [2], "new")
+    assert labels(one)[2] == "new" and one.all()[label].images == 7
+    with pytest.raises(ValueError, match="'a' is a name of class 'Renamed'"):
+        one.rename("new", "a")
+    one.rename("alias", "here")
+    assert {*labels(one).values()} == {"here", "new"}
+    assert one.find(["a", "alias", "Renamed", "here"]).tolist() == [label] * 4
+    one.rename("here", "Renamed")  # back
+    one.merge(["a"], "f")
+    assert one.find(["a", "f"]).tolist() == [run.names.index("f")] * 2
+    one.label([3], "a")
+    assert labels(one)[3] == "f" and len(one.all()) == 5
+
+
+def test_a_class_that_was_enrolled_under_an_alias(folder_run: Path, far: np.ndarray):
+    """Before the run's class was called so: it speaks for that."""
+    run = rs.load(folder_run)
+    one = Identities(Gallery.create(folder_run / "gallery", run))
+    one.gallery.add(cluster(far[0], 4, 1))
+    one.label([0], "new")
+    with create_registry(folder_run, run.class_map, run.names) as registry:
+        registry.alias(0, "new")
+    assert len(one.all()) == 5 and one.all()[0].images == 4
+    assert one.predict(far[:1])[0][0].label == 0
+
+
+def test_ids_may_be_an_array(grown: Identities):
+    grown.label(grown.gallery.ids()[:3], "x")
+    grown.split("x", grown.gallery.ids()[:1], "y")
+    assert labels(grown)[0] == "y"
+    with pytest.raises(TypeError, match="'ids' must hold whole numbers, not 'x'"):
+        grown.label(cast(Any, ["x"]), "x")
 
 
 def test_a_learned_head_grows_by_means(trained: Path, tmp_path: Path):

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
+from functools import reduce
+from operator import add
 from pathlib import Path
 
 import pytest
 
 from image_folders import write_images
-from rootspace.gallery import Gallery, ImageFile, Indexed, index_files, indexing, missing_files
+from rootspace.gallery import (
+    Gallery,
+    ImageFile,
+    Indexed,
+    Payload,
+    index_files,
+    indexing,
+    missing_files,
+)
 
 
 def index(gallery: Gallery, files: Sequence[Path]) -> Indexed:
@@ -94,3 +105,41 @@ def test_names_that_are_not_utf8(gallery: Gallery, folder: Path):
     assert missing_files(gallery) == []
     files[0].unlink()
     assert missing_files(gallery) == [0]
+
+
+def labeled(gallery: Gallery, root: Path, payload: Payload | None = None) -> Indexed:
+    files = sorted(root.rglob("*.png"))
+    given = [ImageFile(file, file.parent.name, payload or {}) for file in files]
+    return reduce(add, index_files(gallery, given), Indexed())
+
+
+@pytest.mark.usefixtures("part")
+def test_a_file_that_was_moved_keeps_its_item(gallery: Gallery, tmp_path: Path):
+    """It gets the label of its new folder; one that a user gave stays within a folder."""
+    root = write_images(tmp_path / "root", ["A", "B"], 3, 0)
+    labeled(gallery, root, {"n": 1})
+    gallery.update([1, 2], label="mine")
+    for old, new in (("A/0", "B/moved"), ("A/1", "B/again"), ("A/2", "A/renamed")):
+        os.rename(root / f"{old}.png", root / f"{new}.png")
+    shutil.copy(root / "B/moved.png", root / "B/zz.png")
+    found = labeled(gallery, root, {"n": 2})
+    assert (found.added, found.known, found.changed) == (0, 6, 0)
+    assert [(one.reason, one.id) for one in found.rejected] == [("duplicate", 0)]  # the copy
+    items = gallery.get([0, 1, 2])
+    assert [item.label for item in items] == ["B", "B", "mine"]
+    names = ("B/moved.png", "B/again.png", "A/renamed.png")
+    assert [item.path for item in items] == [str(root / name) for name in names]
+    assert all(dict(item.payload) == {"n": 2} for item in items)
+    assert missing_files(gallery) == []
+    (root / "B/zz.png").unlink()
+    assert labeled(gallery, root) == Indexed(seen=6, known=6)
+
+
+def test_files_that_change_places_change_their_labels(gallery: Gallery, tmp_path: Path):
+    root = write_images(tmp_path / "root", ["A", "B"], 1, 0)
+    labeled(gallery, root)
+    os.rename(root / "A/0.png", root / "x")
+    os.rename(root / "B/0.png", root / "A/0.png")
+    os.rename(root / "x", root / "B/0.png")
+    labeled(gallery, root)
+    assert [item.label for item in gallery.get([0, 1])] == ["B", "A"]

@@ -8,12 +8,14 @@ import random
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import rootspace as rs
 from processes import PROCESSES
+from rootspace.cli import main
 from rootspace.gallery import Gallery, lance
 from rootspace.run import Run
 
@@ -131,3 +133,33 @@ def test_a_busy_gallery_says_so(gallery: Gallery, monkeypatch: pytest.MonkeyPatc
         pytest.raises(ValueError, match="is being written by another process"),
     ):
         other.delete([])
+
+
+def test_two_processes_make_one_gallery(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """One begins and ends while the other makes the table: the slower one is told."""
+    folder, write = tmp_path / "gallery", lance.write_json
+
+    def slowly(path: Path, content: object) -> None:
+        monkeypatch.setattr(lance, "write_json", write)
+        Gallery.create(folder, run).add(np.eye(3, 16, dtype=np.float32))
+        write(path, content)
+
+    monkeypatch.setattr(lance, "write_json", slowly)
+    with pytest.raises(FileExistsError, match="exists already and is not empty"):
+        Gallery.create(folder, run)
+    assert len(Gallery.open(folder, run)) == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["gallery"]
+
+
+def test_a_command_goes_on_in_a_gallery_that_came_meanwhile(
+    folder_run: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+):
+    create = lance.LanceStore.create
+
+    def twice(*arguments: Any, **settings: Any) -> None:
+        create(*arguments, **settings)
+        create(*arguments, **settings)
+
+    monkeypatch.setattr(lance.LanceStore, "create", staticmethod(twice))
+    assert main(["index", str(folder_run), str(images)]) == 0
+    assert len(Gallery.open(folder_run / "gallery")) == 15

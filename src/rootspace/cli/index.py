@@ -7,8 +7,9 @@
 The gallery is RUN/gallery unless --gallery names another folder, or a table of PostgreSQL with
 pgvector: postgresql://user@host/database#table. `rootspace search` asks it. A second call adds what
 is new and takes files that have changed anew. A call that was stopped goes on when it is given
-again. An image whose content is there already is not added. A file that cannot be read is named on
-stderr, and the exit code is 2.
+again. An image whose content is there already is not added. A file that cannot be read, and a
+row of --payload without an image, are named on stderr, and the exit code is 2. Data that are no
+files are read again as a whole; what has changed in them is added.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import argparse
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import reduce
 from operator import add
@@ -24,9 +25,9 @@ from pathlib import Path
 
 from rootspace._extras import require
 from rootspace._terminal import bar, one_line, say
-from rootspace.data import DataModule, make_data
+from rootspace.data import DataModule, FileImages, View, make_data
 from rootspace.gallery import Gallery, ImageFile, Indexed, index_files, index_inputs, missing_files
-from rootspace.gallery.filters import Condition, conditions
+from rootspace.gallery.filters import conditions
 from rootspace.gallery.gallery import NAME
 from rootspace.gallery.items import Payload, Value, check_payload
 from rootspace.gallery.lance import LanceStore
@@ -43,6 +44,9 @@ from ._parser import Parser, path
 from ._test_sets import data_config, place_of, readable_batches, split_settings
 
 PROG = "rootspace index"
+
+SHOWN = 10
+"""Rows of payloads without a file that are named."""
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(\.[0-9]+)?")
 """In a table of payloads, of at most 64 bits."""
@@ -64,17 +68,21 @@ def run(arguments: list[str]) -> int:
     changes_only = options.delete is not None or options.delete_missing or options.faiss is not None
     data = None if options.paths or (changes_only and not settings) else _data(trained, settings)
     # All arguments are looked at before anything is deleted or made.
-    files = _files(trained, options) if options.paths else []
+    files, unused = _files(trained, options) if options.paths else ([], [])
+    if data is not None:
+        files = _files_of(data)
     where = conditions(options.delete, "--delete")
     new = bool(options.paths) or data is not None
     with _opened(trained, options, new) as gallery:
-        deleted = _delete(gallery, where, options.delete_missing)
+        deleted = _delete(gallery, gallery.ids(where).tolist() if where else [])
         found, unread = Indexed(), Unread()
         try:
-            if options.paths:
+            if files:
                 found = _index_files(gallery, files, unread)
             elif data is not None:
                 found = _index_data(gallery, data, unread)
+            if options.delete_missing:  # now that the items of moved files have their new paths
+                deleted += _delete(gallery, missing_files(gallery))
             if found.added >= LEAST and isinstance(gallery.store, LanceStore):
                 say(f"Grouping {len(gallery):,} images, so that a search looks at few of them.")
             gallery.build_index()
@@ -88,6 +96,8 @@ def run(arguments: list[str]) -> int:
             gallery.export_faiss(options.faiss)
         _answer(options, gallery, found, deleted)
     unread.check(found.seen)
+    if unused:
+        raise ValueError(f"{len(unused):,} rows of {options.payload} name no image, see above.")
     return 0
 
 
@@ -108,12 +118,13 @@ def _parser() -> Parser:
         "--payload",
         type=path,
         metavar="FILE.csv",
-        help="what to keep beside image files: the column path, and one for each name; true, "
-        "false, and numbers such as -3 and 2.5 are taken as such, anything else is text",
+        help="what to keep beside image files: the column path, relative to the table's folder, "
+        "and one for each name; true, false, and numbers such as -3 and 2.5 are taken as such, "
+        "anything else is text",
     )
     parser.add_argument("--delete", metavar="WHERE", help="first, delete what a filter finds")
     parser.add_argument(
-        "--delete_missing", action="store_true", help="first, delete images whose file is gone"
+        "--delete_missing", action="store_true", help="in the end, delete images whose file is gone"
     )
     parser.add_argument(
         "--float16", action="store_true", help="a new gallery keeps embeddings in half precision"
@@ -131,31 +142,32 @@ def _parser() -> Parser:
 def _opened(trained: Run, options: argparse.Namespace, new: bool) -> Gallery:
     """The gallery, which is made where there is none if it may be new."""
     place = trained.folder / NAME if options.gallery is None else options.gallery
-    if holds_gallery(place):
-        gallery = Gallery.open(place, trained)
-        if options.float16 and not gallery.store.float16:
-            name = gallery.store.name
-            gallery.close()
-            raise ValueError(
-                f"Argument '--float16' is for a new gallery: {name} keeps single precision."
-            )
-        return gallery
-    if not new:
-        raise ValueError(f"{place} has no gallery that could be changed or written.")
-    return Gallery.create(place, trained, float16=options.float16)
+    if not holds_gallery(place):
+        if not new:
+            raise ValueError(f"{place} has no gallery that could be changed or written.")
+        try:
+            return Gallery.create(place, trained, float16=options.float16)
+        except FileExistsError:
+            if not holds_gallery(place):
+                raise
+    # It was there, or another process has made it meanwhile.
+    gallery = Gallery.open(place, trained)
+    if options.float16 and not gallery.store.float16:
+        name = gallery.store.name
+        gallery.close()
+        raise ValueError(
+            f"Argument '--float16' is for a new gallery: {name} keeps single precision."
+        )
+    return gallery
 
 
-def _delete(gallery: Gallery, where: Sequence[Condition], missing: bool) -> int:
-    before = len(gallery)
-    if where:
-        gallery.delete(gallery.ids(where).tolist())
-    if missing:
-        gallery.delete(missing_files(gallery))
-    return before - len(gallery)
+def _delete(gallery: Gallery, ids: list[int]) -> int:
+    gallery.delete(ids)
+    return len(ids)
 
 
-def _files(trained: Run, options: argparse.Namespace) -> list[ImageFile]:
-    """The image files, each once, with label and payload."""
+def _files(trained: Run, options: argparse.Namespace) -> tuple[list[ImageFile], list[Path]]:
+    """The image files, each once, with label and payload; and paths of payloads without a file."""
     image_shape(trained)
     payloads = {} if options.payload is None else _payloads(options.payload)
     files: dict[Path, ImageFile] = {}
@@ -164,7 +176,26 @@ def _files(trained: Run, options: argparse.Namespace) -> list[ImageFile]:
             inner = file.relative_to(root).parts if file != root else ()
             label = inner[0] if len(inner) > 1 and not options.no_labels else None
             files[file.absolute()] = ImageFile(file, label, payloads.get(file.resolve(), {}))
-    return list(files.values())
+    unused = sorted(payloads.keys() - {file.resolve() for file in files})
+    for one in unused[:SHOWN]:
+        say(one_line(f"{options.payload}: {one} is none of the images"))
+    if len(unused) > SHOWN:
+        say(f"... and {len(unused) - SHOWN:,} more")
+    return list(files.values()), unused
+
+
+def _files_of(data: DataModule) -> list[ImageFile]:
+    """The image files of a run's training data; none where they are not all files."""
+    images, names = data.train_dataset, data.class_names
+    holder = images
+    while isinstance(holder, View):
+        holder = holder.data
+    if not isinstance(holder, FileImages):
+        return []
+    return [
+        ImageFile(Path(place_of(images, row) or ""), str(names[label]))
+        for row, label in enumerate(images.labels.tolist())
+    ]
 
 
 def _index_files(gallery: Gallery, files: list[ImageFile], unread: Unread) -> Indexed:
@@ -239,12 +270,14 @@ def _payloads(file: Path) -> dict[Path, Payload]:
     """Resolved path -> payload, of a CSV file; relative paths begin at its folder.
 
     Raises:
-        ValueError: no such file, not CSV in UTF-8, without the column path, or with a column that
-            no payload can have.
+        ValueError: no such file, not CSV in UTF-8, without the column path, with a column that no
+            payload can have, or with two rows for one path.
     """
     found: dict[Path, Payload] = {}
     for row in _rows(file):
         name = row.pop("path")
+        if (file.parent / name).resolve() in found:
+            raise ValueError(f"{file} must have one row for each path, not two for {name}.")
         payload = {key: _value(text) for key, text in row.items() if text}
         found[(file.parent / name).resolve()] = check_payload(payload, "--payload")
     return found

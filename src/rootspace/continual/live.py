@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -44,6 +44,19 @@ class _Seen:
     file: int
     generation: int
     retired: Tensor
+
+
+class ClassNames(NamedTuple):
+    """What the classes of a run are called.
+
+    Attributes:
+        name: label -> name now.
+        label: name -> label; of names now and aliases, and where these are of no class, of names as
+            they were trained.
+    """
+
+    name: list[str]
+    label: dict[str, int]
 
 
 class LiveClasses:
@@ -115,6 +128,22 @@ class LiveClasses:
                     f"Argument 'labels' must hold labels in [0, {number}), not {wrong[0]}."
                 ) from None
             return [self._names[label] for label in labels]
+
+    def all_names(self) -> ClassNames:
+        """The names of all classes, and all names by which they are found; O(classes)."""
+        names = list(self._names)
+        labels = {name: label for label, name in enumerate(names)}
+        try:
+            with ClassRegistry(self.folder / REGISTRY) as registry:
+                rows = registry.all_names()
+        except FileNotFoundError:
+            return ClassNames(names, labels)
+        for name, label, alias in rows:
+            if label < len(names):
+                labels[name] = label
+                if not alias:
+                    names[label] = name
+        return ClassNames(names, labels)
 
     def predict(self, z: Tensor, k: int = 1) -> Prediction:
         """The k best of the classes that are not retired, see `predict_without`.

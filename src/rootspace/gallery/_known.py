@@ -31,6 +31,8 @@ class Known:
     Attributes:
         run: it.
         names: by label; those of classes that are gone too.
+        labels: by name; of a class of the run also by its aliases and the name that it was trained
+            with, where no other class has it.
         trained: how many are of the run.
         owner: int64 `[labels]`, of whom each vector speaks.
         mute: int64, labels whose vectors speak of nobody, ascending.
@@ -46,6 +48,7 @@ class Known:
 
     run: Run
     names: list[str]
+    labels: dict[str, int]
     trained: int
     owner: np.ndarray
     mute: np.ndarray
@@ -66,10 +69,9 @@ class Known:
         cosine = self.usual() if self.rejector is None else self.rejector.known_cosine
         return max(cosine, 0.0) ** 2
 
-    def find(self, name: str) -> int | None:
-        """The label of a name."""
-        pairs = enumerate(self.names)
-        return next((i for i, text in pairs if text == name and i not in self.gone), None)
+    def find(self, name: str | None) -> int | None:
+        """The label of a name, as an item has it too; None where it is that of no class."""
+        return None if name is None else self.labels.get(name)
 
     def taught(self, name: str) -> int | None:
         """The label of a name that items are to get; None for a new class."""
@@ -85,6 +87,14 @@ class Known:
             raise ConflictError(f"There is no class {name!r:.80}.")
         return label
 
+    def check_free(self, name: str) -> None:
+        """That no class is found by a name; else a ConflictError."""
+        label = self.find(name)
+        if label is not None:
+            raise ConflictError(
+                f"Argument 'new' must be free; {name!r} is a name of class {self.names[label]!r}."
+            )
+
     def entry(self, label: int) -> Entry:
         """What is said of a class."""
         return self.entries.get(label, Entry(label, None, "active", label))
@@ -96,6 +106,24 @@ class Known:
         together = np.concatenate([self.vectors, new.reshape(-1, self.vectors.shape[1])])
         ordered = [entries[label] for label in sorted(entries)]
         return read_known(self.run, ordered, together, self.usual)
+
+    def vectors_of(self, labels: np.ndarray) -> np.ndarray:
+        """float32 `[N, dim]` prototypes of classes."""
+        own = labels < self.trained
+        found = np.empty((len(labels), self.vectors.shape[1]), np.float32)
+        trained = torch.from_numpy(labels[own])
+        found[own] = self.run.model.head.vectors(trained).detach().float().cpu().numpy()
+        found[~own] = self.vectors[labels[~own] - self.trained]
+        return found
+
+    def changed(self, after: Known) -> np.ndarray:
+        """int64, labels whose vectors speak for another class, or for none, after a change."""
+        before, now = (
+            np.where(np.isin(np.arange(len(known.owner)), known.mute), -1, known.owner)
+            for known in (self, after)
+        )
+        new = np.arange(len(before), len(now))
+        return np.concatenate([np.flatnonzero(before != now[: len(before)]), new])
 
     @property
     def _excluded(self) -> Tensor:
@@ -199,7 +227,8 @@ def read_known(
     trained = len(run.names)
     by_label = {entry.label: entry for entry in entries}
     classes = run.classes()
-    names = classes.names(range(trained)) + [""] * len(vectors)
+    names, labels = classes.all_names()
+    names += [""] * len(vectors)
     owner = np.arange(len(names))
     by_run = frozenset(classes.retired.tolist())
     gone, retired = set[int](), set(by_run)
@@ -212,10 +241,14 @@ def read_known(
         elif entry.state == "retired":
             retired.add(label)
     # The vector of an enrolled class that the run has been trained on since speaks for the run's.
-    own = {name: label for label, name in enumerate(names[:trained]) if label not in gone}
+    labels |= {name: label for label, name in enumerate(names[:trained]) if label not in gone}
+    labels = {name: int(owner[label]) for name, label in labels.items()}
     for label, name in enumerate(names[trained:], trained):
-        if name in own and label not in gone | retired:
-            owner[owner == label] = own[name]
+        if label in gone:
+            continue
+        own = labels.setdefault(name, label)
+        if own != label and label not in retired:
+            owner[owner == label] = own
             gone.add(label)
     silent = np.isin(owner, [*retired])
     # Classes that are gone and merged speak for others, those that were taken back do not.
@@ -224,6 +257,7 @@ def read_known(
     return Known(
         run,
         names,
+        labels,
         trained,
         owner,
         np.flatnonzero(silent),

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ from rootspace.runs.folder import REGISTRY, REJECTOR
 from ._known import CHUNK, Known, read_known
 from .gallery import Gallery
 from .identity import Enrolled, Explanation, Group, Identity, Match, Nearest
-from .items import ConflictError, Reason, Rejected, check_text
+from .incoming import Incoming
+from .items import ConflictError, Labels, Reason, Rejected, Rows, check_text, checked_ids
 from .journal import Change, Entry, Journal, Relabeled, Step
 from .lance import LanceStore, unit
 from .store import Store
@@ -40,15 +42,32 @@ FILE = "identities.sqlite"
 NARROW = 0.05
 """A margin below is ambiguous: two classes are nearly equally near."""
 
+SLACK = 1e-4
+"""Far more than cosines are wrong by that are added up in another order."""
+
 PAIR = 0.5
 """Least cosine of two images of one class where nothing says what is usual."""
+
+
+@dataclass(frozen=True)
+class _Assigned:
+    """By what the items that no user has decided on were assigned last.
+
+    Attributes:
+        state: of the classes.
+        least: cosine to an enrolled class.
+    """
+
+    state: tuple[object, ...]
+    least: float
 
 
 class Identities:
     """The classes of a gallery: those of its run, and those that are enrolled.
 
     Every change is written when its call returns, is seen by searches at once, and can be undone
-    after a restart. Any number of threads may use one object.
+    after a restart. Any number of threads may use one object. A change reads the labels of all
+    items once, about 2 us an item, and an enrollment once more to tell of the class.
 
     Args:
         gallery: opened with its run.
@@ -68,6 +87,8 @@ class Identities:
         self._journal = Journal(path, gallery.store.pin.dim, len(self.run.names))
         self._cache: tuple[tuple[object, ...], Known] | None = None
         self._measured: tuple[object, float] | None = None
+        self._assigned: _Assigned | None = None
+        self._last = -1  # id of the last item that was assigned then
         with self._changing():
             pass
 
@@ -76,16 +97,19 @@ class Identities:
     def all(self) -> list[Identity]:
         """All classes but those that are gone, by label."""
         known, labels = self._known(), self._labels()
-        images = Counter(labels.values())
-        automatic = Counter(labels[id] for id in self._automatic(labels))
+        images, given = Counter[int | None](), Counter[int | None]()
+        for name, number in Counter(labels.names).items():
+            images[known.find(name)] += number
+        for name, number in Counter(compress(labels.names, labels.decided.tolist())).items():
+            given[known.find(name)] += number
         return [
             Identity(
                 label,
                 name,
                 label >= known.trained,
                 label in known.retired,
-                images[name],
-                automatic[name],
+                images[label],
+                images[label] - given[label],
             )
             for label, name in enumerate(known.names)
             if label not in known.gone
@@ -120,8 +144,8 @@ class Identities:
             ValueError: a number out of range, or more than 10,000 unknown items.
         """
         known = self._known()
-        labels = self._labels().items()
-        ids = np.array([id for id, label in labels if label is None], np.int64)
+        labels = self._labels()
+        ids = labels.ids[[name is None for name in labels.names]]
         z = self.gallery.store.vectors(ids.tolist())
         unknown = ~known.decide(z)[1]
         ids, z = ids[unknown], torch.from_numpy(z[unknown])
@@ -162,17 +186,20 @@ class Identities:
             margin = matches[0].cosine - matches[1].cosine if len(matches) > 1 else None
             named = next((hit.label for hit in hits if hit.label is not None), None)
             ambiguous = (margin is not None and margin < NARROW) or (
-                bool(matches) and named not in (None, matches[0].name)
+                named is not None and bool(matches) and known.find(named) != matches[0].label
             )
             explained = (tuple(matches[:k]), bool(decided[row]), margin, tuple(hits), ambiguous)
             found.append(Explanation(*explained))
         return found
 
     def find(self, names: Sequence[str | None]) -> np.ndarray:
-        """int64 `[N]` labels of the classes of these names, -1 where there is none."""
-        known = self._known()
-        label = {name: i for i, name in enumerate(known.names) if i not in known.gone}
-        return np.array([label.get(name or "", -1) for name in names], np.int64)
+        """int64 `[N]` labels of the classes of these names, -1 where there is none.
+
+        A class of the run is found by its aliases too, and by the name that it was trained with
+        where no other class has that now.
+        """
+        found = map(self._known().find, names)
+        return np.array([-1 if label is None else label for label in found], np.int64)
 
     def names(self) -> list[str]:
         """Label -> name."""
@@ -194,13 +221,7 @@ class Identities:
 
     def vectors(self, labels: np.ndarray) -> np.ndarray:
         """float32 `[N, dim]` prototypes of classes."""
-        known = self._known()
-        own = labels < known.trained
-        found = np.empty((len(labels), known.vectors.shape[1]), np.float32)
-        trained = torch.from_numpy(labels[own])
-        found[own] = self.run.model.head.vectors(trained).detach().float().cpu().numpy()
-        found[~own] = known.vectors[labels[~own] - known.trained]
-        return found
+        return self._known().vectors_of(labels)
 
     def cosines(self, z: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """float32 `[N]` cosine of each unit vector to a class.
@@ -244,63 +265,83 @@ class Identities:
             ConflictError: no image was taken; the message has the reasons. Or the class is retired.
         """
         name = check_text(name, "name")
-        with self._changing():
-            self._known().taught(name)
-            report = self.gallery.add(images, paths=paths)
-            bad = {one.index: one for one in report.rejected}
-            new = {*report.added}
-            free = {*self._free(self._labels())}
-            rows = []
-            for index, id in enumerate(report.ids):
-                twice = id is not None and any(id == report.ids[other] for other in rows)
-                if id is not None and id in free and not twice:
-                    bad.pop(index, None)
-                    rows.append(index)
-            known = self._known()
-            ids = [i for i in (report.ids[row] for row in rows) if i is not None]
-            if review and ids:
-                reasons = self._review(name, ids, known)
-                for row, id in zip(rows, ids, strict=True):
-                    if id in reasons:
-                        path = self.gallery.get([id])[0].path
-                        reason, message = reasons[id]
-                        kept = None if id in new else id
-                        bad[row] = Rejected(row, path, reason, message, kept)
-                refused = [id for id in ids if id in reasons and id in new]
-                ids = [id for id in ids if id not in reasons]
-                self.gallery.delete(refused)
+        store = self.gallery.store
+        incoming = Incoming(images, paths, store, self.run)
+        self._known().taught(name)
+        incoming.read()
+        # Reviewed under the lock, with the classes as they are then: it takes no network.
+        with incoming.settled(self._changing) as there:
+            known, labels = self._now()
+            known.taught(name)
+            old = {i: there[digest] for digest, i in incoming.first.items() if digest in there}
+            free = [
+                index
+                for index, row in zip(old, labels.rows([*old.values()]), strict=True)
+                if labels.names[row] is None or not labels.decided[row]
+            ]
+            new = incoming.new(there)
+            order = np.argsort([*free, *new], kind="stable")
+            rows = [[*free, *new][place] for place in order]
+            z = np.concatenate([store.vectors([old[i] for i in free]), incoming.vectors(new)])
+            z = z[order]
+            refused = self._review(name, z, known) if review else {}
+            taken = [place for place in range(len(rows)) if place not in refused]
+            coming = [rows[place] for place in taken if rows[place] not in old]
+            digests = [incoming.contents[index].digest for index in coming]
+            ids = old | dict(zip(coming, store.reserve(len(coming)), strict=True))
+            added = {digest: ids[i] for digest, i in zip(digests, coming, strict=True)}
+            bad = {one.index: one for one in incoming.report(there, added).rejected}
+            for place, index in enumerate(rows):
+                bad.pop(index, None)
+                if place in refused:
+                    reason, message = refused[place]
+                    path = incoming.paths[index]
+                    bad[index] = Rejected(index, path, reason, message, old.get(index))
             rejected = tuple(bad[index] for index in sorted(bad))
-            if not ids:
+            if not taken:
                 shown = "; ".join(f"{one.index}: {one.message}" for one in rejected[:5])
                 raise ConflictError(
                     f"Argument 'images' must hold an image that can be taken for {name!r}: {shown}."
                 )
-            number, step = self._label(ids, name, "enroll")
-            others = tuple(one.item for one in step.items if one.item not in {*ids})
-            return Enrolled(self._identity(name), tuple(ids), rejected, others, number)
+            brought = Rows(
+                incoming.vectors(coming),
+                digests,
+                [incoming.paths[i] for i in coming],
+                [None] * len(coming),
+                [name] * len(coming),
+                [{}] * len(coming),
+                [incoming.contents[i].thumbnail for i in coming],
+            )
+            own = [ids[rows[place]] for place in taken]
+            number, step = self._label(known, labels, own, z[taken], name, "enroll", brought)
+            others = tuple(one.item for one in step.items if one.item not in {*own})
+            return Enrolled(self._identity(name), tuple(own), rejected, others, number)
 
-    def label(self, ids: Sequence[int], name: str | None) -> Change:
+    def label(self, ids: Iterable[int], name: str | None) -> Change:
         """Say which class items are of; a class of a new name is enrolled from them.
 
-        The other items without a label are assigned again at once.
+        The other items that no user has decided on are assigned again at once.
 
         Args:
             ids: of items.
-            name: of the class; None where they are of none.
+            name: of the class; None where they are of none, which holds until another call says
+                otherwise.
 
         Raises:
             ValueError: there is no such item, or the class is retired.
         """
         if name is not None:
             name = check_text(name, "name")
-        if not len(ids):
+        wanted = list(dict.fromkeys(checked_ids(ids)))
+        if not wanted:
             raise ValueError("Argument 'ids' must hold an id.")
         with self._changing():
-            self.gallery.get(ids)
-            self._label(list(dict.fromkeys(int(id) for id in ids)), name, "label")
+            self.gallery.get(wanted)
+            known, labels = self._now()
+            self._label(known, labels, wanted, self.gallery.store.vectors(wanted), name, "label")
             return self.history(1)[0]
 
-    def split(self, name: str, ids: Sequence[int], new: str) -> Change:
+    def split(self, name: str, ids: Iterable[int], new: str) -> Change:
         """Some items of a class become a class of their own.
 
         Args:
@@ -312,22 +353,23 @@ class Identities:
             ValueError: an item of another class, all items, or the new name is taken.
         """
         new = check_text(new, "new")
+        wanted = list(dict.fromkeys(checked_ids(ids)))
         with self._changing():
-            known = self._known()
-            known.label(name)
-            if known.find(new) is not None:
-                raise ConflictError(f"Argument 'new' must be free; {new!r} is a class.")
-            items = self.gallery.get(ids)
-            wrong = next((item.id for item in items if item.label != name), None)
+            known, labels = self._now()
+            label = known.label(name)
+            known.check_free(new)
+            items = self.gallery.get(wanted)
+            wrong = next((item.id for item in items if known.find(item.label) != label), None)
             if wrong is not None:
                 raise ValueError(f"Argument 'ids' must hold items of {name!r}, not {wrong}.")
-            own = {id for id, label in self._labels().items() if label == name}
-            if not ids or own <= {*ids}:
+            own = {*labels.ids[[known.find(one) == label for one in labels.names]].tolist()}
+            if not wanted or own <= {*wanted}:
                 raise ValueError(
                     f"Argument 'ids' must hold some of the {len(own)} items of {name!r}, not "
-                    f"{'all' if ids else 'none'}."
+                    f"{'all' if wanted else 'none'}."
                 )
-            self._label(list(dict.fromkeys(int(id) for id in ids)), new, "split")
+            z = self.gallery.store.vectors(wanted)
+            self._label(known, labels, wanted, z, new, "split")
             return self.history(1)[0]
 
     def merge(self, names: Sequence[str], into: str) -> Change:
@@ -341,7 +383,7 @@ class Identities:
             ConflictError: no such class, or one into itself.
         """
         with self._changing():
-            known = self._known()
+            known, labels = self._now()
             target = known.label(into)
             gone = [known.label(name) for name in dict.fromkeys(names)]
             if not gone or target in gone:
@@ -355,9 +397,9 @@ class Identities:
                 if label in gone or (owner in gone and label != owner):
                     entry = known.entry(label)
                     entries.append((entry, replace(entry, state="gone", owner=target)))
-            items = self._renamed({known.names[label] for label in gone}, into)
+            items = _renamed(known, labels, {*gone}, known.names[target])
             detail = f"{', '.join(map(repr, names))} into {into!r}"
-            self._make("merge", detail, Step(tuple(entries), items))
+            self._make("merge", detail, Step(tuple(entries), items), known, labels)
             return self.history(1)[0]
 
     def rename(self, name: str, new: str) -> Change:
@@ -368,13 +410,14 @@ class Identities:
         """
         new = check_text(new, "new")
         with self._changing():
-            known = self._known()
+            known, labels = self._now()
             label = known.label(name)
-            if known.find(new) is not None:
-                raise ConflictError(f"Argument 'new' must be free; {new!r} is a class.")
+            if new == known.names[label] or known.find(new) != label:  # it may be its old name
+                known.check_free(new)
             entry = known.entry(label)
-            step = Step(((entry, replace(entry, name=new)),), self._renamed({name}, new))
-            self._make("rename", f"{name!r} to {new!r}", step)
+            items = _renamed(known, labels, {label}, new)
+            step = Step(((entry, replace(entry, name=new)),), items)
+            self._make("rename", f"{name!r} to {new!r}", step, known, labels)
             return self.history(1)[0]
 
     def retire(self, name: str) -> Change:
@@ -391,7 +434,8 @@ class Identities:
     def undo(self, number: int | None = None) -> Change:
         """Take the last change back that was not taken back yet; again, the one before.
 
-        Images that an enrollment brought stay in the gallery, without a label.
+        Images that an enrollment brought leave the gallery, but those that have got another label
+        or a payload since.
 
         Args:
             number: of the change that is meant: another one is not taken back. None for any.
@@ -412,15 +456,14 @@ class Identities:
                     f"Change {number} is not the last one any more: {change.number} is, "
                     f"{change.action} {change.detail}."
                 )
-            detail = f"{change.number}: {change.action} {change.detail}"
-            self._write("undo", detail, step.reverse(), undoes=change.number)
+            self._take_back(change, step)
         return change
 
     # ---------------------------------------------------------------- inside
 
     def _set_retired(self, name: str, retired: bool) -> Change:
         with self._changing():
-            known = self._known()
+            known, labels = self._now()
             label = known.label(name)
             if (label in known.retired) == retired:
                 raise ConflictError(
@@ -433,57 +476,122 @@ class Identities:
                 )
             entry = known.entry(label)
             step = Step(((entry, replace(entry, state="retired" if retired else "active")),))
-            self._make("retire" if retired else "restore", repr(name), step)
+            action = "retire" if retired else "restore"
+            self._make(action, repr(name), step, known, labels)
             return self.history(1)[0]
 
-    def _label(self, ids: list[int], name: str | None, action: str) -> tuple[int, Step]:
-        """Label items, and enroll a class where the name is new."""
-        known, vectors = self._known(), {}
+    def _label(
+        self,
+        known: Known,
+        labels: Labels,
+        ids: list[int],
+        z: np.ndarray,
+        name: str | None,
+        action: str,
+        brought: Rows | None = None,
+    ) -> tuple[int, Step]:
+        """Label items, and enroll a class where the name is new.
+
+        Args:
+            known: the classes now.
+            labels: of the items that are there.
+            ids: of the items.
+            z: float32 `[N, dim]`, their unit vectors.
+            name: of the class, or None.
+            action: what it is.
+            brought: those of the items that come with the change.
+        """
+        vectors: dict[int, np.ndarray] = {}
         entries: tuple[tuple[Entry | None, Entry], ...] = ()
         if name is not None:
             label = known.taught(name)
             if label is None:
                 label = len(known.names)
-                mean = self.gallery.store.vectors(ids).astype(np.float64).mean(axis=0)
-                vectors[label] = known.free_vector(mean)
+                vectors[label] = known.free_vector(z.astype(np.float64).mean(axis=0))
                 entries = ((None, Entry(label, name, "active", label)),)
-        labels = self._labels()
-        automatic = self._automatic(labels)
-        changed = tuple(
-            Relabeled(id, labels[id], name, id in automatic)
-            for id in ids
-            if labels[id] != name or id in automatic
-        )
+            else:
+                name = known.names[label]  # not by an alias
+        given = np.array(ids, np.int64)
+        here = np.isin(given, labels.ids)
+        old, new = given[here].tolist(), given[~here].tolist()
+        changed = [
+            Relabeled(id, labels.names[row], name, bool(labels.decided[row]), True)
+            for id, row in zip(old, labels.rows(old), strict=True)
+            if labels.names[row] != name or not labels.decided[row]
+        ]
+        changed += [Relabeled(id, None, name, False, True) for id in new]
         detail = (
             f"{len(ids)} items as {name!r}" if name is not None else f"{len(ids)} items of none"
         )
-        return self._make(action, detail, Step(entries, changed), vectors)
+        step = Step(entries, tuple(changed), tuple(new))
+        if brought is not None:
+            brought = replace(brought, labels=[name] * len(brought))
+        return self._make(action, detail, step, known, labels, vectors, brought)
 
     def _make(
         self,
         action: str,
         detail: str,
         step: Step,
+        known: Known,
+        labels: Labels,
         vectors: dict[int, np.ndarray] | None = None,
+        brought: Rows | None = None,
     ) -> tuple[int, Step]:
-        """Make a change, with what becomes of the items that have no label of a user."""
-        known, labels = self._known().after(step, vectors or {}), self._labels()
-        automatic, more = self._automatic(labels), {item.item: item for item in step.items}
-        decided = {id for id, item in more.items() if not item.automatic}
-        free = [id for id in self._free(labels) if id not in decided]
+        """Make a change, with what becomes of the items that no user has decided on.
+
+        These F items are compared with all C classes, O(F * C * dim), by the first change of this
+        object, and after one that was made elsewhere or taken back. Later ones compare new items
+        so, and of the others only those that are near to one of the M vectors that change, which
+        takes O(F * M * dim) to find.
+
+        Args:
+            action: what it is.
+            detail: names, to read.
+            step: what the user changes.
+            known: the classes before.
+            labels: before.
+            vectors: label -> float32 `[dim]`, of classes that it brings.
+            brought: items that it brings.
+        """
+        after = known.after(step, vectors or {})
+        more = {item.item: item for item in step.items}
+        decided = [id for id, item in more.items() if item.decided]
+        free = labels.ids[~labels.decided & ~np.isin(labels.ids, decided)]
+        least = after.least
+        if self._assigned == _Assigned(self._state(), least):
+            free = self._near(free, known.changed(after), after, least - SLACK)
         for start in range(0, len(free), CHUNK):
-            ids = free[start : start + CHUNK]
-            nearest, good = known.decide(self.gallery.store.vectors(ids))
+            ids = free[start : start + CHUNK].tolist()
+            nearest, good = after.decide(self.gallery.store.vectors(ids))
             # Classes of the run explain an item too, but label none.
-            good &= nearest >= known.trained
-            for id, number, fine in zip(ids, nearest.tolist(), good.tolist(), strict=True):
-                after = known.names[number] if fine else None
-                if after != labels[id] or fine != (id in automatic):
-                    more[id] = Relabeled(id, labels[id], after, id in automatic, fine)
+            good &= nearest >= after.trained
+            before = [labels.names[row] for row in labels.rows(ids)]
+            columns = (ids, before, nearest.tolist(), good.tolist())
+            for id, name, number, fine in zip(*columns, strict=True):
+                now = after.names[number] if fine else None
+                if now != name:
+                    more[id] = Relabeled(id, name, now, False, False)
                 else:
                     more.pop(id, None)
-        whole = Step(step.entries, tuple(more.values()))
-        return self._write(action, detail, whole, vectors), whole
+        whole = replace(step, items=tuple(more.values()))
+        number = self._write(action, detail, whole, vectors, brought=brought)
+        self._assigned = _Assigned(self._state(), least)
+        self._last = int(labels.ids[-1]) if len(labels.ids) else -1
+        return number, whole
+
+    def _near(self, ids: np.ndarray, classes: np.ndarray, known: Known, least: float) -> np.ndarray:
+        """Those items that are new, or not farther from one of some classes' vectors.
+
+        What is farther neither was of such a class nor will be: that needs the cosine `least`.
+        """
+        vectors, keep = known.vectors_of(classes), ids > self._last
+        old = np.flatnonzero(~keep) if len(classes) else np.empty(0, np.int64)
+        for start in range(0, len(old), CHUNK):
+            rows = old[start : start + CHUNK]
+            z = self.gallery.store.vectors(ids[rows].tolist())
+            keep[rows] = (z @ vectors.T).max(axis=1) >= least
+        return ids[keep]
 
     def _write(
         self,
@@ -491,60 +599,69 @@ class Identities:
         detail: str,
         step: Step,
         vectors: dict[int, np.ndarray] | None = None,
+        *,
         undoes: int | None = None,
+        brought: Rows | None = None,
     ) -> int:
         number = self._journal.begin(action, detail, step, vectors, undoes)
+        if brought is not None:
+            self.gallery.store.insert(brought, step.brought)
         self._relabel(step)
         self._journal.finish(number)
         return number
 
+    def _take_back(self, change: Change, step: Step) -> None:
+        detail = f"{change.number}: {change.action} {change.detail}"
+        self._write("undo", detail, step.reverse(), undoes=change.number)
+
     def _relabel(self, step: Step) -> None:
-        """Give items their labels, but those that are gone or have got another one meanwhile."""
+        """Give items their labels, or remove them, but those that were changed meanwhile."""
         there = self.gallery.store.items([item.item for item in step.items])
-        items = [
-            one for one in step.items if one.item in there and there[one.item].label == one.before
-        ]
-        if items:
-            labels = [item.after for item in items]
-            self.gallery.store.update([item.item for item in items], labels=labels)
+        items = {
+            one.item: one
+            for one in step.items
+            if one.item in there
+            and (there[one.item].label, there[one.item].decided) == (one.before, one.was_decided)
+        }
+        # A payload is what somebody else has put there.
+        gone = [id for id in step.removed if id in items and not there[id].payload]
+        left = [item for id, item in items.items() if id not in {*gone}]
+        self.gallery.store.update(
+            [item.item for item in left],
+            labels=[item.after for item in left],
+            decided=[item.decided for item in left],
+        )
+        self.gallery.store.delete(gone)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """Nobody else changes anything inside; what a killed process has begun is finished."""
+        """Nobody else changes anything inside; what a killed process has begun is finished.
+
+        Or taken back, where the images that it was to bring are gone with the process.
+        """
         with self.gallery.store.writing():
-            for number, step in self._journal.unfinished():
-                self._relabel(step)
-                self._journal.finish(number)
+            for change, step in self._journal.unfinished():
+                if step.brought and not self.gallery.store.items(step.brought):
+                    self._take_back(change, step)
+                else:
+                    self._relabel(step)
+                    self._journal.finish(change.number)
             yield
 
-    def _renamed(self, names: set[str], new: str) -> tuple[Relabeled, ...]:
-        labels = self._labels()
-        automatic = self._automatic(labels)
-        return tuple(
-            Relabeled(id, label, new, id in automatic, id in automatic)
-            for id, label in labels.items()
-            if label in names
-        )
-
-    def _labels(self) -> dict[int, str | None]:
+    def _labels(self) -> Labels:
         return self.gallery.store.labels()
 
-    def _automatic(self, labels: dict[int, str | None]) -> set[int]:
-        """Items that have the label that the gallery gave them, and no other one since."""
-        given = self._journal.automatic().items()
-        return {id for id, label in given if labels.get(id) == label}
-
-    def _free(self, labels: dict[int, str | None]) -> list[int]:
-        """Items that have no label of a user, ascending."""
-        automatic = self._automatic(labels)
-        return [id for id, label in labels.items() if label is None or id in automatic]
-
     def _identity(self, name: str) -> Identity:
-        return next(one for one in self.all() if one.name == name)
+        label = self._known().label(name)
+        return next(one for one in self.all() if one.label == label)
+
+    def _state(self) -> tuple[object, ...]:
+        """Another one after each change of the classes, whoever made it."""
+        files = (self.run.folder / name for name in (REGISTRY, REJECTOR))
+        return (self._journal.generation(), *(_changed(file) for file in files))
 
     def _known(self) -> Known:
-        files = (self.run.folder / name for name in (REGISTRY, REJECTOR))
-        key = (self._journal.generation(), *(_changed(file) for file in files))
+        key = self._state()
         cached = self._cache
         if cached is None or cached[0] != key:
             entries, vectors = self._journal.entries()
@@ -555,16 +672,24 @@ class Identities:
         """Median cosine of the run's classes in the gallery to their vectors."""
         version, measured = self.gallery.store.version, self._measured
         if measured is None or measured[0] != version:
-            measured = self._measured = version, self._measure()
+            measured = self._measured = version, self._measure(self._labels())
         return measured[1]
 
-    def _measure(self) -> float:
-        ids, names = [], {name: i for i, name in enumerate(self.run.names)}
-        own = []
-        for id, label in self._labels().items():
-            if label in names:
+    def _now(self) -> tuple[Known, Labels]:
+        """The classes and all labels, read once for a change, inside `_changing`."""
+        known, labels = self._known(), self._labels()
+        if known.rejector is None:
+            self._measured = self.gallery.store.version, self._measure(labels)
+        return known, labels
+
+    def _measure(self, labels: Labels) -> float:
+        ids, own = list[int](), list[int]()
+        known = self._known()
+        for id, name in zip(labels.ids.tolist(), labels.names, strict=True):
+            label = known.find(name)
+            if label is not None and label < known.trained:
                 ids.append(id)
-                own.append(names[label])
+                own.append(label)
             if len(ids) == CHUNK:
                 break
         if not ids:
@@ -573,12 +698,14 @@ class Identities:
         vectors = self.run.model.head.vectors(torch.tensor(own)).detach().float().cpu().numpy()
         return float(np.median((z * vectors).sum(axis=-1)))
 
-    def _review(self, name: str, ids: list[int], known: Known) -> dict[int, tuple[Reason, str]]:
-        """Ids of the images that are refused, and why."""
-        z = self.gallery.store.vectors(ids).astype(np.float64)
+    def _review(self, name: str, z: np.ndarray, known: Known) -> dict[int, tuple[Reason, str]]:
+        """Which images, by their unit vectors `[N, dim]`, are refused, and why."""
+        if not len(z):
+            return {}
+        z = z.astype(np.float64)
         own = known.find(name)
         found: dict[int, tuple[Reason, str]] = {}
-        left = list(range(len(ids)))
+        left = list(range(len(z)))
         # The one that is farthest from the others goes first: it may be why others seem far.
         while len(left) > 2:
             rest = z[left].sum(axis=0) - z[left]
@@ -587,7 +714,7 @@ class Identities:
             if cosine[worst] >= known.least:
                 break
             message = f"too far from the other images: cosine {cosine[worst]:.3f} to their mean"
-            found[ids[left.pop(worst)]] = ("outlier", message)
+            found[left.pop(worst)] = ("outlier", message)
         label, nearest = known.predict(unit(z), 2)
         mean = z[left].sum(axis=0)
         for row in left:
@@ -599,8 +726,18 @@ class Identities:
                     here = max(here, cosine)
                 elif cosine > here and cosine >= known.least and number >= 0:
                     message = f"nearer to another class: cosine {cosine:.3f} to "
-                    found[ids[row]] = ("other class", message + repr(known.names[number]))
+                    found[row] = ("other class", message + repr(known.names[number]))
         return found
+
+
+def _renamed(known: Known, labels: Labels, classes: set[int], new: str) -> tuple[Relabeled, ...]:
+    """The items of some classes, under another name."""
+    columns = (labels.ids.tolist(), labels.names, labels.decided.tolist())
+    return tuple(
+        Relabeled(id, label, new, decided, decided)
+        for id, label, decided in zip(*columns, strict=True)
+        if known.find(label) in classes and label != new
+    )
 
 
 def _journal_of(store: Store, run: Run) -> Path:

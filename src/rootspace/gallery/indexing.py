@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .gallery import Gallery, path_of, shown_path
-from .items import AddReport, Payload, Rejected, Value
+from .gallery import Gallery
+from .incoming import path_of, shown_path
+from .items import AddReport, Item, Payload, Rejected, Value
 
 PART = 1024
 """Files that are written together: what a call that is stopped loses at most."""
@@ -22,7 +23,7 @@ class Indexed:
     Attributes:
         seen: how many there were.
         added: new items.
-        known: those whose file has not changed since it was added.
+        known: those whose file has not changed since it was added, or has only moved.
         changed: files whose content has changed. Their old items are deleted, unless another file
             has that content now.
         rejected: the others.
@@ -63,9 +64,10 @@ def index_files(gallery: Gallery, files: Sequence[ImageFile]) -> Iterator[Indexe
     """Bring image files into a gallery, a part after another; each is on the disk when it is told.
 
     A file whose size and time are those of its item is not read again. One that has changed
-    becomes a new item, and its old one is deleted after the last part; where one of the other files
-    has its content now, the item is that file's. Labels of items that are there stay; a payload
-    that is given takes the place of theirs.
+    becomes a new item, and its old one is deleted after the last part. An item whose own file is
+    gone or has changed belongs to the file that has its content now, and gets the label of that
+    file's folder where it is not the folder that it was in. Other labels of items that are there
+    stay; a payload that is given takes the place of theirs.
 
     Args:
         gallery: it.
@@ -83,18 +85,31 @@ def index_files(gallery: Gallery, files: Sequence[ImageFile]) -> Iterator[Indexe
 
 
 @dataclass(frozen=True)
+class _Read:
+    """A file that was read.
+
+    Attributes:
+        path: of it, as the gallery keeps it.
+        stamp: size and time.
+        file: it.
+    """
+
+    path: str
+    stamp: str | None
+    file: ImageFile
+
+
+@dataclass(frozen=True)
 class _Old:
     """Items that are not what lies at their paths now: a later file may have their content.
 
     Attributes:
         ids: of them.
-        found: id -> path and stamp of a file elsewhere that has the content of an item.
+        found: id -> a file elsewhere that has the content of an item.
     """
 
     ids: set[int] = field(default_factory=set[int])
-    found: dict[int, tuple[str, str | None]] = field(
-        default_factory=dict[int, tuple[str, str | None]]
-    )
+    found: dict[int, _Read] = field(default_factory=dict[int, _Read])
 
 
 def _index_part(gallery: Gallery, files: Sequence[ImageFile], old: _Old) -> Indexed:
@@ -121,37 +136,94 @@ def _index_part(gallery: Gallery, files: Sequence[ImageFile], old: _Old) -> Inde
         payloads=[files[i].payload for i in new],
         stamps=[stamps[i] for i in new],
     )
-    changed = _find_old(gallery, [(paths[i], stamps[i]) for i in new], report, old)
-    rejected = _strangers(report, there)
+    read = [_Read(paths[i], stamps[i], files[i]) for i in new]
+    own = {(path, id) for path, items in there.items() for id, _ in items}
+    own |= _move(gallery, _lost(gallery, read, report))
+    changed = _find_old(gallery, read, report, old)
+    rejected = _strangers(report, own)
     known = len(files) - len(new) + len(report.rejected) - len(rejected)
     return Indexed(len(files), len(report.added), known, changed, rejected)
 
 
-def _strangers(
-    report: AddReport, there: Mapping[str, Sequence[tuple[int, str | None]]]
-) -> tuple[Rejected, ...]:
-    """Rejected inputs, but those whose item came from the same path: they are only known."""
-    own = {(path, id) for path, items in there.items() for id, _ in items}
+def _strangers(report: AddReport, own: Set[tuple[str | None, int | None]]) -> tuple[Rejected, ...]:
+    """Rejected inputs, but those whose item is that of the same path: they are only known.
+
+    Args:
+        report: of the inputs.
+        own: paths and ids of items.
+    """
     return tuple(
         one for one in report.rejected if one.reason != "duplicate" or (one.path, one.id) not in own
     )
 
 
-def _find_old(
-    gallery: Gallery, files: Sequence[tuple[str, str | None]], report: AddReport, old: _Old
-) -> int:
+def _lost(gallery: Gallery, read: Sequence[_Read], report: AddReport) -> dict[int, _Read]:
+    """Items whose own file is gone, and a file that has their content."""
+    holder = {one.index: one.id for one in report.rejected if one.id is not None}
+    items = gallery.store.items([*{*holder.values()}])
+    found: dict[int, _Read] = {}
+    for index, id in holder.items():
+        if id in items and _is_gone(items[id].path):
+            found.setdefault(id, read[index])
+    return found
+
+
+def _move(gallery: Gallery, files: Mapping[int, _Read]) -> set[tuple[str | None, int | None]]:
+    """Give items to other files: path, stamp, payload, and the label of another class folder.
+
+    Args:
+        gallery: it.
+        files: id -> the file.
+
+    Returns:
+        Paths and ids of those that are there still.
+    """
+    with gallery.store.writing():
+        items = gallery.store.items([*files])
+        wanted = [files[id] for id in items]
+        other = [_has_other_class(item, files[id]) for id, item in items.items()]
+        gallery.store.update(
+            [*items],
+            paths=[one.path for one in wanted],
+            stamps=[one.stamp for one in wanted],
+            labels=[
+                one.file.label if new else item.label
+                for item, one, new in zip(items.values(), wanted, other, strict=True)
+            ],
+            decided=[new or item.decided for item, new in zip(items.values(), other, strict=True)],
+            payloads=[
+                one.file.payload or item.payload
+                for item, one in zip(items.values(), wanted, strict=True)
+            ],
+        )
+    return {(files[id].path, id) for id in items}
+
+
+def _has_other_class(item: Item, read: _Read) -> bool:
+    """Whether a file lies in another class folder than that of an item did.
+
+    A user may have given the item another label since: that stays within one class folder.
+    """
+    label, parts = read.file.label, Path(path_of(read.path)).parent.parts
+    if label is None or label not in parts:
+        return label is not None
+    folder = len(parts) - parts[::-1].index(label)
+    return Path(path_of(item.path or "")).parent.parts[:folder] != parts[:folder]
+
+
+def _find_old(gallery: Gallery, read: Sequence[_Read], report: AddReport, old: _Old) -> int:
     """Note the old items of files that have changed; how many files that are."""
-    there = gallery.store.at_paths([path for path, _ in files])
+    there = gallery.store.at_paths([one.path for one in read])
     touched: dict[int, str | None] = {}
     changed = 0
-    for (path, stamp), id in zip(files, report.ids, strict=True):
+    for one, id in zip(read, report.ids, strict=True):
         if id is None:
             continue  # what cannot be read now may be half written
-        here = dict(there.get(path, ()))
+        here = dict(there.get(one.path, ()))
         if id not in here:
-            old.found.setdefault(id, (path, stamp))
-        elif here.pop(id) != stamp:
-            touched[id] = stamp
+            old.found.setdefault(id, one)
+        elif here.pop(id) != one.stamp:
+            touched[id] = one.stamp
         old.ids.update(here)
         changed += bool(here)
     if touched:
@@ -161,14 +233,9 @@ def _find_old(
 
 def _settle(gallery: Gallery, old: _Old) -> None:
     """Give old items to the files that have their content now, and delete the others."""
-    moved = sorted(old.ids & old.found.keys())
-    gone = sorted(old.ids - old.found.keys())
     with gallery.store.writing():
-        if moved:
-            paths, stamps = ([old.found[id][part] for id in moved] for part in (0, 1))
-            gallery.store.update(moved, paths=paths, stamps=stamps)
-        if gone:
-            gallery.store.delete(gone)
+        _move(gallery, {id: old.found[id] for id in sorted(old.ids & old.found.keys())})
+        gallery.store.delete(sorted(old.ids - old.found.keys()))
 
 
 def _update_payloads(gallery: Gallery, payloads: dict[int, Payload]) -> None:
@@ -189,14 +256,12 @@ def _stamp(path: Path) -> str | None:
 
 def missing_files(gallery: Gallery) -> list[int]:
     """Ids of the items whose path is that of a file which is not there any more."""
-    return [
-        item.id
-        for items, _ in gallery.scan()
-        for item in items
-        if item.path is not None
-        and os.path.isabs(item.path)
-        and not os.path.exists(path_of(item.path))
-    ]
+    return [item.id for items, _ in gallery.scan() for item in items if _is_gone(item.path)]
+
+
+def _is_gone(path: str | None) -> bool:
+    """Whether this is the path of a file, and there is none any more."""
+    return path is not None and os.path.isabs(path) and not os.path.exists(path_of(path))
 
 
 def index_inputs(
@@ -217,6 +282,7 @@ def index_inputs(
     """
     report = gallery.add(inputs if embed is None else embed(inputs), labels=labels, paths=paths)
     names = [one.path for one in report.rejected if one.path is not None]
-    rejected = _strangers(report, gallery.store.at_paths(names))
+    there = gallery.store.at_paths(names)
+    rejected = _strangers(report, {(path, id) for path in there for id, _ in there[path]})
     known = len(report.rejected) - len(rejected)
     return Indexed(len(report.ids), len(report.added), known, 0, rejected)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
@@ -43,6 +43,8 @@ class Item:
         payload: what the application keeps beside it.
         digest: hash of its content: of the pixels that the network gets, or of its embedding where
             that was added alone.
+        decided: whether a user has said which label it has, or that it has none; else it has the
+            label that the gallery gives it.
     """
 
     id: int
@@ -50,6 +52,26 @@ class Item:
     label: str | None
     payload: Payload = field(default_factory=dict)
     digest: str = ""
+    decided: bool = False
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of all items, a column each.
+
+    Attributes:
+        ids: int64 `[N]`, ascending.
+        names: as `Item.label`.
+        decided: bool `[N]`, as `Item.decided`.
+    """
+
+    ids: np.ndarray
+    names: Sequence[str | None]
+    decided: np.ndarray
+
+    def rows(self, ids: Sequence[int]) -> list[int]:
+        """Where items are that are there."""
+        return np.searchsorted(self.ids, ids).tolist()
 
 
 @dataclass(frozen=True)
@@ -124,7 +146,7 @@ class Rows:
         digests: as of `Item`, all different.
         paths: as of `Item`.
         stamps: size and time of each file, by which a changed one is known.
-        labels: as of `Item`.
+        labels: as of `Item`; those that are given are a user's.
         payloads: as of `Item`.
         thumbnails: small pictures to show, as files; None for what was no image.
     """
@@ -211,3 +233,17 @@ def _checked_value(value: object, argument: str) -> Value:
         f"Argument '{argument}' must be a text, a finite number of 64 bits or a truth value, not "
         f"{value!r:.80} ({type(value).__name__})."
     )
+
+
+def checked_ids(ids: Iterable[int]) -> list[int]:
+    """Ids as plain numbers.
+
+    Raises:
+        TypeError: something else.
+    """
+    found = list[int]()
+    for id in ids:
+        if isinstance(id, bool) or not isinstance(id, int | np.integer):
+            raise TypeError(f"Argument 'ids' must hold whole numbers, not {id!r:.80}.")
+        found.append(int(id))
+    return found

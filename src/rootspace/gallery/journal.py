@@ -19,7 +19,7 @@ import numpy as np
 
 from rootspace._errors import BusyError
 
-FORMAT = 1
+FORMAT = 2
 """Version of the tables, kept in `PRAGMA user_version`."""
 
 State: TypeAlias = Literal["active", "retired", "gone"]
@@ -28,7 +28,6 @@ _TABLES = f"""
 CREATE TABLE entries (
     label INTEGER PRIMARY KEY, name TEXT, state TEXT NOT NULL, owner INTEGER NOT NULL, vector BLOB
 );
-CREATE TABLE automatic (item INTEGER PRIMARY KEY, label TEXT NOT NULL);
 CREATE TABLE changes (
     number INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, action TEXT NOT NULL,
     detail TEXT NOT NULL, content TEXT NOT NULL, done INTEGER NOT NULL, undone INTEGER NOT NULL
@@ -63,24 +62,24 @@ class Entry:
 
 @dataclass(frozen=True)
 class Relabeled:
-    """A label that a change gives to an item.
+    """A label that a change gives to an item, or takes away.
 
     Attributes:
         item: its id.
         before: the label before.
         after: the label from then on.
-        was_automatic: whether the label before was given by the gallery itself.
-        automatic: whether the label after is.
+        was_decided: whether a user had said so.
+        decided: whether a user says so from then on.
     """
 
     item: int
     before: str | None
     after: str | None
-    was_automatic: bool = False
-    automatic: bool = False
+    was_decided: bool
+    decided: bool
 
     def reverse(self) -> Relabeled:
-        return Relabeled(self.item, self.after, self.before, self.automatic, self.was_automatic)
+        return Relabeled(self.item, self.after, self.before, self.decided, self.was_decided)
 
 
 @dataclass(frozen=True)
@@ -90,10 +89,14 @@ class Step:
     Attributes:
         entries: classes before and after; None before a class that it brings.
         items: labels.
+        brought: ids of the items that come with it, all at once.
+        removed: ids of those that go.
     """
 
     entries: tuple[tuple[Entry | None, Entry], ...] = ()
     items: tuple[Relabeled, ...] = ()
+    brought: tuple[int, ...] = ()
+    removed: tuple[int, ...] = ()
 
     def reverse(self) -> Step:
         """What takes it back; a class that it brought is gone then, and keeps its number."""
@@ -104,7 +107,8 @@ class Step:
             )
             for before, after in self.entries
         )
-        return Step(entries, tuple(item.reverse() for item in self.items))
+        items = tuple(item.reverse() for item in self.items)
+        return Step(entries, items, brought=self.removed, removed=self.brought)
 
     def numbered(self, number: Callable[[int], int]) -> Step:
         """With other numbers for the labels of classes."""
@@ -124,7 +128,8 @@ class Step:
             (None if before is None else Entry(**before), Entry(**after))
             for before, after in content["entries"]
         )
-        return cls(entries, tuple(Relabeled(**item) for item in content["items"]))
+        items = tuple(Relabeled(**item) for item in content["items"])
+        return cls(entries, items, tuple(content["brought"]), tuple(content["removed"]))
 
 
 @dataclass(frozen=True)
@@ -168,7 +173,7 @@ class Journal:
         with self._open() as database:
             version = database.execute("PRAGMA user_version").fetchone()[0]
             tables = database.execute("SELECT name FROM sqlite_master").fetchall()
-            if version > FORMAT or (tables and not version):
+            if version not in (0, FORMAT) or (tables and not version):
                 raise ValueError(
                     f"{path} is no journal of identities that this version of rootspace reads."
                 )
@@ -218,11 +223,6 @@ class Journal:
         entries = [Entry(*row).numbered(self._label) for *row, _ in rows]
         return entries, np.array(vectors, np.float32).reshape(-1, self.dim)
 
-    def automatic(self) -> dict[int, str]:
-        """Ids of the items that the gallery has labeled itself, and these labels."""
-        with self._open() as database:
-            return dict(database.execute("SELECT item, label FROM automatic").fetchall())
-
     def begin(
         self,
         action: str,
@@ -231,7 +231,7 @@ class Journal:
         vectors: dict[int, np.ndarray] | None = None,
         undoes: int | None = None,
     ) -> int:
-        """Write a change down, and make it here; `finish` it when the labels are written too.
+        """Write a change down, and make it here; `finish` it when the gallery has it too.
 
         Args:
             action: what it is.
@@ -260,18 +260,14 @@ class Journal:
                     "SET name = excluded.name, state = excluded.state, owner = excluded.owner",
                     values,
                 )
-            for item in step.items:
-                database.execute("DELETE FROM automatic WHERE item = ?", (item.item,))
-                if item.automatic:
-                    values = (item.item, item.after)
-                    database.execute("INSERT INTO automatic VALUES (?, ?)", values)
             number = database.execute(
                 "INSERT INTO changes (at, action, detail, content, done, undone) "
                 "VALUES (?, ?, ?, ?, 0, 0) RETURNING number",
                 (at, action, detail, step.dumped()),
             ).fetchone()[0]
             if undoes is not None:
-                database.execute("UPDATE changes SET undone = 1 WHERE number = ?", (undoes,))
+                text = "UPDATE changes SET undone = 1, done = 1 WHERE number = ?"
+                database.execute(text, (undoes,))
             database.execute("COMMIT")
         return number
 
@@ -280,26 +276,24 @@ class Journal:
         with self._open() as database:
             database.execute("UPDATE changes SET done = 1 WHERE number = ?", (number,))
 
-    def unfinished(self) -> list[tuple[int, Step]]:
+    def unfinished(self) -> list[tuple[Change, Step]]:
         """Changes that were cut off."""
-        with self._open() as database:
-            rows = database.execute(
-                "SELECT number, content FROM changes WHERE done = 0 ORDER BY number"
-            ).fetchall()
-        return [(number, Step.loaded(text).numbered(self._label)) for number, text in rows]
+        return self._steps("WHERE done = 0 ORDER BY number")
 
     def last(self) -> tuple[Change, Step] | None:
         """The last change that was not taken back."""
+        found = self._steps("WHERE undone = 0 AND action != 'undo' ORDER BY number DESC LIMIT 1")
+        return found[0] if found else None
+
+    def _steps(self, which: str) -> list[tuple[Change, Step]]:
+        text = f"SELECT number, at, action, detail, undone, content FROM changes {which}"
         with self._open() as database:
-            row = database.execute(
-                "SELECT number, at, action, detail, content FROM changes "
-                "WHERE undone = 0 AND action != 'undo' ORDER BY number DESC LIMIT 1"
-            ).fetchone()
-        if row is None:
-            return None
-        number, at, action, detail, content = row
-        step = Step.loaded(content).numbered(self._label)
-        return Change(number, at, action, detail, len(step.items), False), step
+            rows = database.execute(text).fetchall()
+        found = list[tuple[Change, Step]]()
+        for number, at, action, detail, undone, content in rows:
+            step = Step.loaded(content).numbered(self._label)
+            found.append((Change(number, at, action, detail, len(step.items), bool(undone)), step))
+        return found
 
     def history(self, limit: int | None = None) -> Sequence[Change]:
         """Changes, the last first."""

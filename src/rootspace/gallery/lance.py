@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
+import shutil
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,10 +28,10 @@ from rootspace._files import appearing, lock, read_json, to_disk, write_json
 from .exact import ExactIndex, Snapshot
 from .facets import Facets
 from .filters import Condition
-from .items import Found, Item, Payload, Rows, UnknownItemError
+from .items import Found, Item, Labels, Payload, Rows, UnknownItemError
 from .pin import Pin
 
-FORMAT = 1
+FORMAT = 2
 """Version of the folder."""
 
 ABOUT, COUNTERS, TABLE = "gallery.json", "counters.json", "items"
@@ -54,7 +56,7 @@ ATTEMPTS = 5
 """Reads that are tried again where another process has tidied up meanwhile."""
 
 _PURPOSE = "A gallery in a folder"
-_TEXTS = ("id", "digest", "path", "label", "payload")
+_TEXTS = ("id", "digest", "path", "label", "payload", "decided")
 
 T = TypeVar("T")
 
@@ -127,7 +129,9 @@ class LanceStore:
             raise FileExistsError(f"{folder} exists already and is not empty.")
         arrow = require("pyarrow", extra="gallery", purpose=_PURPOSE)
         lancedb = require("lancedb", extra="gallery", purpose=_PURPOSE)
-        with appearing(folder) as new:
+        # A name of its own: another process may be making the same gallery.
+        own = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}")
+        with appearing(own) as new:
             # Row ids stay, so that the index in memory finds its rows after the table was tidied.
             options = {"new_table_enable_stable_row_ids": "true"}
             database = lancedb.connect(new, storage_options=options)
@@ -140,6 +144,13 @@ class LanceStore:
                 "pin": pin.as_dict(),
             }
             write_json(new / ABOUT, about)
+        try:
+            os.replace(own, folder)
+        except OSError as error:
+            shutil.rmtree(own)
+            if not folder.exists():
+                raise
+            raise FileExistsError(f"{folder} exists already and is not empty.") from error
 
     # ---------------------------------------------------------------- what it knows
 
@@ -193,8 +204,8 @@ class LanceStore:
         return found
 
     def items(self, ids: Sequence[int]) -> dict[int, Item]:
-        rows = self._take(ids, list(_TEXTS))
-        return {item.id: item for item in map(_item, rows.to_pylist())}
+        found = {row["id"]: _item(row) for row in self._take(ids, list(_TEXTS)).to_pylist()}
+        return {id: found[id] for id in ids if id in found}
 
     def vectors(self, ids: Sequence[int]) -> np.ndarray:
         snapshot = self._snapshot()
@@ -203,10 +214,12 @@ class LanceStore:
             raise UnknownItemError("The gallery lacks some of the items: they were deleted.")
         return snapshot.vectors(rows)
 
-    def labels(self) -> dict[int, str | None]:
-        rows = self._read(lambda: self._newest().select(["id", "label"]).to_arrow())
+    def labels(self) -> Labels:
+        names = ["id", "label", "decided"]
+        rows = self._read(lambda: self._newest().select(names).to_arrow())
         rows = rows.take(np.argsort(rows["id"].to_numpy()))
-        return dict(zip(rows["id"].to_pylist(), rows["label"].to_pylist(), strict=True))
+        decided = rows["decided"].to_numpy()
+        return Labels(rows["id"].to_numpy(), rows["label"].to_pylist(), decided)
 
     def thumbnails(self, ids: Sequence[int]) -> dict[int, bytes]:
         rows = self._take(ids, ["id", "thumbnail"]).to_pylist()
@@ -245,12 +258,19 @@ class LanceStore:
                 finally:
                     self._depth -= 1
 
-    def insert(self, rows: Rows) -> list[int]:
+    def reserve(self, number: int) -> list[int]:
+        if not number:
+            return []
+        with self.writing():
+            first, _ = self._reserve(number)
+            return [*range(first, first + number)]
+
+    def insert(self, rows: Rows, ids: Sequence[int] | None = None) -> list[int]:
         if not len(rows):
             return []
         with self.writing():
-            first, revision = self._reserve(len(rows))
-            ids = np.arange(first, first + len(rows))
+            first, revision = self._reserve(len(rows) if ids is None else 0)
+            ids = [*range(first, first + len(rows))] if ids is None else list(ids)
             embeddings = rows.embeddings.astype(np.float32)
             content = {
                 "id": ids,
@@ -259,6 +279,7 @@ class LanceStore:
                 "path": list(rows.paths),
                 "stamp": list(rows.stamps),
                 "label": list(rows.labels),
+                "decided": [label is not None for label in rows.labels],
                 "payload": [_dumped(payload) for payload in rows.payloads],
                 "thumbnail": list(rows.thumbnails),
                 "embedding": self._lists(embeddings),
@@ -266,7 +287,7 @@ class LanceStore:
             self._table.add(self._arrow.table(content, schema=self._schema))
             self._to_disk()
             self._follow(revision)
-            return ids.tolist()
+            return ids
 
     def update(
         self,
@@ -274,6 +295,7 @@ class LanceStore:
         *,
         paths: Sequence[str | None] | None = None,
         labels: Sequence[str | None] | None = None,
+        decided: Sequence[bool] | None = None,
         payloads: Sequence[Payload] | None = None,
         stamps: Sequence[str | None] | None = None,
     ) -> None:
@@ -281,6 +303,7 @@ class LanceStore:
             return
         texts = None if payloads is None else [_dumped(payload) for payload in payloads]
         columns = {"path": paths, "label": labels, "payload": texts, "stamp": stamps}
+        columns |= {"decided": decided}
         given = {name: list(values) for name, values in columns.items() if values is not None}
         with self.writing():
             _, revision = self._reserve(0)
@@ -634,6 +657,7 @@ def _schema(arrow: Any, dim: int, float16: bool) -> Any:
             arrow.field("path", arrow.string()),
             arrow.field("stamp", arrow.string()),
             arrow.field("label", arrow.string()),
+            arrow.field("decided", arrow.bool_(), nullable=False),
             arrow.field("payload", arrow.string()),
             arrow.field("thumbnail", arrow.binary()),
             arrow.field("embedding", arrow.list_(kind, dim)),
@@ -642,7 +666,8 @@ def _schema(arrow: Any, dim: int, float16: bool) -> Any:
 
 
 def _item(row: dict[str, Any]) -> Item:
-    return Item(row["id"], row["path"], row["label"], _loaded(row["payload"]), row["digest"])
+    payload = _loaded(row["payload"])
+    return Item(row["id"], row["path"], row["label"], payload, row["digest"], row["decided"])
 
 
 def _dumped(payload: Payload) -> str | None:
@@ -653,7 +678,9 @@ def _loaded(text: str | None) -> dict[str, Any]:
     return json.loads(text) if text else {}
 
 
-def _literal(value: str | None) -> str:
+def _literal(value: str | bool | None) -> str:
+    if isinstance(value, bool):
+        return str(value)
     return "NULL" if value is None else f"'{value.replace(chr(39), chr(39) * 2)}'"
 
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from .filters import Condition
-from .items import Found, Item, Payload, Rows
+from .items import Found, Item, Labels, Payload, Rows
 from .pin import Pin
 
 
@@ -48,8 +48,20 @@ class Store(Protocol):
         """Number of items."""
         ...
 
-    def insert(self, rows: Rows) -> list[int]:
-        """Add items; their new ids, ascending."""
+    def reserve(self, number: int) -> list[int]:
+        """Ids for so many new items, ascending; they are given to nobody else."""
+        ...
+
+    def insert(self, rows: Rows, ids: Sequence[int] | None = None) -> list[int]:
+        """Add items.
+
+        Args:
+            rows: of them.
+            ids: of them, reserved since the table was locked for writing; others if None.
+
+        Returns:
+            Their ids, ascending.
+        """
         ...
 
     def update(
@@ -58,6 +70,7 @@ class Store(Protocol):
         *,
         paths: Sequence[str | None] | None = None,
         labels: Sequence[str | None] | None = None,
+        decided: Sequence[bool] | None = None,
         payloads: Sequence[Payload] | None = None,
         stamps: Sequence[str | None] | None = None,
     ) -> None:
@@ -77,15 +90,15 @@ class Store(Protocol):
         ...
 
     def items(self, ids: Sequence[int]) -> dict[int, Item]:
-        """Those of these items that are there."""
+        """Those of these items that are there, in the order of `ids`."""
         ...
 
     def vectors(self, ids: Sequence[int]) -> np.ndarray:
         """float32 `[N, dim]` unit vectors of items that are there."""
         ...
 
-    def labels(self) -> dict[int, str | None]:
-        """Of all items, by id ascending."""
+    def labels(self) -> Labels:
+        """Of all items; reads them all, about 2 us an item."""
         ...
 
     def thumbnails(self, ids: Sequence[int]) -> dict[int, bytes]:

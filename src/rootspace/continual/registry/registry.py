@@ -241,6 +241,11 @@ class ClassRegistry:
                 found.append(row[0])
         return found
 
+    def all_names(self) -> list[tuple[str, int, bool]]:
+        """Names and aliases: each with its label, and whether it is an alias; O(classes)."""
+        rows = self._store.rows("SELECT name, label, alias FROM names")
+        return [(name, label, bool(alias)) for name, label, alias in rows]
+
     def retired(self) -> np.ndarray:
         """`[R]` int64 labels of the retired classes, ascending; O(R)."""
         rows = self._store.rows("SELECT label FROM classes WHERE retired = 1 ORDER BY label")
