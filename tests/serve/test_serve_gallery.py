@@ -8,12 +8,14 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from servers import LIMITS, new_class, refusal, upload
 from starlette.testclient import TestClient
 
@@ -24,8 +26,15 @@ from rootspace.gallery import Gallery, Identities, _known
 from rootspace.run import load
 from rootspace.serve.app import create_app
 from rootspace.serve.batching import OverloadedError
+from rootspace.serve.errors import wording
 from rootspace.serve.run_model import RunModel
-from rootspace.serve.schema import ClassChange
+from rootspace.serve.schema import (
+    ClassChange,
+    EmbeddingSearch,
+    ItemChange,
+    Merging,
+    Undoing,
+)
 from rootspace.serve.service import Answer, Service, Upload
 
 Letters = list[tuple[str, bytes]]
@@ -326,6 +335,45 @@ def hostile() -> list[tuple[str, str, dict[str, Any], int]]:
     for query in ("k=nan", "min_cosine=nan", "min_cosine=-inf", "where=a%20b", "k=1001"):
         found.append(("POST", f"/v1/search?{query}", {"files": upload(image)}, 422))
     return found
+
+
+def test_what_is_wrong_many_times_is_one_error():
+    """Pydantic keeps about a kilobyte for each error."""
+    many = {f"k{i}": [] for i in range(10_000)}
+    for kind, content in (
+        (EmbeddingSearch, {"embeddings": [[""] * 100_000]}),
+        (EmbeddingSearch, {"embeddings": [[1.0] * 100_000]}),
+        (EmbeddingSearch, {"embeddings": [""] * 100_000}),
+        (EmbeddingSearch, {"embeddings": [[1.0]], **many}),
+        (Merging, {"names": [1] * 100_000, "into": "A"}),
+        (ItemChange, {"payload": many}),
+        (Undoing, many),
+    ):
+        with pytest.raises(ValidationError) as refused:
+            kind.model_validate(content)
+        assert refused.value.error_count() == 1
+        assert len(wording(refused.value.errors())) < 500
+
+
+def test_json_has_a_limit_of_its_own(own: Path, letters: Letters):
+    limits = replace(LIMITS, max_json=2**11)
+    with TestClient(create_app(Service(RunModel(own), limits))) as client:
+        body = {"embeddings": [[0.123456] * 32] * 20}
+        for kind in ("application/json", "text/plain", ""):
+            response = client.post(
+                "/v1/search/embeddings",
+                content=json.dumps(body).encode(),
+                headers={"content-type": kind},
+            )
+            assert "at most 2,048 bytes" in refusal(response, 413)
+        del body["embeddings"][5:]
+        assert client.post("/v1/search/embeddings", json=body).status_code == 200
+        contents = [content for _, content in letters[:8]]
+        assert sum(map(len, contents)) > 2**11
+        assert client.post("/v1/predict", files=upload(*contents)).status_code == 200
+        data = {"payload": json.dumps({f"k{i}": 1 for i in range(65)})}
+        response = client.post("/v1/gallery/items", files=upload(contents[0]), data=data)
+        assert "payload must have at most 64 keys" in refusal(response, 422).replace("'", "")
 
 
 def test_hostile_requests_change_nothing(client: TestClient, own: Path):

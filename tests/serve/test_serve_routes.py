@@ -70,7 +70,8 @@ def test_what_is_served(client: TestClient):
     assert (model["name"], model["kind"], model["num_classes"]) == ("letters", "run", 16)
     assert (model["dim"], model["channels"], model["size"], model["most"]) == (32, 1, 32, 16)
     assert model["version"] == rootspace.__version__
-    assert model["limits"] == {"max_bytes": 2**20, "max_images": 8, "max_pixels": 1_000_000}
+    limits = {"max_bytes": 2**20, "max_json": 2**20, "max_images": 8, "max_pixels": 1_000_000}
+    assert model["limits"] == limits
     assert client.get("/v1/health").json() == {"status": "ok"}
 
 

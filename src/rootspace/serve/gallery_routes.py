@@ -42,7 +42,7 @@ Where = Annotated[
     str | None, Query(max_length=10_000, description="A filter, such as `label = 'cat'`.")
 ]
 OF_CHANGES = refusals(400, 404, 409, 413, 422, 503)
-_PAYLOAD: TypeAdapter[schema.Payload] = TypeAdapter(schema.Payload)
+_PAYLOAD: TypeAdapter[schema.Payload] = TypeAdapter(schema.GivenPayload)
 
 
 class Thumbnail(Response):

@@ -105,7 +105,7 @@ class Gate:
     @contextmanager
     def _admitted(self, headers: dict[bytes, str]) -> Iterator[None]:
         """Count a body before it is read, or refuse it while others take all the memory."""
-        length, most = headers.get(b"content-length", ""), self._limits.max_bytes
+        length, most = headers.get(b"content-length", ""), self._most(headers)
         if length.isdecimal():
             size = min(int(length[:20]), most)  # one that is too large is refused later
         else:
@@ -118,9 +118,15 @@ class Gate:
         finally:
             self._memory -= size
 
+    def _most(self, headers: dict[bytes, str]) -> int:
+        """Bytes that the body may have."""
+        if headers.get(b"content-type", "").lower().startswith("multipart/form-data"):
+            return self._limits.max_bytes
+        return min(self._limits.max_json, self._limits.max_bytes)
+
     def _limited(self, receive: Receive, headers: dict[bytes, str]) -> Receive:
         """`receive`, which raises where a body is too large or too slow."""
-        most, seconds = self._limits.max_bytes, self._limits.seconds
+        most, seconds = self._most(headers), self._limits.seconds
         length = headers.get(b"content-length", "")
         if length.isdecimal() and int(length[:20]) > most:
             raise RefusedError(413, _too_large(most))
