@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -220,21 +221,39 @@ def test_embeddings_need_no_search(run: Path, letters: Letters, monkeypatch: pyt
         assert both["embedding"] == pytest.approx(alone["embedding"], abs=1e-5)
 
 
-def test_bodies_are_counted_before_they_come(run: Path, letters: Letters):
+def test_bodies_are_counted_as_they_come(run: Path, letters: Letters):
+    """What is only announced keeps nobody out."""
     limits = replace(LIMITS, max_memory=LIMITS.max_bytes)
-    with live(create_app(Service(RunModel(run), limits))) as address:
+    most = LIMITS.max_bytes
+    with live(create_app(Service(RunModel(run), limits))) as address, ExitStack() as lines:
 
         def predict() -> httpx.Response:
             return httpx.post(f"{address}/v1/predict", files=upload(letters[0][1]), timeout=30)
 
-        with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as line:
-            head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {2**20}\r\n"
+        def begin(length: str) -> socket.socket:
+            port = int(address.rpartition(":")[2])
+            line = lines.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+            head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\n{length}\r\n"
             line.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode())
-            end = time.monotonic() + 20
-            while (refused := predict()).status_code == 200:
-                assert time.monotonic() < end
-            assert "too many bytes" in refusal(refused, 503)
-            assert refused.headers["retry-after"] == "1"
+            return line
+
+        begun = [begin(f"Content-Length: {most}") for _ in range(16)]
+        begun += [begin("Transfer-Encoding: chunked") for _ in range(16)]
+        for _ in range(20):
+            assert predict().status_code == 200
+        early = begin(f"Content-Length: {most + 1}").recv(2**16)
+        assert early.startswith(b"HTTP/1.1 413")
+
+        part = b'--x\r\nContent-Disposition: form-data; name="images"; filename="a"\r\n\r\n'
+        begun[0].sendall(part + bytes(most - len(part) - 1))
+        end = time.monotonic() + 20
+        while (refused := predict()).status_code == 200:
+            assert time.monotonic() < end
+        assert "too many bytes" in refusal(refused, 503)
+        assert refused.headers["retry-after"] == "1"
+        begun[16].sendall(b"1000\r\n" + part + bytes(0x1000 - len(part)) + b"\r\n")
+        assert begun[16].recv(2**16).startswith(b"HTTP/1.1 503")
+        begun[0].close()
         while predict().status_code != 200:
             assert time.monotonic() < end
     with pytest.raises(ValueError, match="Argument 'max_memory' must be at least 'max_bytes'"):

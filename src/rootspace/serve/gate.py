@@ -8,8 +8,8 @@ import re
 import secrets
 import time
 import traceback
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
+from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -36,6 +36,16 @@ HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
 )
+
+
+_TOO_MANY = "The server has too many bytes to answer: try again later"
+
+
+@dataclass
+class _Body:
+    """Of a request: how many bytes of it have come."""
+
+    size: int = 0
 
 
 class Gate:
@@ -66,7 +76,9 @@ class Gate:
         self._limits = limits
         self._token = token
         self._hosts = hosts
-        self._memory = 0  # of the bodies in flight, in bytes
+        # Bytes of the bodies in flight that have come: what is only announced takes no memory, and
+        # would keep others out for as long as its sender likes.
+        self._memory = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -76,7 +88,7 @@ class Gate:
         given = headers.get(b"x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
-        began, status = time.perf_counter(), GONE
+        began, status, body = time.perf_counter(), GONE, _Body()
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -88,8 +100,8 @@ class Gate:
 
         try:
             self._check(scope, headers)
-            with self._admitted(headers):
-                await self._app(scope, self._limited(receive, headers), answer)
+            self._check_length(headers)
+            await self._app(scope, self._limited(receive, self._most(headers), body), answer)
         except RefusedError as refusal:
             await _refuse(refusal, request_id, answer)
         except Exception:
@@ -99,24 +111,9 @@ class Gate:
             problem = RefusedError(500, "The server has failed; its log says why.")
             await _refuse(problem, request_id, answer)
         finally:
+            self._memory -= body.size
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.answered(route, status, time.perf_counter() - began)
-
-    @contextmanager
-    def _admitted(self, headers: dict[bytes, str]) -> Iterator[None]:
-        """Count a body before it is read, or refuse it while others take all the memory."""
-        length, most = headers.get(b"content-length", ""), self._most(headers)
-        if length.isdecimal():
-            size = min(int(length[:20]), most)  # one that is too large is refused later
-        else:
-            size = most if b"transfer-encoding" in headers else 0
-        if size and self._memory + size > self._limits.max_memory:
-            raise RefusedError(503, "The server has too many bytes to answer: try again later.")
-        self._memory += size
-        try:
-            yield
-        finally:
-            self._memory -= size
 
     def _most(self, headers: dict[bytes, str]) -> int:
         """Bytes that the body may have."""
@@ -124,17 +121,25 @@ class Gate:
             return self._limits.max_bytes
         return min(self._limits.max_json, self._limits.max_bytes)
 
-    def _limited(self, receive: Receive, headers: dict[bytes, str]) -> Receive:
-        """`receive`, which raises where a body is too large or too slow."""
-        most, seconds = self._most(headers), self._limits.seconds
-        length = headers.get(b"content-length", "")
-        if length.isdecimal() and int(length[:20]) > most:
+    def _check_length(self, headers: dict[bytes, str]) -> None:
+        """Refuse a body that will be too large, before it is read."""
+        length, most = headers.get(b"content-length", ""), self._most(headers)
+        if not length.isdecimal():
+            return
+        size = int(length[:20])
+        if size > most:
             raise RefusedError(413, _too_large(most))
+        if size and self._memory + size > self._limits.max_memory:
+            raise RefusedError(503, f"{_TOO_MANY}.")
+
+    def _limited(self, receive: Receive, most: int, body: _Body) -> Receive:
+        """`receive`, which counts, and raises where a body is too large or too slow."""
+        seconds = self._limits.seconds
         end = asyncio.get_running_loop().time() + seconds
-        read, complete = 0, False
+        complete = False
 
         async def limited() -> Message:
-            nonlocal read, complete
+            nonlocal complete
             if complete:  # what comes now is that the client has gone
                 return await receive()
             try:
@@ -142,10 +147,14 @@ class Gate:
                     message = await receive()
             except TimeoutError:
                 raise HTTPException(408, f"The request took more than {seconds:g} s.") from None
-            read += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            body.size += size
+            self._memory += size
             complete = not message.get("more_body", False)
-            if read > most:
+            if body.size > most:
                 raise HTTPException(413, _too_large(most))
+            if self._memory > self._limits.max_memory:
+                raise HTTPException(503, _TOO_MANY)
             return message
 
         return limited

@@ -42,7 +42,7 @@ class Limits:
         max_batch: images that go through the network together.
         max_wait: seconds that a batch waits for images that are being read.
         max_queue: images that are being read or wait.
-        max_memory: bytes of all requests in flight; more are refused.
+        max_memory: bytes that have come of all requests in flight; more are refused.
         seconds: to send a request, and to answer it.
     """
 
