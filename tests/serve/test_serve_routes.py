@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import re
 import shutil
 import socket
@@ -19,12 +20,14 @@ import httpx
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from servers import CLASSES, LIMITS, live, refusal, upload
 from starlette.testclient import TestClient
 
 import rootspace
 from rootspace.cli import main
 from rootspace.continual.live import read_rejector
+from rootspace.images import convert_image
 from rootspace.run import load
 from rootspace.serve import service as service_module
 from rootspace.serve.app import PAGE, create_app
@@ -258,6 +261,42 @@ def test_bodies_are_counted_as_they_come(run: Path, letters: Letters):
             assert time.monotonic() < end
     with pytest.raises(ValueError, match="Argument 'max_memory' must be at least 'max_bytes'"):
         replace(LIMITS, max_memory=1)
+
+
+def test_pixels_that_are_decoded_at_once_are_bounded(run: Path, monkeypatch: pytest.MonkeyPatch):
+    """From the headers: a few bytes may hold many."""
+    lock, now, most = threading.Lock(), list[int](), list[int]()
+
+    def slow(image: Image.Image, *arguments: Any) -> Image.Image:
+        pixels = image.width * image.height
+        with lock:
+            now.append(pixels)
+            most.append(sum(now))
+        time.sleep(0.05)
+        with lock:
+            now.remove(pixels)
+        return convert_image(image, *arguments)
+
+    monkeypatch.setattr("rootspace.images.convert_image", slow)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    limits = replace(LIMITS, max_pixels=2000)
+
+    def picture(side: int, kind: str = "PNG") -> bytes:
+        content = io.BytesIO()
+        Image.new("L", (side, side), 200).save(content, kind)
+        return content.getvalue()
+
+    with TestClient(create_app(Service(RunModel(run), limits))) as client:
+        sides = [44, 20, 20, 44, 20, 20, 20, 20]  # 1936 and 400 pixels
+        found = client.post("/v1/predict", files=upload(*map(picture, sides))).json()["results"]
+        assert all(one["answers"] for one in found)
+        assert max(most) in range(800, 2001)  # the small ones together
+        most.clear()
+        icons = upload(*[picture(16, "ICO")] * 3)  # which may hold a larger one than they say
+        assert client.post("/v1/predict", files=icons).status_code == 200
+        assert max(most) == 256
+        assert "2,000 pixels" in refusal(client.post("/v1/predict", files=upload(picture(45))), 422)
+        assert client.post("/v1/predict", files=upload(picture(44))).status_code == 200
 
 
 def test_the_plane_is_found_once_and_holds_nobody_up(

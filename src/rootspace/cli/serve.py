@@ -70,10 +70,18 @@ def _parser() -> Parser:
     for name, value, text in (
         ("max_bytes", 32 * 2**20, "of a request"),
         ("max_images", 32, "in a request"),
-        ("max_pixels", 50_000_000, "of an image before it is scaled"),
+        (
+            "max_pixels",
+            50_000_000,
+            "of an image before it is scaled, and of all that are decoded at once",
+        ),
         ("max_batch", 32, "images that go through the network together"),
         ("max_queue", 512, "images that wait; more are refused"),
-        ("max_memory", 512 * 2**20, "bytes of all requests in flight; more are refused"),
+        (
+            "max_memory",
+            512 * 2**20,
+            "bytes that have come of all requests in flight; more are refused",
+        ),
     ):
         parser.add_argument(
             f"--{name}", type=_positive, default=value, metavar="N", help=f"{text} (%(default)s)"
