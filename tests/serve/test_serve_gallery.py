@@ -205,7 +205,6 @@ def test_gallery_work_holds_up_no_prediction(own: Path):
         await service.close()
 
     async def whole() -> None:
-        service.batcher.start()
         await work()
 
     asyncio.run(whole())

@@ -10,8 +10,9 @@ import shutil
 import socket
 import threading
 import time
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import httpx
 import numpy as np
 import pytest
 import torch
+from fastapi import FastAPI
 from PIL import Image
 from servers import CLASSES, LIMITS, live, refusal, upload
 from starlette.testclient import TestClient
@@ -158,6 +160,28 @@ def test_a_token(run: Path, letters: Letters):
         # A header holds bytes; clients send UTF-8.
         right = [(b"Authorization", b"Bearer " + "secret ü".encode())]
         assert client.get("/v1/model", headers=right).status_code == 200
+
+
+def test_below_another_application(run: Path, letters: Letters):
+    """Which runs no lifespan of ours, and puts a prefix before each path."""
+    service = Service(RunModel(str(run)), replace(LIMITS, seconds=5))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await service.close()
+
+    outer = FastAPI(lifespan=lifespan)
+    outer.mount("/a/model", create_app(service, "secret"))
+    with TestClient(outer, base_url="http://localhost") as client:
+        for path in ("/v1/health", "/", "/page/page.css", "/openapi.json"):
+            assert client.get(f"/a/model{path}").status_code == 200
+        for path in ("/v1/model", "/v1/health/", "/a/model/v1/health", "//"):
+            refusal(client.get(f"/a/model{path}"), 401)
+        headers = {"Authorization": "Bearer secret"}
+        files = upload(letters[0][1])
+        found = client.post("/a/model/v1/predict", files=files, headers=headers)
+        assert found.json()["results"][0]["answers"]
 
 
 def test_pages_of_other_sites_are_refused(client: TestClient, letters: Letters):

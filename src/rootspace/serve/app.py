@@ -36,6 +36,9 @@ def create_app(
 ) -> FastAPI:
     """The application around a service, which it closes in the end.
 
+    Below another application, as `outer.mount("/model", app)`, it answers all the same, but nobody
+    tells it of the end: close the service in the lifespan of the outer one.
+
     Args:
         service: that answers.
         token: which clients must send; None asks for none.
@@ -44,7 +47,6 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        service.batcher.start()
         yield
         await service.close()
 

@@ -170,7 +170,7 @@ class Gate:
             raise RefusedError(
                 403, f"Header 'Origin' must be this server's own, not {shown(origin)}."
             )
-        path: str = scope["path"]
+        path = _route(scope)
         if self._token is None or path in OPEN or path.startswith("/page/"):
             return
         scheme, _, given = headers.get(b"authorization", "").partition(" ")
@@ -181,6 +181,12 @@ class Gate:
 
 def _too_large(most: int) -> str:
     return f"The request must have at most {most:,} bytes."
+
+
+def _route(scope: Scope) -> str:
+    """The path without that of an application in which this one is mounted."""
+    path, root = scope["path"], scope.get("root_path", "")
+    return path.removeprefix(root) if path.startswith(f"{root}/") else path
 
 
 def _name(host: str) -> str:
