@@ -204,10 +204,7 @@ def test_gallery_work_holds_up_no_prediction(own: Path):
         assert await service.changes.do(lambda: 4) == 4
         await service.close()
 
-    async def whole() -> None:
-        await work()
-
-    asyncio.run(whole())
+    asyncio.run(work())
 
 
 def test_whose_fault_it_is(

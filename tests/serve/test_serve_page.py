@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from PIL import Image
 from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
 from servers import LIMITS, live, new_class
@@ -199,6 +200,24 @@ def test_the_plane_by_keyboard_and_lasso(
         expect(page.locator("#picked-title")).to_have_text("16 prototypes selected")
         page.get_by_role("button", name="Clear").click()
         expect(page.locator("#picked-part")).to_be_hidden()
+
+
+def test_below_a_prefix(
+    browser: Browser, run: Path, tmp_path: Path, letters: list[tuple[str, bytes]]
+):
+    """As behind a proxy."""
+    own = shutil.copytree(run, tmp_path / "run")
+    outer = FastAPI()
+    outer.mount("/a/model", create_app(Service(RunModel(Path(own)), LIMITS)))
+    with live(outer) as url, opened(browser, f"{url}/a/model/") as page:
+        drop(page, letters[0][1])
+        best(page, letters[0][0])
+        page.get_by_label("Name for").fill("mine")
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name="Add anyway").click()
+        best(page, "mine")
+        page.locator("#undo").click()
+        best(page, letters[0][0])
 
 
 def test_bad_files_are_named(browser: Browser, url: str, letters: list[tuple[str, bytes]]):

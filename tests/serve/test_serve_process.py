@@ -100,7 +100,10 @@ def test_many_clients_at_once(run: Path, letters: Letters):
         zip([c for _, c in letters], load(run).predict([c for _, c in letters]).name, strict=True)
     )
     wrong: list[object] = []
-    with serving(run) as (_, url):
+    with serving(run, "--allow_host", "a.example", "--allow_host", "b.example") as (_, url):
+        for name, status in (("a", 422), ("b", 422), ("c", 403)):
+            origin = {"Origin": f"https://{name}.example"}
+            assert httpx.post(f"{url}v1/predict", headers=origin).status_code == status
 
         def ask(client: Client, start: int) -> None:
             for i in range(10):
@@ -171,6 +174,7 @@ def test_files_that_are_none_of_ours(tmp_path: Path, capsys: pytest.CaptureFixtu
         ([str(tmp_path)], "is not a run folder"),
         ([str(other), "--device", "cuda"], "Argument '--device' must be cpu for an ONNX file"),
         ([str(other), "--port", "70000"], "must be a port from 0 to 65535, not '70000'"),
+        ([str(other), "--allow_host", "https://a"], "must be a name as in photos.example.com"),
         ([str(other), "--max_images", "0"], "must be a whole number above 0, not '0'"),
         ([str(other), "--max_wait", "nan"], "must be seconds from 0 to 10, not 'nan'"),
     ):

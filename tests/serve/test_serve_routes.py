@@ -200,6 +200,25 @@ def test_a_name_of_somebody_else_is_refused(client: TestClient):
     assert client.get("/v1/model", headers={"Host": "LOCALHOST:8000"}).status_code == 200
 
 
+def test_behind_a_proxy(run: Path, letters: Letters):
+    """Which hands its own name on, or puts ours in its place."""
+    allowed = ["photos.example.com", "other.example.com:8443"]
+    app = create_app(Service(RunModel(run), LIMITS), hosts={"localhost"}, allowed=allowed)
+    files = upload(letters[0][1])
+    with TestClient(app, base_url="http://localhost") as client:
+
+        def ask(host: str, origin: str) -> httpx.Response:
+            headers = {"Host": host, "Origin": origin}
+            return client.post("/v1/predict", files=files, headers=headers)
+
+        for host in ("localhost:8000", "photos.example.com", "other.example.com:8443"):
+            for name in allowed:
+                assert ask(host, f"https://{name}").status_code == 200
+        for origin in ("https://photos.example.com:9", "https://other.example.com", "null", "x://"):
+            assert "Origin" in refusal(ask("localhost:8000", origin), 403)
+        refusal(ask("evil.example", "https://photos.example.com"), 421)
+
+
 def test_request_ids(client: TestClient):
     given = "b7-A_1.x"
     assert (

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,12 @@ def run(arguments: list[str]) -> int:
     token = options.token or os.environ.get(TOKEN) or None
     model = _model(options.run, options.device, options.gallery)
     server.run_server(
-        service.Service(model, limits), options.host, options.port, token, browse=options.open
+        service.Service(model, limits),
+        options.host,
+        options.port,
+        token,
+        allowed=options.allow_host,
+        browse=options.open,
     )
     return 0
 
@@ -65,6 +71,15 @@ def _parser() -> Parser:
         metavar="GALLERY",
         help="of the run, a folder or postgresql://user@host/database#table, made where there is "
         "none; RUN/gallery by default",
+    )
+    parser.add_argument(
+        "--allow_host",
+        type=_host,
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="name[:port] in the address by which browsers reach a proxy before the server; again "
+        "for more",
     )
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     for name, value, text in (
@@ -118,6 +133,14 @@ def _port(text: str) -> int:
     if not (text.isdecimal() and int(text) < 2**16):
         raise argparse.ArgumentTypeError(f"must be a port from 0 to 65535, not {text!r}")
     return int(text)
+
+
+def _host(text: str) -> str:
+    if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(:[0-9]+)?", text):
+        raise argparse.ArgumentTypeError(
+            f"must be a name as in photos.example.com or photos.example.com:8443, not {text!r}"
+        )
+    return text
 
 
 def _positive(text: str) -> int:

@@ -61,6 +61,7 @@ class Gate:
         limits: of the bytes of a request, and of the time for sending it.
         token: which `Authorization: Bearer` must hold; None asks for none.
         hosts: names by which the server may be called; None for any.
+        allowed: further ones, `name` or `name:port`, of which pages may also ask.
     """
 
     def __init__(
@@ -70,12 +71,14 @@ class Gate:
         limits: Limits,
         token: str | None,
         hosts: Collection[str] | None,
+        allowed: Collection[str] = (),
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._limits = limits
         self._token = token
-        self._hosts = hosts
+        self._hosts = None if hosts is None else {*hosts, *map(_name, allowed)}
+        self._origins = {one.lower() for one in allowed}
         # Bytes of the bodies in flight that have come: what is only announced takes no memory, and
         # would keep others out for as long as its sender likes.
         self._memory = 0
@@ -166,7 +169,9 @@ class Gate:
                 421, f"Header 'Host' must name {sorted(self._hosts)[0]!r}, not {shown(host)}."
             )
         origin = headers.get(b"origin")
-        if origin is not None and scope["method"] not in SAFE and _authority(origin) != host:
+        # A proxy may name us otherwise than the browser does.
+        ours = {host, *self._origins}
+        if origin is not None and scope["method"] not in SAFE and _authority(origin) not in ours:
             raise RefusedError(
                 403, f"Header 'Origin' must be this server's own, not {shown(origin)}."
             )

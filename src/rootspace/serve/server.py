@@ -6,6 +6,7 @@ import ipaddress
 import socket
 import warnings
 import webbrowser
+from collections.abc import Collection
 from typing import Any
 
 import uvicorn
@@ -51,6 +52,7 @@ def run_server(
     port: int = 8000,
     token: str | None = None,
     *,
+    allowed: Collection[str] = (),
     browse: bool = False,
 ) -> None:
     """Answer until the process gets SIGINT or SIGTERM.
@@ -60,6 +62,7 @@ def run_server(
         host: address to bind.
         port: 0 for a free one.
         token: that clients must send, None for none.
+        allowed: names, `name` or `name:port`, by which browsers reach it through a proxy.
         browse: open the page in the browser.
 
     Raises:
@@ -76,7 +79,7 @@ def run_server(
     pillow.MAX_IMAGE_PIXELS = service.shape.max_pixels
     warnings.filterwarnings("ignore", category=pillow.DecompressionBombWarning)
     names = {host, "localhost", "127.0.0.1", "[::1]"} if local and token is None else None
-    app = create_app(service, token, names)
+    app = create_app(service, token, names, allowed)
     listening = listen(host, port)
     shown = f"[{host}]" if ":" in host else host
     url = f"http://{shown}:{listening.getsockname()[1]}/"

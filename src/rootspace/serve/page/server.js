@@ -9,7 +9,7 @@ export class Refused extends Error {
   }
 }
 
-/** Calls `ask` for a token where the server wants one, which throws where the user gives none; the
+/** Paths are relative to the page, which a proxy may have put below a prefix. Calls `ask` for a token where the server wants one, which throws where the user gives none; the
  * browser's tab remembers it. */
 export class Server {
   constructor(ask) {
