@@ -279,10 +279,17 @@ def test_classes_become_one(client: TestClient):
 def test_images_of_another_class_need_a_second_word(client: TestClient, letters: Letters):
     name, content = letters[0]
     data = {"name": "mine"}
-    message = refusal(client.post("/v1/enrolled", files=upload(content), data=data), 409)
+    refused = client.post("/v1/enrolled", files=upload(content), data=data)
+    message = refusal(refused, 409)
+    assert refused.json()["error"]["code"] == "images_refused"
     assert "nearer to another class: cosine" in message and repr(name) in message
     done = client.post("/v1/enrolled", files=upload(content), data={**data, "review": "false"})
     assert done.status_code == 200 and names(client, content) == ["mine"]
+    for review in ("true", "false"):  # which no second word takes
+        again = {"name": "another", "review": review}
+        refused = client.post("/v1/enrolled", files=upload(content), data=again)
+        refusal(refused, 409)
+        assert refused.json()["error"]["code"] == "conflict"
 
 
 def hostile() -> list[tuple[str, str, dict[str, Any], int]]:

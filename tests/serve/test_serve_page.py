@@ -282,6 +282,30 @@ def test_an_undo_takes_back_what_was_seen(browser: Browser, url: str):
         expect(page.locator("#own li")).to_have_count(2)
 
 
+def test_a_second_word_is_for_what_was_refused(
+    browser: Browser, url: str, letters: list[tuple[str, bytes]]
+):
+    with opened(browser, url) as page:
+        act = page.get_by_role("button", name="Add anyway")
+        drop(page, letters[0][1])
+        expect(page.locator("#tray li")).to_have_count(1)
+        page.get_by_label("Name for").fill("mine")
+        page.keyboard.press("Enter")
+        expect(act).to_be_visible()
+        page.get_by_label("Name for").fill("other")
+        drop(page, letters[-1][1])
+        expect(page.locator("#tray li")).to_have_count(2)
+        act.click()
+        expect(page.locator("#own bdi")).to_have_text("mine")
+        expect(page.locator("#own small")).to_have_text("1 image")
+        expect(page.get_by_label("Name for")).to_have_value("other")
+        # No word takes images that are there under another name.
+        page.get_by_role("button", name=f"Remove {0}.png").first.click()
+        page.get_by_role("button", name="Add", exact=True).click()
+        expect(page.locator("#message-text")).to_contain_text("must hold an image")
+        expect(act).to_be_hidden()
+
+
 def test_a_token_need_not_be_given(browser: Browser, run: Path):
     with live(create_app(Service(RunModel(run), LIMITS), "a token")) as url:
         page = browser.new_page()

@@ -429,25 +429,25 @@ async function renew() {
 
 $("enrol").onsubmit = async (event) => {
   event.preventDefault();
-  await enrol(true);
+  await enrol($("name").value.trim(), state.tray, true);
 };
 
-/** A class of the images in the tray; `review`: without those that do not seem to belong to it. */
-async function enrol(review) {
-  const name = $("name").value.trim();
-  if (!name || !state.tray.length) return;
+/** A class of some images; `review`: without those that do not seem to belong to it. */
+async function enrol(name, entries, review) {
+  if (!name || !entries.length) return;
   $("message").hidden = $("add").disabled = true;
   await attempt(async () => {
     let done;
-    check(state.tray);
+    check(entries);
     try {
-      done = await server.post("v1/enrolled", state.tray, { name, review });
+      done = await server.post("v1/enrolled", entries, { name, review });
     } catch (error) {
-      if (!review || !(error instanceof Refused) || error.status !== 409) throw error;
-      return say(error.message, ["Add anyway", () => enrol(false)]);
+      if (!(error instanceof Refused) || error.code !== "images_refused") throw error;
+      // What was refused, whatever name and images are on the page by then.
+      return say(error.message, ["Add anyway", () => enrol(name, entries, false)]);
     }
     await renew();
-    $("name").value = "";
+    if ($("name").value.trim() === name) $("name").value = "";
     const refused = done.rejected.length ? ` Not taken: ${done.rejected.map((one) => one.message).join("; ")}.` : "";
     say(`${done.name}: ${count(done.ids.length, "image")} added.${refused}`, ["Undo", () => undo(done.change)]);
   });

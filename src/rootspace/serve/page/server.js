@@ -3,9 +3,9 @@
 const STORED = "rootspace-token";
 
 export class Refused extends Error {
-  constructor(message, status = 0) {
+  constructor(message, code = "") {
     super(message);
-    this.status = status;
+    this.code = code;
   }
 }
 
@@ -60,7 +60,7 @@ export class Server {
     }
     if (!response.ok) {
       const told = await response.json().catch(() => null);
-      throw new Refused(told?.error?.message ?? `The server answers ${response.status}.`, response.status);
+      throw new Refused(told?.error?.message ?? `The server answers ${response.status}.`, told?.error?.code);
     }
     return response;
   }
