@@ -36,6 +36,7 @@ from rootspace.serve.schema import (
     Undoing,
 )
 from rootspace.serve.service import Answer, Service, Upload
+from rootspace.serve.workers import Workers
 
 Letters = list[tuple[str, bytes]]
 NEW = new_class("Z")
@@ -178,6 +179,29 @@ def test_a_class_is_recognized_at_once_undone_and_there_after_a_restart(
     assert names(client, NEW[3]) == ["Z"]
     actions = [one["action"] for one in client.get("/v1/history").json()["changes"]]
     assert actions[:3] == ["undo", "rename", "enroll"]
+
+
+def test_closing_leaves_what_waits_too_long():
+    workers, go, begun = Workers("test", 1, 8), threading.Event(), threading.Event()
+
+    def stuck() -> int:
+        begun.set()
+        assert go.wait(30)
+        return 1
+
+    async def work() -> None:
+        first, second = (asyncio.create_task(workers.do(stuck)) for _ in range(2))
+        await asyncio.to_thread(begun.wait, 30)
+        assert not workers.close(0.1)
+        with pytest.raises(OverloadedError, match="stopping"):
+            await workers.do(stuck)
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        go.set()
+        assert await first == 1
+        assert workers.close(30)
+
+    asyncio.run(work())
 
 
 def test_gallery_work_holds_up_no_prediction(own: Path):

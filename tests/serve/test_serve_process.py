@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from servers import CLASSES, new_class, serving
 
+from rootspace._files import lock
 from rootspace.cli import main
 from rootspace.run import load
 from rootspace.serve.client import Client, ServerError
@@ -92,6 +93,19 @@ def test_stopping_finishes_what_is_in_flight(run: Path, letters: Letters):
             answer = b"".join(iter(lambda: connection.recv(2**16), b""))
         assert answer.startswith(b"HTTP/1.1 200") and b'"answers":[{' in answer
         assert process.wait(30) == -signal.SIGTERM
+
+
+def test_stopping_does_not_wait_for_a_lock(run: Path, letters: Letters, tmp_path: Path):
+    """Of the gallery, which another process holds."""
+    own = tmp_path / "gallery"
+    with serving(run, "--gallery", own) as (process, url), Client(url) as client:
+        client.add([letters[0][1]])
+        with lock(own):
+            files = [("images", ("a.png", letters[1][1]))]
+            with pytest.raises(httpx.TimeoutException):
+                httpx.post(f"{url}v1/gallery/items", files=files, timeout=2)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(45) == -signal.SIGTERM
 
 
 def test_many_clients_at_once(run: Path, letters: Letters):

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rootspace._errors import DataError
+from rootspace._terminal import say
 from rootspace.images import NESTING, to_pixels
 
 from .batching import MicroBatcher
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 MAP_POINTS = 1_000_000
 """Points of the map, 8 bytes each; of more classes evenly spread ones are shown."""
+
+
+CLOSE_SECONDS = 5
+"""For calls of the gallery when the service is closed: another process may hold its lock."""
 
 
 @dataclass(frozen=True)
@@ -122,12 +127,15 @@ class Service:
         self._map_lock, self._points_lock = Lock(), Lock()
 
     async def close(self) -> None:
-        """Finish what waits, and end all threads."""
+        """Finish what waits, and end all threads but those that wait for others too long."""
         await self.batcher.close()
         self._readers.shutdown()
-        self.reads.close()
-        self.changes.close()
-        self.model.close()
+        # Each is asked to end, whatever becomes of the other.
+        ended = [workers.close(CLOSE_SECONDS) for workers in (self.reads, self.changes)]
+        if all(ended):
+            self.model.close()
+        else:  # its files are in use
+            say(f"The gallery has not done in {CLOSE_SECONDS} s what had begun: it is left undone.")
 
     async def answers(self, uploads: Sequence[Upload], k: int) -> list[Answer | DataError]:
         """What the model says of each file, or why it cannot be read.
