@@ -31,6 +31,7 @@ from rootspace.cli import main
 from rootspace.continual.live import read_rejector
 from rootspace.images import convert_image
 from rootspace.run import load
+from rootspace.serve import server as server_module
 from rootspace.serve import service as service_module
 from rootspace.serve.app import PAGE, create_app
 from rootspace.serve.projection import fit
@@ -207,7 +208,7 @@ def test_behind_a_proxy(run: Path, letters: Letters):
     files = upload(letters[0][1])
     with TestClient(app, base_url="http://localhost") as client:
 
-        def ask(host: str, origin: str) -> httpx.Response:
+        def ask(host: str, origin: str) -> Any:
             headers = {"Host": host, "Origin": origin}
             return client.post("/v1/predict", files=files, headers=headers)
 
@@ -340,6 +341,54 @@ def test_pixels_that_are_decoded_at_once_are_bounded(run: Path, monkeypatch: pyt
         assert max(most) == 256
         assert "2,000 pixels" in refusal(client.post("/v1/predict", files=upload(picture(45))), 422)
         assert client.post("/v1/predict", files=upload(picture(44))).status_code == 200
+
+
+def test_connections_of_which_nothing_comes_are_closed(
+    run: Path, letters: Letters, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(server_module, "HEADER_SECONDS", 1.0)
+    monkeypatch.setattr(server_module, "REST_SECONDS", 3.0)
+    health = b"GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n"
+    large = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n"
+    body = httpx.Request("POST", "http://x/v1/predict", files=upload(letters[0][1]))
+    content = body.read()
+    head = "".join(f"{key}: {value}\r\n" for key, value in body.headers.items())
+    slow = f"POST /v1/predict HTTP/1.1\r\n{head}\r\n".encode()
+    with live(create_app(Service(RunModel(run), LIMITS))) as address, ExitStack() as lines:
+        port = int(address.rpartition(":")[2])
+
+        def begin(sent: bytes) -> socket.socket:
+            line = lines.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            line.sendall(sent)
+            return line
+
+        began = time.monotonic()
+        sender = begin(slow + content[:9])
+        silent = [begin(sent) for sent in (b"", health[:9], health + health[:9], large)]
+        for line in silent:
+            told = b"".join(iter(lambda line=line: line.recv(2**16), b""))
+            assert told.count(b"HTTP/1.1") == (line in silent[2:])
+        assert 2.5 < time.monotonic() - began < 20
+        sender.sendall(content[9:])  # a body has its own time
+        assert sender.recv(2**16).startswith(b"HTTP/1.1 200")
+
+
+def test_connections_have_a_limit(run: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 5)
+    with live(create_app(Service(RunModel(run), LIMITS))) as address, ExitStack() as lines:
+        where = ("127.0.0.1", int(address.rpartition(":")[2]))
+        for _ in range(5):
+            lines.enter_context(socket.create_connection(where))
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{address}/v1/health")
+        lines.close()
+        end = time.monotonic() + 20
+        while True:
+            try:
+                assert httpx.get(f"{address}/v1/health").status_code == 200
+                break
+            except httpx.TransportError:
+                assert time.monotonic() < end
 
 
 def test_the_plane_is_found_once_and_holds_nobody_up(
