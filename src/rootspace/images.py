@@ -26,6 +26,13 @@ MAX_PIXELS = 89_478_485
 _NOT_READ = ("EPS", "FITS")
 """Of Pillow's formats: the first runs another program, the second says nothing of its range."""
 
+NESTING = ("BLP", "ICNS", "ICO", "IPTC")
+"""Pillow's formats whose header may name another size than that of the picture within."""
+
+_PART = 2**20
+"""Pixels that are converted together, so that steps between take little memory: of a large image
+there are the decoded pixels and the converted ones."""
+
 _LONG = 10
 """Longer than so many times its height or width, only what is needed of an image is scaled."""
 
@@ -117,6 +124,10 @@ class ImageShape:
     def read(self, path: Path) -> Image:
         """A file in its own size, see `read_image`."""
         return read_image(path, self.channels, self.background, self.max_pixels)
+
+    def open(self, source: BinaryIO, name: str) -> Image:
+        """An image whose header has been read, for `convert`, see `open_image`."""
+        return open_image(source, name, self.max_pixels)
 
     def decode(self, source: BinaryIO, name: str) -> Image:
         """An open file or the content of one in its own size, see `decode_image`."""
@@ -243,6 +254,24 @@ def decode_image(
     Raises:
         DataError: it cannot be decoded, is too large, or has numbers whose range nobody knows.
     """
+    with open_image(source, name, max_pixels) as opened:
+        return convert_image(opened, channels, background, max_pixels, name)
+
+
+def open_image(source: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Image:
+    """An image of which Pillow has read the header, for `convert_image`.
+
+    Its size is not to be trusted in formats that hold whole files of other formats (`NESTING`),
+    some of which are decoded here already.
+
+    Args:
+        source: an open file of an image.
+        name: of the image, for messages.
+        max_pixels: that others will allow; Pillow's own limit is raised to it.
+
+    Raises:
+        DataError: it is of no known format, or its header is damaged.
+    """
     module = require("PIL.Image", extra="data", purpose=_PURPOSE)
     module.preinit()  # the usual formats are tried first
     module.init()
@@ -254,8 +283,7 @@ def decode_image(
         opened = module.open(source, formats=formats)
     except Exception as error:  # Pillow's decoders raise almost anything on a damaged file.
         raise _undecodable(name, error) from error
-    with opened:
-        return convert_image(opened, channels, background, max_pixels, name)
+    return opened
 
 
 def convert_image(
@@ -277,6 +305,40 @@ def convert_image(
     try:
         image.load()
         loaded = _turned(image)
+    except Exception as error:  # as above
+        raise _undecodable(name, error) from error
+    mode = "L" if channels == 1 else "RGB"
+    width, height = loaded.size
+    if width * height <= _PART:
+        return _opaque(loaded, image, key, background, mode, name)
+    whole = module.new(mode, loaded.size)
+    step = max(1, _PART // min(width, height))
+    for start in range(0, max(width, height), step):
+        box = (
+            (0, start, width, min(start + step, height))
+            if height >= width
+            else (start, 0, min(start + step, width), height)
+        )
+        part = _opaque(loaded.crop(box), image, key, background, mode, name)
+        whole.paste(part, box[:2])
+    return whole
+
+
+def _opaque(
+    loaded: Image, image: Image, key: Any, background: int, mode: Literal["L", "RGB"], name: str
+) -> Image:
+    """Some pixels of a loaded image in its final mode.
+
+    Args:
+        loaded: the pixels.
+        image: that they are from.
+        key: the color of it that is transparent, None for none.
+        background: gray value behind what is transparent.
+        mode: the final one.
+        name: of the image, for messages.
+    """
+    module = require("PIL.Image", extra="data", purpose=_PURPOSE)
+    try:
         if loaded.mode in ("RGBa", "La"):  # Pillow drops the alpha of these
             loaded = loaded.convert(loaded.mode.upper())
         elif loaded.mode in ("1", "LAB"):
@@ -295,7 +357,7 @@ def convert_image(
         if loaded.has_transparency_data:
             paper = module.new("RGBA", loaded.size, (background,) * 3 + (255,))
             loaded = module.alpha_composite(paper, loaded.convert("RGBA"))
-        return loaded.convert("L" if channels == 1 else "RGB")
+        return loaded.convert(mode)
     except Exception as error:  # as above
         raise _undecodable(name, error) from error
 

@@ -114,3 +114,24 @@ def test_a_file_that_is_no_image_is_named(tmp_path: Path, content: bytes) -> Non
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"fake\.png' cannot be decoded"):
         read_image(path, 1)
+
+
+@pytest.mark.parametrize("size", [(3000, 1000), (1000, 3000), (2_200_000, 1)])
+def test_large_images_are_converted_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+) -> None:
+    """What each step needs beside the image itself is small."""
+    places = np.add.outer(np.arange(size[1]) // 7, np.arange(size[0]) // 5) % 2
+    image = Image.fromarray(places.astype(np.uint8)).convert("P")
+    image.putpalette([*RED, 0, 255, 0])
+    path = save(tmp_path / "a.png", image, transparency=0)
+    seen, whole = list[int](), Image.alpha_composite
+
+    def composite(paper: Image.Image, over: Image.Image) -> Image.Image:
+        seen.append(over.width * over.height)
+        return whole(paper, over)
+
+    monkeypatch.setattr(Image, "alpha_composite", composite)
+    found = np.asarray(read_image(path, 3, background=9))
+    np.testing.assert_array_equal(found, np.array([(9, 9, 9), (0, 255, 0)])[places])
+    assert max(seen) <= 2**20 and sum(seen) == places.size

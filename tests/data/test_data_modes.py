@@ -30,6 +30,7 @@ from encoders import (
 from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional
 
+from rootspace import images
 from rootspace.data import DataError, ImagePreprocessing
 from rootspace.data.preprocessing import to_tensor
 from rootspace.images import MAX_PIXELS, Interpolation, crop_to_square, pad_to_square
@@ -40,6 +41,13 @@ COLOR = ImagePreprocessing(3, SIDE, (0.5,) * 3, (0.5,) * 3, background=PAPER)
 ONE = ImagePreprocessing(1, SIDE, (0.5,), (0.5,), background=PAPER)
 BANDS = {"1": 1, "L": 1, "LA": 2, "La": 2, "PA": 2, "RGBA": 4, "RGBa": 4, "RGBX": 4, "CMYK": 4}
 COLORS = np.random.default_rng(1).integers(0, 256, (256, 3))
+
+
+@pytest.fixture(params=["whole", "in parts"], autouse=True)
+def _parts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large images are converted part by part."""
+    if request.param == "in parts":
+        monkeypatch.setattr(images, "_PART", 3 * SIDE + 5)
 
 
 def random(bands: int, bits: int = 8, seed: int = 0) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,8 +15,10 @@ import pytest
 from databases import binaries, postgres
 
 import rootspace as rs
+from rootspace._errors import BusyError
 from rootspace.cli import main
 from rootspace.gallery import Gallery, Identities, UnknownItemError
+from rootspace.gallery import postgres as postgres_module
 from rootspace.gallery.lance import unit
 from rootspace.gallery.postgres import PostgresStore, is_postgres
 from rootspace.run import Run
@@ -149,6 +152,19 @@ def test_threads_add_each_content_once(remote: Gallery):
     with ThreadPoolExecutor(4) as pool:
         assert sum(pool.map(add, range(4))) == 30
     assert sorted(row[0].id for row in remote.search(x, 1)) == remote.ids().tolist()
+
+
+def test_a_lock_that_somebody_holds(
+    address: str, remote: Gallery, run: Run, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(postgres_module, "LOCK_SECONDS", 1)
+    with Gallery.open(address, run) as other, remote.store.writing():
+        began = time.monotonic()
+        with pytest.raises(BusyError, match=r"#t\w+ is being written by another process"):
+            other.add(vectors(1))
+        assert 0.9 < time.monotonic() - began < 30
+    with Gallery.open(address, run) as other:
+        assert other.add(vectors(1)).ids == (0,)
 
 
 def test_threads_that_have_ended_hold_no_connection(remote: Gallery):

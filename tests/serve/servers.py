@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from matplotlib import get_data_path
 from PIL import Image, ImageDraw, ImageFont
 
+from rootspace.serve.server import Connection
 from rootspace.serve.service import Limits
 
 CLASSES = [chr(code) for code in range(0x41, 0x51)]
@@ -46,7 +47,7 @@ def refusal(response: Any, *statuses: int) -> str:
 @contextmanager
 def live(app: FastAPI) -> Iterator[str]:
     """The application behind a socket, in a thread: its address."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(app, http=Connection, log_level="warning"))
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()

@@ -39,7 +39,6 @@ def run(
 
     async def whole() -> Any:
         batcher = MicroBatcher(function, **settings)
-        batcher.start()
         try:
             return await work(batcher)
         finally:
@@ -130,7 +129,6 @@ def test_closing_finishes_what_waits():
 
     async def whole() -> list[Any]:
         batcher = MicroBatcher(function, max_batch=2)
-        batcher.start()
         first = await held(batcher, function)
         others = [asyncio.create_task(batcher.submit(i)) for i in range(1, 6)]
         await asyncio.sleep(0)

@@ -8,12 +8,14 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from servers import LIMITS, new_class, refusal, upload
 from starlette.testclient import TestClient
 
@@ -24,9 +26,17 @@ from rootspace.gallery import Gallery, Identities, _known
 from rootspace.run import load
 from rootspace.serve.app import create_app
 from rootspace.serve.batching import OverloadedError
+from rootspace.serve.errors import wording
 from rootspace.serve.run_model import RunModel
-from rootspace.serve.schema import ClassChange
+from rootspace.serve.schema import (
+    ClassChange,
+    EmbeddingSearch,
+    ItemChange,
+    Merging,
+    Undoing,
+)
 from rootspace.serve.service import Answer, Service, Upload
+from rootspace.serve.workers import Workers
 
 Letters = list[tuple[str, bytes]]
 NEW = new_class("Z")
@@ -171,6 +181,29 @@ def test_a_class_is_recognized_at_once_undone_and_there_after_a_restart(
     assert actions[:3] == ["undo", "rename", "enroll"]
 
 
+def test_closing_leaves_what_waits_too_long():
+    workers, go, begun = Workers("test", 1, 8), threading.Event(), threading.Event()
+
+    def stuck() -> int:
+        begun.set()
+        assert go.wait(30)
+        return 1
+
+    async def work() -> None:
+        first, second = (asyncio.create_task(workers.do(stuck)) for _ in range(2))
+        await asyncio.to_thread(begun.wait, 30)
+        assert not workers.close(0.1)
+        with pytest.raises(OverloadedError, match="stopping"):
+            await workers.do(stuck)
+        with pytest.raises(asyncio.CancelledError):
+            await second
+        go.set()
+        assert await first == 1
+        assert workers.close(30)
+
+    asyncio.run(work())
+
+
 def test_gallery_work_holds_up_no_prediction(own: Path):
     """Changes and their queue stand still; predictions go on, and what is too much is refused."""
     service = Service(RunModel(own), LIMITS)
@@ -195,11 +228,7 @@ def test_gallery_work_holds_up_no_prediction(own: Path):
         assert await service.changes.do(lambda: 4) == 4
         await service.close()
 
-    async def whole() -> None:
-        service.batcher.start()
-        await work()
-
-    asyncio.run(whole())
+    asyncio.run(work())
 
 
 def test_whose_fault_it_is(
@@ -274,10 +303,17 @@ def test_classes_become_one(client: TestClient):
 def test_images_of_another_class_need_a_second_word(client: TestClient, letters: Letters):
     name, content = letters[0]
     data = {"name": "mine"}
-    message = refusal(client.post("/v1/enrolled", files=upload(content), data=data), 409)
+    refused = client.post("/v1/enrolled", files=upload(content), data=data)
+    message = refusal(refused, 409)
+    assert refused.json()["error"]["code"] == "images_refused"
     assert "nearer to another class: cosine" in message and repr(name) in message
     done = client.post("/v1/enrolled", files=upload(content), data={**data, "review": "false"})
     assert done.status_code == 200 and names(client, content) == ["mine"]
+    for review in ("true", "false"):  # which no second word takes
+        again = {"name": "another", "review": review}
+        refused = client.post("/v1/enrolled", files=upload(content), data=again)
+        refusal(refused, 409)
+        assert refused.json()["error"]["code"] == "conflict"
 
 
 def hostile() -> list[tuple[str, str, dict[str, Any], int]]:
@@ -326,6 +362,45 @@ def hostile() -> list[tuple[str, str, dict[str, Any], int]]:
     for query in ("k=nan", "min_cosine=nan", "min_cosine=-inf", "where=a%20b", "k=1001"):
         found.append(("POST", f"/v1/search?{query}", {"files": upload(image)}, 422))
     return found
+
+
+def test_what_is_wrong_many_times_is_one_error():
+    """Pydantic keeps about a kilobyte for each error."""
+    many = {f"k{i}": [] for i in range(10_000)}
+    for kind, content in (
+        (EmbeddingSearch, {"embeddings": [[""] * 100_000]}),
+        (EmbeddingSearch, {"embeddings": [[1.0] * 100_000]}),
+        (EmbeddingSearch, {"embeddings": [""] * 100_000}),
+        (EmbeddingSearch, {"embeddings": [[1.0]], **many}),
+        (Merging, {"names": [1] * 100_000, "into": "A"}),
+        (ItemChange, {"payload": many}),
+        (Undoing, many),
+    ):
+        with pytest.raises(ValidationError) as refused:
+            kind.model_validate(content)
+        assert refused.value.error_count() == 1
+        assert len(wording(refused.value.errors())) < 500
+
+
+def test_json_has_a_limit_of_its_own(own: Path, letters: Letters):
+    limits = replace(LIMITS, max_json=2**11)
+    with TestClient(create_app(Service(RunModel(own), limits))) as client:
+        body = {"embeddings": [[0.123456] * 32] * 20}
+        for kind in ("application/json", "text/plain", ""):
+            response = client.post(
+                "/v1/search/embeddings",
+                content=json.dumps(body).encode(),
+                headers={"content-type": kind},
+            )
+            assert "at most 2,048 bytes" in refusal(response, 413)
+        del body["embeddings"][5:]
+        assert client.post("/v1/search/embeddings", json=body).status_code == 200
+        contents = [content for _, content in letters[:8]]
+        assert sum(map(len, contents)) > 2**11
+        assert client.post("/v1/predict", files=upload(*contents)).status_code == 200
+        data = {"payload": json.dumps({f"k{i}": 1 for i in range(65)})}
+        response = client.post("/v1/gallery/items", files=upload(contents[0]), data=data)
+        assert "payload must have at most 64 keys" in refusal(response, 422).replace("'", "")
 
 
 def test_hostile_requests_change_nothing(client: TestClient, own: Path):

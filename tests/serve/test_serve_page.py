@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from PIL import Image
 from playwright.sync_api import Browser, Page, Request, Route, expect, sync_playwright
 from servers import LIMITS, live, new_class
@@ -201,6 +202,24 @@ def test_the_plane_by_keyboard_and_lasso(
         expect(page.locator("#picked-part")).to_be_hidden()
 
 
+def test_below_a_prefix(
+    browser: Browser, run: Path, tmp_path: Path, letters: list[tuple[str, bytes]]
+):
+    """As behind a proxy."""
+    own = shutil.copytree(run, tmp_path / "run")
+    outer = FastAPI()
+    outer.mount("/a/model", create_app(Service(RunModel(Path(own)), LIMITS)))
+    with live(outer) as url, opened(browser, f"{url}/a/model/") as page:
+        drop(page, letters[0][1])
+        best(page, letters[0][0])
+        page.get_by_label("Name for").fill("mine")
+        page.keyboard.press("Enter")
+        page.get_by_role("button", name="Add anyway").click()
+        best(page, "mine")
+        page.locator("#undo").click()
+        best(page, letters[0][0])
+
+
 def test_bad_files_are_named(browser: Browser, url: str, letters: list[tuple[str, bytes]]):
     with opened(browser, url) as page:
         drop(page, letters[0][1], b"no image")
@@ -261,6 +280,30 @@ def test_an_undo_takes_back_what_was_seen(browser: Browser, url: str):
             page.locator("#message-act").click()
         assert refused.value.status == 409
         expect(page.locator("#own li")).to_have_count(2)
+
+
+def test_a_second_word_is_for_what_was_refused(
+    browser: Browser, url: str, letters: list[tuple[str, bytes]]
+):
+    with opened(browser, url) as page:
+        act = page.get_by_role("button", name="Add anyway")
+        drop(page, letters[0][1])
+        expect(page.locator("#tray li")).to_have_count(1)
+        page.get_by_label("Name for").fill("mine")
+        page.keyboard.press("Enter")
+        expect(act).to_be_visible()
+        page.get_by_label("Name for").fill("other")
+        drop(page, letters[-1][1])
+        expect(page.locator("#tray li")).to_have_count(2)
+        act.click()
+        expect(page.locator("#own bdi")).to_have_text("mine")
+        expect(page.locator("#own small")).to_have_text("1 image")
+        expect(page.get_by_label("Name for")).to_have_value("other")
+        # No word takes images that are there under another name.
+        page.get_by_role("button", name=f"Remove {0}.png").first.click()
+        page.get_by_role("button", name="Add", exact=True).click()
+        expect(page.locator("#message-text")).to_contain_text("must hold an image")
+        expect(act).to_be_hidden()
 
 
 def test_a_token_need_not_be_given(browser: Browser, run: Path):

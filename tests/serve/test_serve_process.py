@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from servers import CLASSES, new_class, serving
 
+from rootspace._files import lock
 from rootspace.cli import main
 from rootspace.run import load
 from rootspace.serve.client import Client, ServerError
@@ -94,13 +95,29 @@ def test_stopping_finishes_what_is_in_flight(run: Path, letters: Letters):
         assert process.wait(30) == -signal.SIGTERM
 
 
+def test_stopping_does_not_wait_for_a_lock(run: Path, letters: Letters, tmp_path: Path):
+    """Of the gallery, which another process holds."""
+    own = tmp_path / "gallery"
+    with serving(run, "--gallery", own) as (process, url), Client(url) as client:
+        client.add([letters[0][1]])
+        with lock(own):
+            files = [("images", ("a.png", letters[1][1]))]
+            with pytest.raises(httpx.TimeoutException):
+                httpx.post(f"{url}v1/gallery/items", files=files, timeout=2)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(45) == -signal.SIGTERM
+
+
 def test_many_clients_at_once(run: Path, letters: Letters):
     """Every one gets the answer to its own image."""
     names = dict(
         zip([c for _, c in letters], load(run).predict([c for _, c in letters]).name, strict=True)
     )
     wrong: list[object] = []
-    with serving(run) as (_, url):
+    with serving(run, "--allow_host", "a.example", "--allow_host", "b.example") as (_, url):
+        for name, status in (("a", 422), ("b", 422), ("c", 403)):
+            origin = {"Origin": f"https://{name}.example"}
+            assert httpx.post(f"{url}v1/predict", headers=origin).status_code == status
 
         def ask(client: Client, start: int) -> None:
             for i in range(10):
@@ -171,6 +188,7 @@ def test_files_that_are_none_of_ours(tmp_path: Path, capsys: pytest.CaptureFixtu
         ([str(tmp_path)], "is not a run folder"),
         ([str(other), "--device", "cuda"], "Argument '--device' must be cpu for an ONNX file"),
         ([str(other), "--port", "70000"], "must be a port from 0 to 65535, not '70000'"),
+        ([str(other), "--allow_host", "https://a"], "must be a name as in photos.example.com"),
         ([str(other), "--max_images", "0"], "must be a whole number above 0, not '0'"),
         ([str(other), "--max_wait", "nan"], "must be seconds from 0 to 10, not 'nan'"),
     ):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import re
 import shutil
 import socket
 import threading
 import time
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +21,17 @@ import httpx
 import numpy as np
 import pytest
 import torch
+from fastapi import FastAPI
+from PIL import Image
 from servers import CLASSES, LIMITS, live, refusal, upload
 from starlette.testclient import TestClient
 
 import rootspace
 from rootspace.cli import main
 from rootspace.continual.live import read_rejector
+from rootspace.images import convert_image
 from rootspace.run import load
+from rootspace.serve import server as server_module
 from rootspace.serve import service as service_module
 from rootspace.serve.app import PAGE, create_app
 from rootspace.serve.projection import fit
@@ -70,7 +77,8 @@ def test_what_is_served(client: TestClient):
     assert (model["name"], model["kind"], model["num_classes"]) == ("letters", "run", 16)
     assert (model["dim"], model["channels"], model["size"], model["most"]) == (32, 1, 32, 16)
     assert model["version"] == rootspace.__version__
-    assert model["limits"] == {"max_bytes": 2**20, "max_images": 8, "max_pixels": 1_000_000}
+    limits = {"max_bytes": 2**20, "max_json": 2**20, "max_images": 8, "max_pixels": 1_000_000}
+    assert model["limits"] == limits
     assert client.get("/v1/health").json() == {"status": "ok"}
 
 
@@ -155,6 +163,28 @@ def test_a_token(run: Path, letters: Letters):
         assert client.get("/v1/model", headers=right).status_code == 200
 
 
+def test_below_another_application(run: Path, letters: Letters):
+    """Which runs no lifespan of ours, and puts a prefix before each path."""
+    service = Service(RunModel(str(run)), replace(LIMITS, seconds=5))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await service.close()
+
+    outer = FastAPI(lifespan=lifespan)
+    outer.mount("/a/model", create_app(service, "secret"))
+    with TestClient(outer, base_url="http://localhost") as client:
+        for path in ("/v1/health", "/", "/page/page.css", "/openapi.json"):
+            assert client.get(f"/a/model{path}").status_code == 200
+        for path in ("/v1/model", "/v1/health/", "/a/model/v1/health", "//"):
+            refusal(client.get(f"/a/model{path}"), 401)
+        headers = {"Authorization": "Bearer secret"}
+        files = upload(letters[0][1])
+        found = client.post("/a/model/v1/predict", files=files, headers=headers)
+        assert found.json()["results"][0]["answers"]
+
+
 def test_pages_of_other_sites_are_refused(client: TestClient, letters: Letters):
     files = upload(letters[0][1])
     for origin in ("http://evil.example", "null", "http://localhost:81", "https://localhost.evil"):
@@ -169,6 +199,25 @@ def test_a_name_of_somebody_else_is_refused(client: TestClient):
     for host in ("evil.example", "localhost.evil.example:8000", ""):
         assert "Host" in refusal(client.get("/v1/model", headers={"Host": host}), 421)
     assert client.get("/v1/model", headers={"Host": "LOCALHOST:8000"}).status_code == 200
+
+
+def test_behind_a_proxy(run: Path, letters: Letters):
+    """Which hands its own name on, or puts ours in its place."""
+    allowed = ["photos.example.com", "other.example.com:8443"]
+    app = create_app(Service(RunModel(run), LIMITS), hosts={"localhost"}, allowed=allowed)
+    files = upload(letters[0][1])
+    with TestClient(app, base_url="http://localhost") as client:
+
+        def ask(host: str, origin: str) -> Any:
+            headers = {"Host": host, "Origin": origin}
+            return client.post("/v1/predict", files=files, headers=headers)
+
+        for host in ("localhost:8000", "photos.example.com", "other.example.com:8443"):
+            for name in allowed:
+                assert ask(host, f"https://{name}").status_code == 200
+        for origin in ("https://photos.example.com:9", "https://other.example.com", "null", "x://"):
+            assert "Origin" in refusal(ask("localhost:8000", origin), 403)
+        refusal(ask("evil.example", "https://photos.example.com"), 421)
 
 
 def test_request_ids(client: TestClient):
@@ -219,25 +268,127 @@ def test_embeddings_need_no_search(run: Path, letters: Letters, monkeypatch: pyt
         assert both["embedding"] == pytest.approx(alone["embedding"], abs=1e-5)
 
 
-def test_bodies_are_counted_before_they_come(run: Path, letters: Letters):
+def test_bodies_are_counted_as_they_come(run: Path, letters: Letters):
+    """What is only announced keeps nobody out."""
     limits = replace(LIMITS, max_memory=LIMITS.max_bytes)
-    with live(create_app(Service(RunModel(run), limits))) as address:
+    most = LIMITS.max_bytes
+    with live(create_app(Service(RunModel(run), limits))) as address, ExitStack() as lines:
 
         def predict() -> httpx.Response:
             return httpx.post(f"{address}/v1/predict", files=upload(letters[0][1]), timeout=30)
 
-        with socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as line:
-            head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: {2**20}\r\n"
+        def begin(length: str) -> socket.socket:
+            port = int(address.rpartition(":")[2])
+            line = lines.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+            head = f"POST /v1/predict HTTP/1.1\r\nHost: x\r\n{length}\r\n"
             line.sendall(f"{head}Content-Type: multipart/form-data; boundary=x\r\n\r\n".encode())
-            end = time.monotonic() + 20
-            while (refused := predict()).status_code == 200:
-                assert time.monotonic() < end
-            assert "too many bytes" in refusal(refused, 503)
-            assert refused.headers["retry-after"] == "1"
+            return line
+
+        begun = [begin(f"Content-Length: {most}") for _ in range(16)]
+        begun += [begin("Transfer-Encoding: chunked") for _ in range(16)]
+        for _ in range(20):
+            assert predict().status_code == 200
+        early = begin(f"Content-Length: {most + 1}").recv(2**16)
+        assert early.startswith(b"HTTP/1.1 413")
+
+        part = b'--x\r\nContent-Disposition: form-data; name="images"; filename="a"\r\n\r\n'
+        begun[0].sendall(part + bytes(most - len(part) - 1))
+        end = time.monotonic() + 20
+        while (refused := predict()).status_code == 200:
+            assert time.monotonic() < end
+        assert "too many bytes" in refusal(refused, 503)
+        assert refused.headers["retry-after"] == "1"
+        begun[16].sendall(b"1000\r\n" + part + bytes(0x1000 - len(part)) + b"\r\n")
+        assert begun[16].recv(2**16).startswith(b"HTTP/1.1 503")
+        begun[0].close()
         while predict().status_code != 200:
             assert time.monotonic() < end
     with pytest.raises(ValueError, match="Argument 'max_memory' must be at least 'max_bytes'"):
         replace(LIMITS, max_memory=1)
+
+
+def test_pixels_that_are_decoded_at_once_are_bounded(run: Path, monkeypatch: pytest.MonkeyPatch):
+    """From the headers: a few bytes may hold many."""
+    lock, now, most = threading.Lock(), list[int](), list[int]()
+
+    def slow(image: Image.Image, *arguments: Any) -> Image.Image:
+        pixels = image.width * image.height
+        with lock:
+            now.append(pixels)
+            most.append(sum(now))
+        time.sleep(0.05)
+        with lock:
+            now.remove(pixels)
+        return convert_image(image, *arguments)
+
+    monkeypatch.setattr("rootspace.images.convert_image", slow)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    limits = replace(LIMITS, max_pixels=2000)
+
+    def picture(side: int, kind: str = "PNG") -> bytes:
+        content = io.BytesIO()
+        Image.new("L", (side, side), 200).save(content, kind)
+        return content.getvalue()
+
+    with TestClient(create_app(Service(RunModel(run), limits))) as client:
+        sides = [44, 20, 20, 44, 20, 20, 20, 20]  # 1936 and 400 pixels
+        found = client.post("/v1/predict", files=upload(*map(picture, sides))).json()["results"]
+        assert all(one["answers"] for one in found)
+        assert max(most) in range(800, 2001)  # the small ones together
+        most.clear()
+        icons = upload(*[picture(16, "ICO")] * 3)  # which may hold a larger one than they say
+        assert client.post("/v1/predict", files=icons).status_code == 200
+        assert max(most) == 256
+        assert "2,000 pixels" in refusal(client.post("/v1/predict", files=upload(picture(45))), 422)
+        assert client.post("/v1/predict", files=upload(picture(44))).status_code == 200
+
+
+def test_connections_of_which_nothing_comes_are_closed(
+    run: Path, letters: Letters, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(server_module, "HEADER_SECONDS", 1.0)
+    monkeypatch.setattr(server_module, "REST_SECONDS", 3.0)
+    health = b"GET /v1/health HTTP/1.1\r\nHost: x\r\n\r\n"
+    large = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n"
+    body = httpx.Request("POST", "http://x/v1/predict", files=upload(letters[0][1]))
+    content = body.read()
+    head = "".join(f"{key}: {value}\r\n" for key, value in body.headers.items())
+    slow = f"POST /v1/predict HTTP/1.1\r\n{head}\r\n".encode()
+    with live(create_app(Service(RunModel(run), LIMITS))) as address, ExitStack() as lines:
+        port = int(address.rpartition(":")[2])
+
+        def begin(sent: bytes) -> socket.socket:
+            line = lines.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20))
+            line.sendall(sent)
+            return line
+
+        began = time.monotonic()
+        sender = begin(slow + content[:9])
+        silent = [begin(sent) for sent in (b"", health[:9], health + health[:9], large)]
+        for line in silent:
+            told = b"".join(iter(lambda line=line: line.recv(2**16), b""))
+            assert told.count(b"HTTP/1.1") == (line in silent[2:])
+        assert 2.5 < time.monotonic() - began < 20
+        sender.sendall(content[9:])  # a body has its own time
+        assert sender.recv(2**16).startswith(b"HTTP/1.1 200")
+
+
+def test_connections_have_a_limit(run: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(server_module, "MAX_CONNECTIONS", 5)
+    with live(create_app(Service(RunModel(run), LIMITS))) as address, ExitStack() as lines:
+        where = ("127.0.0.1", int(address.rpartition(":")[2]))
+        for _ in range(5):
+            lines.enter_context(socket.create_connection(where))
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"{address}/v1/health")
+        lines.close()
+        end = time.monotonic() + 20
+        while True:
+            try:
+                assert httpx.get(f"{address}/v1/health").status_code == 200
+                break
+            except httpx.TransportError:
+                assert time.monotonic() < end
 
 
 def test_the_plane_is_found_once_and_holds_nobody_up(

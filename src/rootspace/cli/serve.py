@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,12 @@ def run(arguments: list[str]) -> int:
     token = options.token or os.environ.get(TOKEN) or None
     model = _model(options.run, options.device, options.gallery)
     server.run_server(
-        service.Service(model, limits), options.host, options.port, token, browse=options.open
+        service.Service(model, limits),
+        options.host,
+        options.port,
+        token,
+        allowed=options.allow_host,
+        browse=options.open,
     )
     return 0
 
@@ -66,14 +72,31 @@ def _parser() -> Parser:
         help="of the run, a folder or postgresql://user@host/database#table, made where there is "
         "none; RUN/gallery by default",
     )
+    parser.add_argument(
+        "--allow_host",
+        type=_host,
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="name[:port] in the address by which browsers reach a proxy before the server; again "
+        "for more",
+    )
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     for name, value, text in (
         ("max_bytes", 32 * 2**20, "of a request"),
         ("max_images", 32, "in a request"),
-        ("max_pixels", 50_000_000, "of an image before it is scaled"),
+        (
+            "max_pixels",
+            50_000_000,
+            "of an image before it is scaled, and of all that are decoded at once",
+        ),
         ("max_batch", 32, "images that go through the network together"),
         ("max_queue", 512, "images that wait; more are refused"),
-        ("max_memory", 512 * 2**20, "bytes of all requests in flight; more are refused"),
+        (
+            "max_memory",
+            512 * 2**20,
+            "bytes that have come of all requests in flight; more are refused",
+        ),
     ):
         parser.add_argument(
             f"--{name}", type=_positive, default=value, metavar="N", help=f"{text} (%(default)s)"
@@ -110,6 +133,14 @@ def _port(text: str) -> int:
     if not (text.isdecimal() and int(text) < 2**16):
         raise argparse.ArgumentTypeError(f"must be a port from 0 to 65535, not {text!r}")
     return int(text)
+
+
+def _host(text: str) -> str:
+    if not re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9_.-]+)(:[0-9]+)?", text):
+        raise argparse.ArgumentTypeError(
+            f"must be a name as in photos.example.com or photos.example.com:8443, not {text!r}"
+        )
+    return text
 
 
 def _positive(text: str) -> int:

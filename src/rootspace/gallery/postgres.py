@@ -16,6 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 
+from rootspace._errors import BusyError
 from rootspace._extras import require
 
 from .filters import Condition
@@ -31,6 +32,9 @@ TABLE = "rootspace_gallery"
 
 BATCH = 2048
 """Rows read together."""
+
+LOCK_SECONDS = 60
+"""To wait for others that write."""
 
 MORE = 32
 """Rows beyond the k best by the server's float32 sums, of which some may be as good."""
@@ -342,6 +346,8 @@ class PostgresStore:
     def _about(self) -> dict[str, Any]:
         try:
             rows = self._rows(f"SELECT about FROM {self._name}_about")
+        except BusyError:
+            raise
         except ValueError as error:
             raise ValueError(
                 f"{self.name} is not a gallery: make one with `rootspace index RUN --gallery "
@@ -383,6 +389,8 @@ def _translated(psycopg: Any, name: str) -> Iterator[None]:
     """The server's errors as ours."""
     try:
         yield
+    except psycopg.errors.LockNotAvailable as error:
+        raise BusyError(f"{name} is being written by another process.") from error
     except psycopg.OperationalError as error:
         raise OSError(f"{name}: {_first_line(error)}") from error
     except psycopg.Error as error:
@@ -391,7 +399,9 @@ def _translated(psycopg: Any, name: str) -> Iterator[None]:
 
 def _connected(psycopg: Any, url: str) -> Any:
     try:
-        return psycopg.connect(url, autocommit=True, connect_timeout=10)
+        connection = psycopg.connect(url, autocommit=True, connect_timeout=10)
+        connection.execute(f"SET lock_timeout = '{LOCK_SECONDS}s'")
+        return connection
     except psycopg.Error as error:
         raise OSError(f"{_shown(url)} does not answer: {_first_line(error)}") from error
 

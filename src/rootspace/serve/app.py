@@ -32,19 +32,26 @@ PAGE: dict[str, str] = {
 
 
 def create_app(
-    service: Service, token: str | None = None, hosts: Collection[str] | None = None
+    service: Service,
+    token: str | None = None,
+    hosts: Collection[str] | None = None,
+    allowed: Collection[str] = (),
 ) -> FastAPI:
     """The application around a service, which it closes in the end.
+
+    Below another application, as `outer.mount("/model", app)`, it answers all the same, but nobody
+    tells it of the end: close the service in the lifespan of the outer one.
 
     Args:
         service: that answers.
         token: which clients must send; None asks for none.
         hosts: names by which clients may call the server; None for any.
+        allowed: further ones, `name` or `name:port`, such as that of a proxy; pages that a browser
+            has from there may ask too.
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        service.batcher.start()
         yield
         await service.close()
 
@@ -60,7 +67,14 @@ def create_app(
         form_limits={"max_fields": 16, "max_part_size": 2**16},
     )
     app.state.service = service
-    app.add_middleware(Gate, metrics=service.metrics, limits=limits, token=token, hosts=hosts)
+    app.add_middleware(
+        Gate,
+        metrics=service.metrics,
+        limits=limits,
+        token=token,
+        hosts=hosts,
+        allowed=allowed,
+    )
     _add_errors(app)
     _add_page(app)
     # For OpenAPI alone: `Gate` asks for the token before a body is read.

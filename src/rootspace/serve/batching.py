@@ -32,7 +32,7 @@ class MicroBatcher(Generic[In, Out]):
     called for each item alone: one that it cannot bear harms no other. What a task no longer waits
     for is left out.
 
-    All methods belong to one event loop, `start` first.
+    All methods belong to one event loop.
 
     Args:
         function: of a batch, to one result for each item; runs in one thread.
@@ -72,10 +72,6 @@ class MicroBatcher(Generic[In, Out]):
         """Items that are announced, or wait for a batch."""
         return self._coming + self._queue.qsize()
 
-    def start(self) -> None:
-        """Begin to take batches."""
-        self._task = asyncio.get_running_loop().create_task(self._work())
-
     async def close(self) -> None:
         """Take no more items, finish those that wait, and end the thread."""
         self._closed = True
@@ -113,6 +109,9 @@ class MicroBatcher(Generic[In, Out]):
         """
         if self._closed:
             raise OverloadedError("The server is stopping.")
+        if self._task is None:
+            # Not in the lifespan of an application: one that is mounted in another has none.
+            self._task = asyncio.get_running_loop().create_task(self._work())
         future: asyncio.Future[Out] = asyncio.get_running_loop().create_future()
         self._queue.put_nowait(_Waiting(item, future))
         return await future

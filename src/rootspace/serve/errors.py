@@ -49,6 +49,8 @@ class RefusedError(Exception):
 
 def shown(value: object) -> str:
     """What a client has sent, as a message repeats it: on one line, and not all of it."""
+    if isinstance(value, bytes | list):
+        value = value[: SHOWN + 1]  # a whole body, maybe
     text = value if isinstance(value, str) else repr(value)
     text = one_line(text[: SHOWN + 1])
     text = f"{text[:SHOWN]}..." if len(text) > SHOWN else text

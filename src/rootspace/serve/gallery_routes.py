@@ -1,5 +1,6 @@
 """Routes of the gallery and of the classes that are enrolled in it."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -42,7 +43,9 @@ Where = Annotated[
     str | None, Query(max_length=10_000, description="A filter, such as `label = 'cat'`.")
 ]
 OF_CHANGES = refusals(400, 404, 409, 413, 422, 503)
-_PAYLOAD: TypeAdapter[schema.Payload] = TypeAdapter(schema.Payload)
+_OF_REVIEW = re.compile(r": \d+: .*(too far from the other images|nearer to another class): ")
+"""Reasons of a review, which only the text of the gallery's error tells."""
+_PAYLOAD: TypeAdapter[schema.Payload] = TypeAdapter(schema.GivenPayload)
 
 
 class Thumbnail(Response):
@@ -364,20 +367,28 @@ def _add_classes(app: APIRouter, service: Service, own: OwnGallery) -> None:
             bool, Form(description="Refuse images that do not seem to belong to it.")
         ] = True,
     ) -> schema.Enrolment:
-        """A class from a few images, which is recognized at once; or more images of a class."""
+        """A class from a few images, which is recognized at once; or more images of a class.
+
+        The error `images_refused` is that of a review: without it they are taken.
+        """
         uploads = uploads_of(images, service.limits)
 
         async def work() -> schema.Enrolment:
             pixels, places, bad = await service.pixels(uploads)
-            done = await working(
-                service.changes,
-                lambda: own.needed().enroll(
-                    name,
-                    torch.from_numpy(pixels),
-                    review=review,
-                    paths=[_path(uploads[place]) for place in places],
-                ),
-            )
+            try:
+                done = await working(
+                    service.changes,
+                    lambda: own.needed().enroll(
+                        name,
+                        torch.from_numpy(pixels),
+                        review=review,
+                        paths=[_path(uploads[place]) for place in places],
+                    ),
+                )
+            except RefusedError as refusal:
+                if refusal.status == 409 and _OF_REVIEW.search(refusal.message):
+                    raise RefusedError(409, refusal.message, "images_refused") from refusal
+                raise
             return schema.Enrolment(
                 name=done.identity.name,
                 label=done.identity.label,

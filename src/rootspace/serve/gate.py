@@ -8,8 +8,8 @@ import re
 import secrets
 import time
 import traceback
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
+from dataclasses import dataclass
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -38,6 +38,16 @@ HEADERS = (
 )
 
 
+_TOO_MANY = "The server has too many bytes to answer: try again later"
+
+
+@dataclass
+class _Body:
+    """Of a request: how many bytes of it have come."""
+
+    size: int = 0
+
+
 class Gate:
     """Around the application.
 
@@ -51,6 +61,7 @@ class Gate:
         limits: of the bytes of a request, and of the time for sending it.
         token: which `Authorization: Bearer` must hold; None asks for none.
         hosts: names by which the server may be called; None for any.
+        allowed: further ones, `name` or `name:port`, of which pages may also ask.
     """
 
     def __init__(
@@ -60,13 +71,17 @@ class Gate:
         limits: Limits,
         token: str | None,
         hosts: Collection[str] | None,
+        allowed: Collection[str] = (),
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._limits = limits
         self._token = token
-        self._hosts = hosts
-        self._memory = 0  # of the bodies in flight, in bytes
+        self._hosts = None if hosts is None else {*hosts, *map(_name, allowed)}
+        self._origins = {one.lower() for one in allowed}
+        # Bytes of the bodies in flight that have come: what is only announced takes no memory, and
+        # would keep others out for as long as its sender likes.
+        self._memory = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -76,7 +91,7 @@ class Gate:
         given = headers.get(b"x-request-id", "")
         request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
-        began, status = time.perf_counter(), GONE
+        began, status, body = time.perf_counter(), GONE, _Body()
 
         async def answer(message: Message) -> None:
             nonlocal status
@@ -88,8 +103,8 @@ class Gate:
 
         try:
             self._check(scope, headers)
-            with self._admitted(headers):
-                await self._app(scope, self._limited(receive, headers), answer)
+            self._check_length(headers)
+            await self._app(scope, self._limited(receive, self._most(headers), body), answer)
         except RefusedError as refusal:
             await _refuse(refusal, request_id, answer)
         except Exception:
@@ -99,36 +114,35 @@ class Gate:
             problem = RefusedError(500, "The server has failed; its log says why.")
             await _refuse(problem, request_id, answer)
         finally:
+            self._memory -= body.size
             route = getattr(scope.get("route"), "path", "other")
             self._metrics.answered(route, status, time.perf_counter() - began)
 
-    @contextmanager
-    def _admitted(self, headers: dict[bytes, str]) -> Iterator[None]:
-        """Count a body before it is read, or refuse it while others take all the memory."""
-        length, most = headers.get(b"content-length", ""), self._limits.max_bytes
-        if length.isdecimal():
-            size = min(int(length[:20]), most)  # one that is too large is refused later
-        else:
-            size = most if b"transfer-encoding" in headers else 0
-        if size and self._memory + size > self._limits.max_memory:
-            raise RefusedError(503, "The server has too many bytes to answer: try again later.")
-        self._memory += size
-        try:
-            yield
-        finally:
-            self._memory -= size
+    def _most(self, headers: dict[bytes, str]) -> int:
+        """Bytes that the body may have."""
+        if headers.get(b"content-type", "").lower().startswith("multipart/form-data"):
+            return self._limits.max_bytes
+        return min(self._limits.max_json, self._limits.max_bytes)
 
-    def _limited(self, receive: Receive, headers: dict[bytes, str]) -> Receive:
-        """`receive`, which raises where a body is too large or too slow."""
-        most, seconds = self._limits.max_bytes, self._limits.seconds
-        length = headers.get(b"content-length", "")
-        if length.isdecimal() and int(length[:20]) > most:
+    def _check_length(self, headers: dict[bytes, str]) -> None:
+        """Refuse a body that will be too large, before it is read."""
+        length, most = headers.get(b"content-length", ""), self._most(headers)
+        if not length.isdecimal():
+            return
+        size = int(length[:20])
+        if size > most:
             raise RefusedError(413, _too_large(most))
+        if size and self._memory + size > self._limits.max_memory:
+            raise RefusedError(503, f"{_TOO_MANY}.")
+
+    def _limited(self, receive: Receive, most: int, body: _Body) -> Receive:
+        """`receive`, which counts, and raises where a body is too large or too slow."""
+        seconds = self._limits.seconds
         end = asyncio.get_running_loop().time() + seconds
-        read, complete = 0, False
+        complete = False
 
         async def limited() -> Message:
-            nonlocal read, complete
+            nonlocal complete
             if complete:  # what comes now is that the client has gone
                 return await receive()
             try:
@@ -136,10 +150,14 @@ class Gate:
                     message = await receive()
             except TimeoutError:
                 raise HTTPException(408, f"The request took more than {seconds:g} s.") from None
-            read += len(message.get("body", b""))
+            size = len(message.get("body", b""))
+            body.size += size
+            self._memory += size
             complete = not message.get("more_body", False)
-            if read > most:
+            if body.size > most:
                 raise HTTPException(413, _too_large(most))
+            if self._memory > self._limits.max_memory:
+                raise HTTPException(503, _TOO_MANY)
             return message
 
         return limited
@@ -151,11 +169,13 @@ class Gate:
                 421, f"Header 'Host' must name {sorted(self._hosts)[0]!r}, not {shown(host)}."
             )
         origin = headers.get(b"origin")
-        if origin is not None and scope["method"] not in SAFE and _authority(origin) != host:
+        # A proxy may name us otherwise than the browser does.
+        ours = {host, *self._origins}
+        if origin is not None and scope["method"] not in SAFE and _authority(origin) not in ours:
             raise RefusedError(
                 403, f"Header 'Origin' must be this server's own, not {shown(origin)}."
             )
-        path: str = scope["path"]
+        path = _route(scope)
         if self._token is None or path in OPEN or path.startswith("/page/"):
             return
         scheme, _, given = headers.get(b"authorization", "").partition(" ")
@@ -166,6 +186,12 @@ class Gate:
 
 def _too_large(most: int) -> str:
     return f"The request must have at most {most:,} bytes."
+
+
+def _route(scope: Scope) -> str:
+    """The path without that of an application in which this one is mounted."""
+    path, root = scope["path"], scope.get("root_path", "")
+    return path.removeprefix(root) if path.startswith(f"{root}/") else path
 
 
 def _name(host: str) -> str:

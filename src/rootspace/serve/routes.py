@@ -87,6 +87,7 @@ def add_model(app: APIRouter, service: Service) -> None:
             has_gallery=model.has_gallery,
             limits=schema.Limits(
                 max_bytes=limits.max_bytes,
+                max_json=min(limits.max_json, limits.max_bytes),
                 max_images=limits.max_images,
                 max_pixels=service.shape.max_pixels,
             ),

@@ -45,8 +45,12 @@ class RunModel:
     has_vectors = True
 
     def __init__(
-        self, folder: Path, device: str | torch.device = "cpu", gallery: Location | None = None
+        self,
+        folder: str | Path,
+        device: str | torch.device = "cpu",
+        gallery: Location | None = None,
     ) -> None:
+        folder = Path(folder)
         self.run = load(folder, device)
         if self.run.model.preprocessing is None:
             raise ValueError(

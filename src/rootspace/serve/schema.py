@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 from rootspace._terminal import one_line
 
@@ -14,8 +21,24 @@ class _Schema(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+MOST_KEYS = 64
+"""Of a JSON object that a client sends."""
+
+
+def _few(value: Any) -> Any:
+    # Before anything else: each key that is wrong would become an error of about a kilobyte.
+    if isinstance(value, dict) and len(value) > MOST_KEYS:
+        raise ValueError(f"must have at most {MOST_KEYS} keys")
+    return value
+
+
 class _Request(_Schema):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_keys(cls, value: Any) -> Any:
+        return _few(value)
 
 
 class Problem(_Schema):
@@ -42,6 +65,7 @@ class Limits(_Schema):
     """Of a request."""
 
     max_bytes: int = Field(description="Of the whole body.")
+    max_json: int = Field(description="Of a body that is no form.")
     max_images: int
     max_pixels: int = Field(description="Of an image before it is scaled.")
 
@@ -134,6 +158,7 @@ class MapInfo(_Schema):
 
 Value = str | int | float | bool
 Payload = dict[str, Value]
+GivenPayload = Annotated[Payload, BeforeValidator(_few), Field(max_length=MOST_KEYS)]
 
 
 def _seen(name: str) -> str:
@@ -174,7 +199,7 @@ class ItemChange(_Request):
     """What is to be another; what is left out stays."""
 
     label: Text | None = None
-    payload: Payload = {}
+    payload: GivenPayload = {}
 
 
 class RejectedImage(_Schema):
@@ -219,9 +244,15 @@ class Found(_Schema):
 class EmbeddingSearch(_Request):
     """A search by embeddings that a client has."""
 
+    # Without `fail_fast` each wrong number is an error of its own, of about a kilobyte.
     embeddings: Annotated[
-        list[list[Annotated[float, Field(allow_inf_nan=False)]]],
-        Field(min_length=1, max_length=256),
+        list[
+            Annotated[
+                list[Annotated[float, Field(allow_inf_nan=False)]],
+                Field(max_length=2**14, fail_fast=True),
+            ]
+        ],
+        Field(min_length=1, max_length=256, fail_fast=True),
     ]
     k: Annotated[int, Field(ge=1, le=1000)] = 10
     where: Annotated[str, Field(max_length=10_000)] | None = None
@@ -266,7 +297,7 @@ class Renaming(_Request):
 class Merging(_Request):
     """Classes that become one."""
 
-    names: Annotated[list[Text], Field(min_length=1, max_length=100)]
+    names: Annotated[list[Text], Field(min_length=1, max_length=100, fail_fast=True)]
     into: Text
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from threading import Lock
-from typing import BinaryIO
+from threading import Condition, Lock
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rootspace._errors import DataError
-from rootspace.images import to_pixels
+from rootspace._terminal import say
+from rootspace.images import NESTING, to_pixels
 
 from .batching import MicroBatcher
 from .errors import SHOWN, RefusedError
@@ -25,8 +27,15 @@ from .model import Answers, Floats, ServedModel
 from .projection import Projection, fit, place_classes
 from .workers import Workers
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
 MAP_POINTS = 1_000_000
 """Points of the map, 8 bytes each; of more classes evenly spread ones are shown."""
+
+
+CLOSE_SECONDS = 5
+"""For calls of the gallery when the service is closed: another process may hold its lock."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +44,19 @@ class Limits:
 
     Attributes:
         max_bytes: of the body of a request.
+        max_json: bytes of a body that is no form. The interpreter reads JSON in one go, and answers
+            nobody meanwhile: about 60 ms for 2 MiB of numbers.
         max_images: in a request.
-        max_pixels: of an image before it is scaled.
+        max_pixels: of an image before it is scaled, and of all that are decoded at once.
         max_batch: images that go through the network together.
         max_wait: seconds that a batch waits for images that are being read.
         max_queue: images that are being read or wait.
-        max_memory: bytes of all requests in flight; more are refused.
+        max_memory: bytes that have come of all requests in flight; more are refused.
         seconds: to send a request, and to answer it.
     """
 
     max_bytes: int = 32 * 2**20
+    max_json: int = 2 * 2**20
     max_images: int = 32
     max_pixels: int = 50_000_000
     max_batch: int = 32
@@ -107,19 +119,23 @@ class Service:
             max_queue=limits.max_queue,
             observe=self.metrics.batch,
         )
-        # Pillow decodes without the interpreter's lock; as many at once bound the memory.
+        # Pillow decodes without the interpreter's lock.
         self._readers = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="images")
         # Of the gallery. One thread: a change would wait for the one before it anyway.
         self.reads, self.changes = Workers("reads", 4, 64), Workers("changes", 1, 16)
+        self._turn, self._decoding, self._decoded = Lock(), 0, Condition()
         self._map_lock, self._points_lock = Lock(), Lock()
 
     async def close(self) -> None:
-        """Finish what waits, and end all threads."""
+        """Finish what waits, and end all threads but those that wait for others too long."""
         await self.batcher.close()
         self._readers.shutdown()
-        self.reads.close()
-        self.changes.close()
-        self.model.close()
+        # Each is asked to end, whatever becomes of the other.
+        ended = [workers.close(CLOSE_SECONDS) for workers in (self.reads, self.changes)]
+        if all(ended):
+            self.model.close()
+        else:  # its files are in use
+            say(f"The gallery has not done in {CLOSE_SECONDS} s what had begun: it is left undone.")
 
     async def answers(self, uploads: Sequence[Upload], k: int) -> list[Answer | DataError]:
         """What the model says of each file, or why it cannot be read.
@@ -180,12 +196,32 @@ class Service:
         name = upload.name if len(upload.name) <= SHOWN else f"{upload.name[:SHOWN]}..."
         try:
             # Here, so that few files are in memory at once.
-            image = self.shape.decode(io.BytesIO(upload.file.read()), name)
-            return to_pixels(self.shape.square(image))
+            with self._opened(io.BytesIO(upload.file.read()), name) as image:
+                return to_pixels(self.shape.square(self.shape.convert(image, name)))
         except DataError as error:
             return error
         except MemoryError:
             return DataError(f"Image file '{name}' needs more memory than there is.")
+
+    @contextmanager
+    def _opened(self, source: BinaryIO, name: str) -> Iterator[Image]:
+        """An image, when there is room for its pixels; a few bytes may hold many of them."""
+        most = self.shape.max_pixels
+        # One after the other, so that small images do not pass a large one for ever; and few
+        # formats are decoded already when they are opened.
+        with self._turn:
+            image = self.shape.open(source, name)
+            pixels = most if image.format in NESTING else min(image.width * image.height, most)
+            with self._decoded:
+                self._decoded.wait_for(lambda: self._decoding + pixels <= most)
+                self._decoding += pixels
+        try:
+            with image:
+                yield image
+        finally:
+            with self._decoded:
+                self._decoding -= pixels
+                self._decoded.notify()
 
     async def _ask(self, pixels: NDArray[np.uint8] | DataError, k: int) -> Answer | DataError:
         if isinstance(pixels, DataError):

@@ -136,7 +136,7 @@ async function predict(entries) {
 async function ask(entries) {
   check(entries);
   const k = Math.min(5, state.model.most);
-  const { results } = await server.post(`/v1/predict?k=${k}&embeddings=${state.items > 0}`, entries);
+  const { results } = await server.post(`v1/predict?k=${k}&embeddings=${state.items > 0}`, entries);
   results.forEach((answer, i) => (entries[i].answer = answer));
   const bad = results.find((answer) => answer.error);
   if (bad) say(bad.error.message);
@@ -144,7 +144,7 @@ async function ask(entries) {
   for (const entry of entries) entry.hits = [];
   if (!good.length) return;
   const embeddings = good.map((entry) => entry.answer.embedding);
-  const found = await server.send("/v1/search/embeddings", { embeddings, k: NEIGHBORS });
+  const found = await server.send("v1/search/embeddings", { embeddings, k: NEIGHBORS });
   found.results.forEach((one, i) => (good[i].hits = one.hits));
 }
 
@@ -234,7 +234,7 @@ const thumbnails = new Map();
 function thumbnail(id) {
   const picture = element("img", { alt: "", width: 54, height: 54 });
   if (!thumbnails.has(id)) {
-    const asked = server.picture(`/v1/gallery/items/${id}/thumbnail`);
+    const asked = server.picture(`v1/gallery/items/${id}/thumbnail`);
     asked.catch(() => thumbnails.delete(id));
     thumbnails.set(id, asked);
   }
@@ -248,11 +248,11 @@ function thumbnail(id) {
 // ------------------------------------------------------------------ the plane
 
 async function openPlane() {
-  const info = state.model.has_map ? await attempt(() => server.get("/v1/map")) : undefined;
+  const info = state.model.has_map ? await attempt(() => server.get("v1/map")) : undefined;
   if (!info) return closePlane("This model does not hold its prototypes: there is no picture of them.");
   const plane = new Plane($("plane"), { names: (indices) => namesOf(indices, info.step), chosen: showPicked });
   if (!plane.works) return closePlane("This browser has no WebGL: there is no picture of the prototypes.");
-  const places = await attempt(() => server.floats("/v1/map/points"));
+  const places = await attempt(() => server.floats("v1/map/points"));
   if (!places) return closePlane("");
   plane.set(places);
   state.plane = plane;
@@ -271,7 +271,7 @@ async function namesOf(indices, step) {
   const names = [];
   for (let start = 0; start < indices.length; start += 500) {
     const query = indices.slice(start, start + 500).map((i) => `label=${i * step}`);
-    const { classes } = await server.get(`/v1/classes?limit=1&${query.join("&")}`);
+    const { classes } = await server.get(`v1/classes?limit=1&${query.join("&")}`);
     names.push(...classes.map((one) => one.name));
   }
   return names;
@@ -397,7 +397,7 @@ function openDrawing() {
 // ------------------------------------------------------------------ the user's own classes
 
 async function showOwn() {
-  const [gallery, enrolled, history] = await Promise.all(["gallery", "enrolled", "history"].map((path) => server.get(`/v1/${path}`)));
+  const [gallery, enrolled, history] = await Promise.all(["gallery", "enrolled", "history"].map((path) => server.get(`v1/${path}`)));
   state.items = gallery.num_items;
   state.own = enrolled.classes;
   $("own").replaceChildren(
@@ -429,25 +429,25 @@ async function renew() {
 
 $("enrol").onsubmit = async (event) => {
   event.preventDefault();
-  await enrol(true);
+  await enrol($("name").value.trim(), state.tray, true);
 };
 
-/** A class of the images in the tray; `review`: without those that do not seem to belong to it. */
-async function enrol(review) {
-  const name = $("name").value.trim();
-  if (!name || !state.tray.length) return;
+/** A class of some images; `review`: without those that do not seem to belong to it. */
+async function enrol(name, entries, review) {
+  if (!name || !entries.length) return;
   $("message").hidden = $("add").disabled = true;
   await attempt(async () => {
     let done;
-    check(state.tray);
+    check(entries);
     try {
-      done = await server.post("/v1/enrolled", state.tray, { name, review });
+      done = await server.post("v1/enrolled", entries, { name, review });
     } catch (error) {
-      if (!review || !(error instanceof Refused) || error.status !== 409) throw error;
-      return say(error.message, ["Add anyway", () => enrol(false)]);
+      if (!(error instanceof Refused) || error.code !== "images_refused") throw error;
+      // What was refused, whatever name and images are on the page by then.
+      return say(error.message, ["Add anyway", () => enrol(name, entries, false)]);
     }
     await renew();
-    $("name").value = "";
+    if ($("name").value.trim() === name) $("name").value = "";
     const refused = done.rejected.length ? ` Not taken: ${done.rejected.map((one) => one.message).join("; ")}.` : "";
     say(`${done.name}: ${count(done.ids.length, "image")} added.${refused}`, ["Undo", () => undo(done.change)]);
   });
@@ -460,7 +460,7 @@ async function undo(number) {
   await attempt(async () => {
     let change;
     try {
-      change = await server.send("/v1/undo", { number });
+      change = await server.send("v1/undo", { number });
     } finally {
       await renew();
     }
@@ -472,7 +472,7 @@ $("undo").onclick = () => undo(state.last);
 // ------------------------------------------------------------------ the beginning
 
 await attempt(async () => {
-  const model = (state.model = await server.get("/v1/model"));
+  const model = (state.model = await server.get("v1/model"));
   document.title = `${model.name} · rootspace`;
   $("title").textContent = model.name;
   $("facts").textContent = `${count(model.num_classes, "class", "classes")}, ${count(model.dim, "dimension")}`;

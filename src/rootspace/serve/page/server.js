@@ -3,13 +3,13 @@
 const STORED = "rootspace-token";
 
 export class Refused extends Error {
-  constructor(message, status = 0) {
+  constructor(message, code = "") {
     super(message);
-    this.status = status;
+    this.code = code;
   }
 }
 
-/** Calls `ask` for a token where the server wants one, which throws where the user gives none; the
+/** Paths are relative to the page, which a proxy may have put below a prefix. Calls `ask` for a token where the server wants one, which throws where the user gives none; the
  * browser's tab remembers it. */
 export class Server {
   constructor(ask) {
@@ -60,7 +60,7 @@ export class Server {
     }
     if (!response.ok) {
       const told = await response.json().catch(() => null);
-      throw new Refused(told?.error?.message ?? `The server answers ${response.status}.`, response.status);
+      throw new Refused(told?.error?.message ?? `The server answers ${response.status}.`, told?.error?.code);
     }
     return response;
   }
