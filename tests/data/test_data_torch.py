@@ -331,6 +331,49 @@ def test_other_columns() -> None:
 # ---------------------------------------------------------------- test sets
 
 
+def named(labels: Sequence[Any], classes: Sequence[str], **attributes: Any) -> Listed:
+    """Vectors with labels and names of classes, as torchvision's data sets have them."""
+    return Listed(vectors(labels=labels).items, classes=list(classes), **attributes)
+
+
+def test_classes_of_a_test_set_are_found_by_their_names() -> None:
+    """A folder without some class numbers its own from 0 on; so does another order."""
+    train = named([0, 0, 1, 1, 2, 2], ["ant", "bee", "cat"])
+    tests = {
+        "fewer": named([0, 1, 1], ["bee", "cat"]),
+        "turned": Subset(named([0, 1, 2], ["cat", "bee", "ant"]), [2, 0]),
+        "more names": named([1, 2], ["dog", "ant", "bee"]),
+        "the same": named([2, 0], ["ant", "bee", "cat"]),
+        "no names": vectors(labels=[1, 2]),
+        "as names": vectors(labels=["cat", "ant"]),
+        "made the same": named([2, 0], ["cat", "ant"], target_transform=lambda label: label),
+    }
+    found = {name: part.labels.tolist() for name, part in read(train, tests).tests.items()}
+    assert found == {
+        "fewer": [1, 2, 2],
+        "turned": [0, 2],
+        "more names": [0, 1],
+        "the same": [2, 0],
+        "no names": [1, 2],
+        "as names": [2, 0],
+        "made the same": [2, 0],
+    }
+    renamed = read(train, tests["fewer"], class_names=["Ameise", "Biene", "Katze"])
+    assert renamed.tests["test"].labels.tolist() == [1, 2, 2]
+    by_name = read(vectors(labels=["ant", "bee", "cat"] * 2), tests["fewer"])
+    assert by_name.tests["test"].labels.tolist() == [1, 2, 2]
+    unnamed = read(vectors(labels=[0, 1, 2] * 2), tests["fewer"])
+    assert unnamed.tests["test"].labels.tolist() == [0, 1, 1]
+
+
+def test_a_class_of_a_test_set_that_training_lacks() -> None:
+    train = named([0, 0, 1, 1, 2, 2], ["ant", "bee", "cat"])
+    with pytest.raises(DataError, match="Test set 'test' has the class 'dog', which 'train' lacks"):
+        read(train, named([0, 1], ["bee", "dog"]))
+    with pytest.raises(DataError, match="'test' has the label 2, but names for 0 to 1 only"):
+        read(train, named([0, 2], ["bee", "cat"]))
+
+
 def test_a_share_of_each_class_is_held_out() -> None:
     labels = [0] + [1] * 2 + [2] * 10 + [3] * 31
     content = read(vectors(labels=labels), test_fraction=0.2)

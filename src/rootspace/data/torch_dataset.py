@@ -49,7 +49,9 @@ class TorchData(DataSource):
 
     An item is a pair, or a dictionary such as `{"image": ..., "label": ...}`. Labels are taken from
     the data set's `targets`, `labels` or `y`, from a column of a Hugging Face data set, and else by
-    reading every item once. They may be numbers or names.
+    reading every item once. They may be numbers or names. Where a test set has names for its
+    numbers, as the training data have, its classes are found by these: it may number them its own
+    way.
 
     An x that is a PIL image, or uint8 pixels, is an image: it is cut to a square of `image_size`,
     and networks get it normalized; one channel if all images are gray, else three. Anything else
@@ -72,8 +74,9 @@ class TorchData(DataSource):
         interpolation: of scaling; by default as of `image_size`, else bilinear.
 
     Raises:
-        DataError: in `read`, when items are no pairs, labels do not fit, or an item that they are
-            taken from cannot be read; in loading, when an item cannot be read.
+        DataError: in `read`, when items are no pairs, labels do not fit, a test set has a class
+            that the training data lack, or an item that labels are taken from cannot be read; in
+            loading, when an item cannot be read.
     """
 
     def __init__(
@@ -114,7 +117,7 @@ class TorchData(DataSource):
         shape = self._shape(size)
         train = self._dataset(self.train, values, number, shape, "train")
         tests = {
-            name: self._dataset(data, self._labels(data, name), number, shape, name)
+            name: self._dataset(data, self._test_labels(data, name, number), number, shape, name)
             for name, data in self.tests.items()
         }
         if not tests and self.test_fraction:
@@ -167,6 +170,29 @@ class TorchData(DataSource):
             items = (self._pair(_item(data, i, name), name)[1] for i in range(size))
             found = list(tracked(items, f"Labels of {name}", size))
         return [_label(value, name) for value in found]
+
+    def _test_labels(self, data: _Items, name: str, number: Mapping[Any, int]) -> list[Any]:
+        """The labels of a test set as the training data have theirs, by the names that both have.
+
+        Its numbers mean other classes where it lacks some or has them in another order.
+        """
+        values = self._labels(data, name)
+        own, trained = (_known_names(part, self.label_key) for part in (data, self.train))
+        by_number = all(isinstance(value, int) for value in number)
+        if by_number and (trained is None or own == trained):
+            return values
+        wanted = {name: label for label, name in enumerate(trained or ())} if by_number else {}
+        found = []
+        for value in values:
+            if isinstance(value, int) and own is not None:
+                if not 0 <= value < len(own):
+                    raise DataError(
+                        f"Test set '{name}' has the label {value}, but names for 0 to "
+                        f"{len(own) - 1} only."
+                    )
+                value = own[value]
+            found.append(wanted.get(value, value))
+        return found
 
     def _classes(self, values: list[Any]) -> tuple[list[str], dict[Any, int]]:
         """Label -> name, and from labels as the data have them to labels."""
@@ -393,6 +419,8 @@ def _known_names(data: Any, key: str) -> list[str] | None:
     """The names of classes that a data set keeps."""
     while isinstance(data, Subset | ConcatDataset):
         data = data.dataset if isinstance(data, Subset) else data.datasets[0]
+    if getattr(data, "target_transform", None) is not None:
+        return None  # what it names are the labels before that
     features = getattr(data, "features", None)
     names = getattr(features.get(key), "names", None) if isinstance(features, Mapping) else None
     classes = names if names is not None else getattr(data, "classes", None)
