@@ -236,6 +236,10 @@ def test_an_extended_run_as_teacher(code: Path, tmp_path: Path):
             ["--teacher.run={learned}", "--prototypes.source=formula"],
             "'prototypes.source' must be left out to distill, not 'formula'",
         ),
+        (
+            ["--teacher.run={learned}", "--prototypes.refine=2"],
+            "'prototypes.refine' must be left out to distill, not 2",
+        ),
     ],
 )
 def test_errors_before_any_work(

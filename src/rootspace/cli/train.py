@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from rootspace.building import check_acting
 from rootspace.config import Config
 from rootspace.run import read_config
 from rootspace.train.callbacks import StoppedByUser
@@ -35,6 +36,8 @@ def run(arguments: list[str]) -> int:
         config = replace(config, run=replace(config.run, dir=str(resume)))
         # What the run left out has the parser's defaults in both.
         check_resumed(config, parse([], parser, PROG, base))
+    else:
+        check_acting(config)
     try:
         train(config, resume=resume is not None)
     except StoppedByUser:

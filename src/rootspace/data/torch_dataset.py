@@ -184,14 +184,16 @@ class TorchData(DataSource):
         wanted = {name: label for label, name in enumerate(trained or ())} if by_number else {}
         found = []
         for value in values:
-            if isinstance(value, int) and own is not None:
-                if not 0 <= value < len(own):
-                    raise DataError(
-                        f"Test set '{name}' has the label {value}, but names for 0 to "
-                        f"{len(own) - 1} only."
-                    )
-                value = own[value]
-            found.append(wanted.get(value, value))
+            if not isinstance(value, int) or own is None:
+                shown = value
+            elif 0 <= value < len(own):
+                shown = own[value]
+            else:
+                raise DataError(
+                    f"Test set '{name}' has the label {value}, but names for 0 to {len(own) - 1} "
+                    "only."
+                )
+            found.append(wanted.get(shown, shown))
         return found
 
     def _classes(self, values: list[Any]) -> tuple[list[str], dict[Any, int]]:

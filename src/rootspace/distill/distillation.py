@@ -20,9 +20,9 @@ import torch
 
 from rootspace._files import lock, wait_for_first
 from rootspace._terminal import say
-from rootspace.building import TABLE, make_head, make_loss
+from rootspace.building import TABLE, check_acting, make_head, make_loss
 from rootspace.classes import ClassMap
-from rootspace.config import ClassSpec, Config, TeacherConfig
+from rootspace.config import ClassSpec, Config, PrototypesConfig, TeacherConfig
 from rootspace.data import DataModule, make_data
 from rootspace.heads import Head, PrototypeHead
 from rootspace.model_file import Model, read_head
@@ -227,11 +227,13 @@ def _check_settings(config: Config, teaching: TeacherConfig) -> None:
             f"Argument 'head' must be a PrototypeHead to distill, not {config.head.class_path}: "
             "the teacher gives the prototypes."
         )
-    if config.prototypes.source != "data":
-        raise ValueError(
-            "Argument 'prototypes.source' must be left out to distill, not "
-            f"{config.prototypes.source!r}: the teacher gives the prototypes."
-        )
+    for name, value in asdict(config.prototypes).items():
+        if value != getattr(PrototypesConfig, name):
+            raise ValueError(
+                f"Argument 'prototypes.{name}' must be left out to distill, not {value!r}: the "
+                "teacher gives the prototypes."
+            )
+    check_acting(config)
     system = config.head.init_args.get("system")
     if system is not None and teaching.targets not in (None, CODES):
         raise ValueError(
