@@ -123,5 +123,5 @@ def test_a_share_of_the_new_images_is_for_choosing(
     found = RunRecord.read(tmp_path / "more")
     assert found.test["validation"].images == 2 and found.best_epoch is not None
     memory = StoredImages(tmp_path / "more/start/replay")
-    assert f"4 new images, {len(memory)} remembered" in capsys.readouterr().err
+    assert f"5 new images, {len(memory)} remembered" in capsys.readouterr().err
     assert len(StoredImages(tmp_path / "more/replay")) == len(memory) + 4

@@ -17,12 +17,13 @@ from rootspace.config import ClassSpec, Config, LoaderConfig
 from rootspace.heads import Head
 from rootspace.sampling import BatchSampler, ClassBatchSampler, InOrder, ResumableLoader
 
+from .aside import set_aside
 from .checking import without_broken
 from .datasets import Batches, LabeledDataset, Transformed, View, WithTargets, as_is
 from .errors import DataError, check_names
 from .preprocessing import ImagePreprocessing
 from .source import Content, DataSource, RetrievalSet
-from .torch_dataset import as_source, set_aside
+from .torch_dataset import as_source
 from .transforms import UNCHANGED, ImageTransform
 from .unique import ImageNames, images_tested, unique_images
 
@@ -116,7 +117,7 @@ class DataModule:
             self._disturb_labels(self.loader.label_noise)
 
     def _with_validation(self, content: Content, name: str) -> Content:
-        """Set a share of the training inputs of each class aside, of those that are new."""
+        """Set a share of the training inputs aside, of those that are new."""
         given = validation_of(content.tests)
         if given is not None:
             raise DataError(
@@ -125,11 +126,13 @@ class DataModule:
             )
         old, labels = self.source.num_remembered, content.train.labels
         aside = torch.zeros(len(labels), dtype=torch.bool)
-        aside[old:] = set_aside(labels[old:], self.loader.validation, self.loader.seed)
+        aside[old:] = set_aside(
+            labels[old:], content.class_names, self.loader.validation, self.loader.seed
+        )
         if not bool(aside.any()):
             raise DataError(
                 f"Argument 'loader.validation' = {self.loader.validation} leaves nothing to set "
-                f"aside: {name} have one training input a class."
+                f"aside: {name} have no class of three training inputs or more."
             )
         parts = (View.some(content.train, rows.nonzero()[:, 0]) for rows in (~aside, aside))
         train, validation = parts

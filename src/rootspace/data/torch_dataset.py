@@ -15,6 +15,7 @@ from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, de
 from rootspace._terminal import tracked
 from rootspace.images import from_pixels, reason_of
 
+from .aside import set_aside
 from .datasets import LabeledDataset, View
 from .errors import DataError, check_image_size
 from .preprocessing import (
@@ -60,8 +61,8 @@ class TorchData(DataSource):
 
     Args:
         train: the training data.
-        tests: test sets by name, or one of them; by default `test_fraction` of each class of the
-            training data is set aside as test set "test".
+        tests: test sets by name, or one of them; by default `test_fraction` of the training data
+            is set aside as test set "test".
         class_names: label -> name; by default `train.classes`, or the names that Hugging Face's
             features have, or the labels themselves.
         image_size: height and width of images in pixels; by default that of the images on which
@@ -69,7 +70,8 @@ class TorchData(DataSource):
         input_key: of items that are dictionaries; "image" or "img" by default where there is one,
             else all but the label.
         label_key: likewise.
-        test_fraction: of each class, where there are no `tests`; 0 for none.
+        test_fraction: of the inputs, spread over the classes of three or more, where there are no
+            `tests`; 0 for none.
         seed: of that choice.
         interpolation: of scaling; by default as of `image_size`, else bilinear.
 
@@ -121,7 +123,7 @@ class TorchData(DataSource):
             for name, data in self.tests.items()
         }
         if not tests and self.test_fraction:
-            rows = set_aside(train.labels, self.test_fraction, self.seed)
+            rows = set_aside(train.labels, names, self.test_fraction, self.seed)
             tests["test"] = View.some(train, rows.nonzero()[:, 0])
             train = View.some(train, (~rows).nonzero()[:, 0])
         return Content(names, train, tests, shape)
@@ -382,17 +384,6 @@ def _label(value: Any, name: str) -> int | float | str:
             f"Labels of '{name}' must be numbers or names, not {type(value).__name__}{shape}."
         )
     return value
-
-
-def set_aside(labels: Tensor, fraction: float, seed: int) -> Tensor:
-    """`[N]` bool: a share of each class, one input at least unless it has only one."""
-    order = np.argsort(labels.numpy(), kind="stable")
-    chosen = np.zeros(len(labels), dtype=bool)
-    for label, rows in enumerate(np.split(order, np.cumsum(np.bincount(labels.numpy()))[:-1])):
-        count = min(max(1, round(fraction * len(rows))), len(rows) - 1)
-        if count > 0:  # each class is drawn from alone, whatever the others are
-            chosen[np.random.default_rng([seed, label]).permutation(rows)[:count]] = True
-    return torch.from_numpy(chosen)
 
 
 def _known_labels(data: Any, key: str) -> Sequence[Any] | None:
