@@ -120,7 +120,7 @@ def extend(
     Args:
         run: folder of the run to extend, only read.
         config: as `base_config`, `data` the new images and `run.dir` the new folder; when resuming
-            only `run.dir` is looked at.
+            those of the extension, but for where it is computed and its new data lie.
         resume: continue the extension in `run.dir`.
         command: that extends the run, for the history of the class registry.
 
@@ -134,9 +134,11 @@ def extend(
     folder = Path(config.run.dir)
     check_folder(folder, resume)
     wait_for_first(folder / files.START)
-    if resume or is_helper():  # the first process of a distributed run has begun it
-        config = read_config(folder)
+    if resume:
         _check_parent(run, folder, config)
+        check_machine(config)
+    elif is_helper():  # the first process of a distributed run has begun it
+        config = read_config(folder)
     else:
         config = planned(load(run), config)
         folder.mkdir(parents=True, exist_ok=True)
@@ -362,6 +364,27 @@ def _part(
 ) -> Mapping[str, object]:
     """A `Part` as settings name it."""
     return asdict(ClassSpec(PART, {"data": data, "same": same or {}, "tests": tests or {}}))
+
+
+def new_data(config: Config) -> ClassSpec:
+    """The data that an extension has added, from its settings; those of any other run."""
+    grown = config.data.class_path == GROWN
+    return _data_of(config.data.init_args["new"]) if grown else config.data
+
+
+def with_new_data(found: Config, config: Config) -> Config:
+    """Settings of an extension whose data are the new ones alone, with the others as they were.
+
+    Args:
+        found: of the extension, with all its data.
+        config: the same with `new_data`, which may lie elsewhere now.
+    """
+    if found.data.class_path != GROWN:
+        return config
+    part = spec_from(found.data.init_args["new"], "data")
+    new = replace(part, init_args={**part.init_args, "data": asdict(config.data)})
+    data = replace(found.data, init_args={**found.data.init_args, "new": asdict(new)})
+    return replace(config, data=data)
 
 
 def _data_of(part: Mapping[str, object]) -> ClassSpec:
