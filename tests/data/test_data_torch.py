@@ -534,7 +534,7 @@ def test_items_that_cannot_be_read(kind: type[Files], num_workers: int, tmp_path
 
 
 def test_no_item_can_be_read(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"^Item 'train\[0\]' cannot be read .*: replace or remove"):
+    with pytest.raises(DataError, match=r"^Item 'train\[0\]' cannot be read .*: replace it"):
         read(Files(tmp_path, range(12)))
 
 

@@ -266,9 +266,14 @@ class DataModule:
             found.append("the training inputs have other classes")
         if now.tests != then.tests:
             found.append(f"test sets {now.tests or 'none'} instead of {then.tests or 'none'}")
+        fewer = now.train < then.train or any(
+            number < then.tests.get(test, 0) for test, number in now.tests.items()
+        )
+        # Whoever was told of an image that cannot be read may have removed it.
+        hint = "; for an image that cannot be read, any other of its class will do" * fewer
         return (
             f"The data are not those that the run was begun on: {'; '.join(found)}. Bring those "
-            "back, or begin a new run; 'run.init' takes over the network."
+            f"back{hint}, or begin a new run; 'run.init' takes over the network."
         )
 
     # ---------------------------------------------------------------- loaders

@@ -348,7 +348,7 @@ def _item(data: _Items, index: int, name: str) -> Any:
         return data[index]
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(
-            f"Item '{name}[{index}]' cannot be read ({reason_of(error)}): replace or remove it."
+            f"Item '{name}[{index}]' cannot be read ({reason_of(error)}): replace it."
         ) from error
 
 
