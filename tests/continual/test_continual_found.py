@@ -151,4 +151,4 @@ def test_a_share_of_the_new_images_is_for_choosing(
     assert found.test["validation"].images == 2 and found.best_epoch is not None
     memory = StoredImages(tmp_path / "more/start/replay")
     assert f"5 new images, {len(memory)} remembered" in capsys.readouterr().err
-    assert len(StoredImages(tmp_path / "more/replay")) == len(memory) + 4
+    assert len(StoredImages(tmp_path / "more/replay")) == len(memory) + 5

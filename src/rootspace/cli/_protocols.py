@@ -233,7 +233,7 @@ def open_set(
         z = embed_files(trained, files, config.loader, "Unknown inputs", unread)[1]
         unknown = _nearest(trained, z)[1]
     else:
-        data = _data(trained, config)
+        data = _data(trained, config, tests_only=True)
         parts = []
         for name, some in data.retrieval_sets.items():
             queries, gallery, _ = _embedded(trained, name, some, config, unread)
@@ -305,7 +305,7 @@ def _sets(trained: Run, options: argparse.Namespace, config: Config) -> dict[str
             for name, folder in zip(shown, options.folders, strict=True)
         }
     else:
-        data = _data(trained, config)
+        data = _data(trained, config, tests_only=wanted != TRAIN)
         if data.retrieval_sets and wanted is None:
             return data.retrieval_sets
         own = {
@@ -327,10 +327,10 @@ def _sets(trained: Run, options: argparse.Namespace, config: Config) -> dict[str
     return {name: _in_gallery(some, gallery) for name, some in found.items()}
 
 
-def _data(trained: Run, config: Config) -> DataModule:
+def _data(trained: Run, config: Config, *, tests_only: bool) -> DataModule:
     """The data of some settings, of images as the run takes them."""
     data = make_data(config)
-    data.setup()
+    data.setup(tests_only=tests_only)
     check_shape(trained.model, data, "The run")
     return data
 

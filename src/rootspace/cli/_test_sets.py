@@ -115,7 +115,7 @@ def sets_of_data(trained: Run, data: DataModule, *, renamed: bool) -> list[TestS
     Raises:
         ValueError: the data have other classes or inputs of another shape, or no test set.
     """
-    data.setup()
+    data.setup(tests_only=True)
     if renamed:
         check_shape(trained.model, data, "The run")
         own, unknown = _own(trained, data.class_names)

@@ -206,7 +206,7 @@ def _sets(trained: Run, options: argparse.Namespace, config: Config) -> list[Tes
             trained, options.folders, config.loader, ignore_unknown=options.ignore_unknown
         )
     data = make_data(config)
-    data.setup()
+    data.setup(tests_only=True)
     if data.retrieval_sets and not data.test_datasets:
         raise ValueError(
             "The data have no test set of classes that are trained on, but one of others: evaluate "

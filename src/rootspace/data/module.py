@@ -82,8 +82,13 @@ class DataModule:
         """`[training inputs, dim]`, of which training batches bring their rows as a third part."""
         self._content: Content | None = None
 
-    def setup(self) -> None:
-        """Read the data; once."""
+    def setup(self, *, tests_only: bool = False) -> None:
+        """Read the data; once.
+
+        Args:
+            tests_only: nobody will take training inputs: they are not looked through for
+                `loader.skip_broken`, unless test sets are made of them.
+        """
         if self._content is not None:
             return
         if self.loader.unique_labels is not None:
@@ -91,7 +96,9 @@ class DataModule:
             self.source.test_fraction = 0.0  # the training inputs are the test set
         content = self.source.read()
         if self.loader.skip_broken:
-            content = without_broken(content, self.loader.num_workers)
+            train = not tests_only or self.loader.validation > 0
+            train = train or self.loader.unique_labels is not None
+            content = without_broken(content, self.loader.num_workers, train=train)
         name = f"The {type(self.source).__name__} data"
         if len(content.train) < 2:
             raise DataError(f"{name} hold {len(content.train)} training input: at least 2 needed.")

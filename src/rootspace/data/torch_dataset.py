@@ -183,7 +183,9 @@ class TorchData(DataSource):
         by_number = all(isinstance(value, int) for value in number)
         if by_number and (trained is None or own == trained):
             return values
-        wanted = {name: label for label, name in enumerate(trained or ())} if by_number else {}
+        wanted: dict[Any, int] = {}
+        if by_number:
+            wanted = {name: label for label, name in enumerate(trained or ())}
         found = []
         for value in values:
             if not isinstance(value, int) or own is None:

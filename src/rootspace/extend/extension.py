@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from rootspace._files import appearing, is_helper, lock, wait_for_first
@@ -50,7 +51,7 @@ from rootspace.data import (
     data_with_images,
     make_data,
 )
-from rootspace.data.grown import GROWN, Part, rows_not_in
+from rootspace.data.grown import ADDED, GROWN, Part, rows_not_in
 from rootspace.data.module import VALIDATION, validation_of
 from rootspace.model_file import Model, class_names, write_model
 from rootspace.run import Run, load, read_config
@@ -424,6 +425,7 @@ def prepare(run: Run, start: Path, config: Config, command: str) -> None:
         data = make_data(replace(config, data=spec, loader=_noiseless(config.loader)))
         data.setup()
         source = _source(data)
+        np.save(temporary / ADDED, source.added)
         names = list(data.class_names[source.num_old :])
         head, embedder = run.model.head, run.model.embedder
         assert head.class_map is not None
@@ -457,7 +459,7 @@ def prepare(run: Run, start: Path, config: Config, command: str) -> None:
             data = make_data(replace(config, data=spec))
             data.setup()
         write_data(temporary, data)
-        files.finish(temporary, REGISTRY, DATA)
+        files.finish(temporary, REGISTRY, DATA, ADDED)
 
 
 def conclude_memory(

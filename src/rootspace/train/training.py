@@ -444,8 +444,8 @@ def _choosing(config: Config, head: Head, data: DataModule) -> list[ChooseProtot
 
 def title(config: Config, head: Head) -> str:
     """Of a run: its loss, which is a learned head's name or that of a loss against prototypes."""
-    takes_loss = isinstance(head, PrototypeHead) and config.loss is not None
-    return config.loss.name if takes_loss else config.head.name
+    learned = not isinstance(head, PrototypeHead)
+    return config.head.name if learned or config.loss is None else config.loss.name
 
 
 def _record(
