@@ -238,6 +238,7 @@ def only_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(train_command, "read_config", settings)
     monkeypatch.setattr(extend_command, "extend", stop)
     monkeypatch.setattr(extend_command, "load", Path)
+    monkeypatch.setattr(extend_command, "read_config", settings)
     monkeypatch.setattr(extend_command, "base_config", settings)
     monkeypatch.setattr(distill_command, "distill", stop)
     monkeypatch.setattr(distill_command, "read_config", settings)

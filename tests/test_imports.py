@@ -93,6 +93,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "serve": {"images", "runs", "continual", "run", "gallery"},
     "cli": {
+        "building",
         "config",
         "metrics",
         "models",

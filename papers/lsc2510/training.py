@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from rootspace.building import acting
 from rootspace.config import ClassSpec, Config
 from rootspace.data import make_data
 from rootspace.heads import LinearHead
@@ -84,14 +85,16 @@ def train(job: Job) -> RunRecord:
 
 
 def config_of(job: Job) -> Config:
-    """The settings of a job with its folder and seed."""
+    """The settings of a job with its folder and seed, where this acts."""
     config = Config.from_dict(job.settings)
-    return replace(
-        config,
-        run=replace(config.run, dir=str(job.folder)),
-        train=replace(config.train, seed=job.seed),
-        prototypes=replace(config.prototypes, seed=job.seed),
-        head=_seeded(config, job.seed),
+    return acting(
+        replace(
+            config,
+            run=replace(config.run, dir=str(job.folder)),
+            train=replace(config.train, seed=job.seed),
+            prototypes=replace(config.prototypes, seed=job.seed),
+            head=_seeded(config, job.seed),
+        )
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
@@ -45,6 +45,8 @@ def make_head(config: Config, names: Sequence[str]) -> Head:
     """
     cls = config.head.resolve(Head, "head")  # pyright: ignore[reportAbstractUsage]
     if not issubclass(cls, PrototypeHead):
+        if config.loss is not None:
+            raise ValueError(_idle("loss", config.loss.name, f"'head' = {cls.__name__}, {_LEARNS}"))
         return config.head.build(Head, "head", names=names)  # pyright: ignore[reportAbstractUsage]
     loss = make_loss(config)
     if config.head.init_args.get("system") == TABLE and config.prototypes.source != "file":
@@ -95,6 +97,95 @@ def head_from_state(config: Config, state: Mapping[str, Any]) -> Head:
     return cls.from_state_dict(state, **arguments)
 
 
+_LEARNS = "whose vectors and loss are its own"
+"""Of a head without prototypes."""
+
+OF_SOURCE = {
+    **dict.fromkeys(("after", "again", "refine", "follow"), "data"),
+    **dict.fromkeys(("order", "seed"), "formula"),
+}
+"""Setting of `prototypes` -> the one `prototypes.source` with which it acts."""
+
+IN_PLACE = ("schedule", "warmup_steps")
+"""Settings of `train` in whose place a `scheduler` is."""
+
+
+def idle_settings(config: Config) -> dict[str, str]:
+    """Settings that are not at their defaults and cannot act, each with what it is idle beside.
+
+    Args:
+        config: of a run.
+
+    Raises:
+        ValueError: the head cannot be found.
+    """
+    found: dict[str, str] = {}
+    defaults, prototypes = Config(), config.prototypes
+    head = config.head.resolve(Head, "head")  # pyright: ignore[reportAbstractUsage]
+    given = [
+        part.name
+        for part in fields(prototypes)
+        if getattr(prototypes, part.name) != getattr(defaults.prototypes, part.name)
+    ]
+    if not issubclass(head, PrototypeHead):
+        reason = f"'head' = {head.__name__}, {_LEARNS}"
+        if config.loss is not None:
+            found["loss"] = reason
+        found |= {f"prototypes.{name}": reason for name in given}
+    else:
+        for name in given:
+            wanted = OF_SOURCE.get(name, prototypes.source)
+            if wanted != prototypes.source:
+                reason = f"'prototypes.source' = '{prototypes.source}'; it is for '{wanted}'"
+                found[f"prototypes.{name}"] = reason
+    if config.scheduler is not None:
+        for name in IN_PLACE:
+            if getattr(config.train, name) != getattr(defaults.train, name):
+                found[f"train.{name}"] = "'scheduler', which takes its place"
+    return found
+
+
+def check_acting(config: Config) -> None:
+    """Refuse settings that cannot act.
+
+    Args:
+        config: as a user gives it; what is made of one, such as that of a baseline, may have them.
+
+    Raises:
+        ValueError: naming one, and beside what it is idle.
+    """
+    for setting, reason in idle_settings(config).items():
+        section, _, name = setting.partition(".")
+        value = getattr(config, section)
+        shown = getattr(value, name) if name else value.name
+        raise ValueError(_idle(setting, shown, reason))
+
+
+def acting(config: Config) -> Config:
+    """The same settings, with the defaults of those that cannot act.
+
+    Args:
+        config: of a run.
+
+    Raises:
+        ValueError: the head cannot be found.
+    """
+    defaults, changed = Config(), {}
+    for setting in idle_settings(config):
+        section, _, name = setting.partition(".")
+        default = getattr(defaults, section)
+        changed.setdefault(section, {})[name] = getattr(default, name) if name else default
+    sections = {
+        section: names[""] if "" in names else replace(getattr(config, section), **names)
+        for section, names in changed.items()
+    }
+    return replace(config, **sections)
+
+
+def _idle(setting: str, value: object, reason: str) -> str:
+    return f"Argument '{setting}' must be left out, not {value!r}: it does nothing with {reason}."
+
+
 def baseline_config(config: Config, name: str, dim: int) -> Config:
     """The same run with a learned head at its defaults.
 
@@ -109,7 +200,7 @@ def baseline_config(config: Config, name: str, dim: int) -> Config:
     if issubclass(cls, PrototypeHead):
         raise ValueError(f"Argument 'run.baselines' must name learned heads, not {name}.")
     run = replace(config.run, dir="", baselines=[])
-    return replace(config, run=run, head=spec, loss=None)
+    return acting(replace(config, run=run, head=spec))
 
 
 def make_embedder(

@@ -251,9 +251,10 @@ class LoaderConfig:
         unique_labels: make each training input a class of its own: `all`, or so many of them,
             drawn by `seed`. They are the one test set too, "train", which is never augmented.
         unique_tests: with `unique_labels`, test on so many of them, drawn by `seed`; None for all.
-        validation: share of each class's training inputs that is set aside as the test set
-            "validation", by which `best.ckpt`, `train.keep` and `train.early_stopping` go. Data
-            that bring a test set named `validation`, `valid` or `val` need none.
+        validation: share of the training inputs, spread over the classes of three or more, that is
+            set aside as the test set "validation", by which `best.ckpt`, `train.keep` and
+            `train.early_stopping` go. Data that bring a test set named `validation`, `valid` or
+            `val` need none.
         label_noise: share of the training inputs that get a wrong label, to see how much a method
             bears.
         skip_broken: read all images once before training and leave out those that cannot be

@@ -299,7 +299,7 @@ def convert_image(
     if not 1 <= width * height <= max_pixels:
         raise DataError(
             f"Image file '{name}' must have 1 to {max_pixels:,} pixels ('max_pixels'), not "
-            f"{width:,} x {height:,}: scale it down, replace or remove it."
+            f"{width:,} x {height:,}: scale it down or replace it."
         )
     key = _transparent_color(image, name)
     try:
@@ -364,7 +364,7 @@ def _opaque(
 
 def _undecodable(name: str, error: Exception) -> DataError:
     reason = reason_of(error)
-    return DataError(f"Image file '{name}' cannot be decoded ({reason}): replace or remove it.")
+    return DataError(f"Image file '{name}' cannot be decoded ({reason}): replace it.")
 
 
 def reason_of(error: Exception) -> str:

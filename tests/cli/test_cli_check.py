@@ -72,7 +72,7 @@ def test_long_lists_are_cut(photos: Path, capsys: pytest.CaptureFixture[str]) ->
         ([], "'FOLDER' or '--data' must name the data"),
         (["nothing"], "'root' must be a folder of images, not 'nothing'"),
         (["--data.root", "x"], "'--data' must name the class"),
-        (["x", "--workers", "-1"], "'--workers' must not be negative"),
+        (["x", "--workers", "-1"], "'--workers' must be a number of processes, 0 or more, not"),
         (["x", "--data.nothing", "1"], "nothing"),
     ],
 )

@@ -10,10 +10,11 @@ from unittest import mock
 import pytest
 
 from rootspace._terminal import table
+from rootspace.building import check_acting
 from rootspace.cli import main
 from rootspace.cli._config import config_parser, parse
 from rootspace.cli.compare import complete, merged, read_recipe
-from rootspace.config import Config
+from rootspace.config import Config, PrototypesConfig
 from rootspace.runs import Parameters, RunRecord, TestResult, Training, process
 from rootspace.train import comparison
 
@@ -85,12 +86,35 @@ def planned(recipe: Path, method: str, seed: int, **train: float) -> comparison.
 
 def test_settings_of_a_run(recipe: Path):
     config = planned(recipe, "contrastive", 7, epochs=3).config
-    assert config.train.seed == config.prototypes.seed == config.head.init_args["seed"] == 7
+    assert config.train.seed == config.head.init_args["seed"] == 7
     assert config.train.epochs == 3 and config.train.lr == 3e-3
     assert config.prototypes.after == 1.0
     assert config.head.init_args["system"] == "PermutationCode(24)"
     assert config.data.init_args["num_classes"] == 20
     assert config.optimizer.init_args["weight_decay"] == 1e-5
+
+
+def test_settings_for_all_methods_that_cannot_act_in_one(recipe: Path):
+    """`rootspace train`, which refuses them, gets the settings of every run."""
+    text = recipe.read_text().replace("loader:", "loss: {class_path: CosineLoss}\nloader:")
+    formula = "\n    formula: {prototypes: {source: formula}}\n"
+    recipe.write_text(text.rstrip() + formula)
+    linear, formula, code = (
+        planned(recipe, method, 7).config for method in ("linear", "formula", "code")
+    )
+    assert linear.loss is None and linear.prototypes == PrototypesConfig()
+    assert formula.prototypes == PrototypesConfig("formula", seed=7) and formula.loss is not None
+    assert code.prototypes == PrototypesConfig(after=0.5)
+    for config in (linear, formula, code):
+        check_acting(config)
+
+
+def test_every_run_of_the_recipes_has_settings_that_act():
+    for path in sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml")):
+        base, methods, _ = read_recipe(path)
+        for method in methods.values():
+            check_acting(complete(base, method, 3, ["--prototypes.after=0.4"]))
+        check_acting(complete(base, {}, 0, []))
 
 
 def test_short_names_are_the_librarys_own(recipe: Path):

@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet
@@ -13,7 +14,10 @@ import pytest
 from calling import call, output, refusal, rows
 
 from image_folders import write_images
+from rootspace.cli import _embedding
+from rootspace.run import Run
 from rootspace.runs.folder import finish, read_config, write_config
+from rootspace.sampling import ResumableLoader
 
 BAD = "cannot be decoded"
 
@@ -46,6 +50,35 @@ def test_predict_answers_for_the_others(
     assert output(capsys, "predict", trained_folders, *whole, f"--format={how}") == out
 
 
+def test_workers_read_the_same(
+    folder_run: Path,
+    damaged: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    """Image files of every command by one reader."""
+    asked = list[int]()
+
+    class Asked(ResumableLoader):
+        def __init__(self, *args: Any, **arguments: Any) -> None:
+            asked.append(arguments["num_workers"])
+            super().__init__(*args, **arguments)
+
+    monkeypatch.setattr(_embedding, "ResumableLoader", Asked)
+    bad, z = [path for path in damaged.rglob("*.png") if _is_bad(path)], tmp_path / "z.npy"
+    for path in bad:
+        path.unlink()
+    output(capsys, "calibrate", folder_run, "--known", damaged, "--false_reject=0.2", "--workers=1")
+    alone = output(capsys, "predict", folder_run, damaged)
+    assert output(capsys, "predict", folder_run, damaged, "--workers=1") == alone
+    output(capsys, "embed", folder_run, damaged, f"--out={z}", "--workers=1")
+    output(capsys, "unknowns", folder_run, damaged, f"--out={tmp_path / 'x.json'}", "--workers=1")
+    assert asked == [1, 0, 1, 1, 1]
+    message = refusal(capsys, "predict", folder_run, damaged, "--workers=-1")
+    assert "'--workers' must be a number of processes, 0 or more, not '-1'" in message
+
+
 def _is_bad(path: Path) -> bool:
     return path.parts[-2:] in (("a", "0.png"), ("f", "2.png"))
 
@@ -75,7 +108,8 @@ def test_evaluate_and_calibrate_use_the_others(
     assert code == 2 and err.count(BAD) == 2 and "Traceback" not in err
     assert json.loads(out)["more"]["images"] == 13
     code, out, err = call(
-        capsys, "calibrate", folder_run, "--known", damaged, "--false_reject=0.2", "--format=json"
+        *(capsys, "calibrate", folder_run, "--known", damaged, "--false_reject=0.2"),
+        *(f"--workers={workers}", "--format=json"),
     )
     assert code == 2 and err.count(BAD) == 2 and json.loads(out)["num_known"] == 13
 
@@ -208,6 +242,30 @@ def test_evaluate_on_folders(
         assert (row["most_confused_with"] == "") == (row["accuracy"] == "1.0000")
 
 
+@pytest.mark.parametrize("folders", [False, True])
+def test_evaluate_reads_as_it_is_told(
+    folders: bool,
+    trained_folders: Path,
+    images: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    arguments = ["evaluate", trained_folders, *([images] if folders else [])]
+    before, number = output(capsys, *arguments), 15 if folders else 20
+    sizes, embed_batch = list[int](), Run.embed_batch
+
+    def counted(run: Run, batch: Any) -> Any:
+        sizes.append(len(batch))
+        return embed_batch(run, batch)
+
+    monkeypatch.setattr(Run, "embed_batch", counted)
+    assert output(capsys, *arguments, "--loader.batch_size=6", "--loader.num_workers=1") == before
+    assert sizes == [6] * (number // 6) + [number % 6]
+    sizes.clear()
+    assert output(capsys, *arguments) == before
+    assert sizes[0] == 12, "that of the run"
+
+
 def test_evaluate_agrees_with_the_runs_own_test_set(
     trained_folders: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -252,6 +310,7 @@ def test_unknown_class_folders(
         (["--model.width=8"], "unrecognized arguments: --model.width=8"),
         (["--data.root", "x"], "'--data' must name the class"),
         ([".", "--data", "ImageFolder"], "leave out FOLDER"),
+        ([".", "--loader.skip_broken=true"], "'--loader.skip_broken=true' is for data by their"),
         (["--ignore_unknown"], "give FOLDER"),
         (["--per_class=x.txt"], "'--per_class' must end in .csv"),
         (["--predictions=none/x.csv"], "none does not exist"),

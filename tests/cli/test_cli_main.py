@@ -56,6 +56,27 @@ def test_what_the_user_can_mend_is_one_line(
     assert line.startswith("rootspace plan: error: ") and message in line
 
 
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["train"], "Take smaller batches ('loader.batch_size')"),
+        (["train", "--resume", "--run.dir=x"], "The batches of a run stay as they are"),
+        (["evaluate", "x"], "Take smaller batches ('loader.batch_size')"),
+        (["embed", "x"], "Compute it where there is more"),
+    ],
+)
+def test_advice_where_memory_is_short(
+    arguments: list[str],
+    hint: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    """Only what the command takes."""
+    monkeypatch.setattr(_main.importlib, "import_module", command_that(MemoryError()))
+    assert main(arguments) == 2
+    assert hint in capsys.readouterr().err
+
+
 def test_ctrl_c(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(_main.importlib, "import_module", command_that(KeyboardInterrupt()))
     assert main(["plan", "5"]) == 130

@@ -77,6 +77,33 @@ def test_a_wrong_setting(line: str, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert not run.exists()
 
 
+IDLE = {
+    "--head LinearHead --head.dim 8 --loss CosineLoss": "'loss' must be left out, not "
+    "'CosineLoss': it does nothing with 'head' = LinearHead, whose vectors and loss are its own",
+    "--head NormalizedHead --head.dim 8 --prototypes.refine 0": "'prototypes.refine' must be left "
+    "out, not 0: it does nothing with 'head' = NormalizedHead",
+    "--head LinearHead --head.dim 8 --prototypes.source formula": "'prototypes.source' must be",
+    "--prototypes.source formula --prototypes.after 0.5": "'prototypes.after' must be left out, "
+    "not 0.5: it does nothing with 'prototypes.source' = 'formula'; it is for 'data'",
+    "--prototypes.source file --prototypes.vectors v.npy --prototypes.follow false": "'file'; it",
+    "--prototypes.source teacher --prototypes.teacher t --prototypes.again never": "'teacher'; it",
+    "--prototypes.seed 3": "'prototypes.source' = 'data'; it is for 'formula'",
+    "--prototypes.order natural": "'prototypes.order' must be left out, not 'natural'",
+    "--scheduler StepLR --scheduler.step_size 2 --train.schedule constant": "'train.schedule' must "
+    "be left out, not 'constant': it does nothing with 'scheduler', which takes its place",
+    "--scheduler StepLR --scheduler.step_size 2 --train.warmup_steps 9": "'train.warmup_steps'",
+}
+
+
+@pytest.mark.parametrize("line", IDLE)
+def test_a_setting_that_cannot_act(
+    line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert IDLE[line] in refusal(capsys, "train", *shlex.split(line), f"--run.dir={run}")
+    assert not run.exists()
+
+
 @pytest.mark.parametrize("text", WRONG_FILES)
 def test_a_wrong_file(text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "a.yaml"

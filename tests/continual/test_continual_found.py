@@ -13,7 +13,9 @@ from PIL import Image
 
 from rootspace.cli import main
 from rootspace.data import StoredImages
+from rootspace.extend import extension
 from rootspace.runs import RunRecord
+from rootspace.runs.folder import is_finished, read_config
 
 SMALL = ["--data.image_size=16", "--loader.batch_size=8", "--train.epochs=1"]
 
@@ -67,6 +69,31 @@ def test_what_was_found(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     assert sets_of(tmp_path / "again") == names
     parts = json.loads((tmp_path / "again/manifest.json").read_text())["sha256"]
     assert "replay/images.npy" in parts
+
+
+def test_an_extension_goes_on_elsewhere(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """With its new data moved and other workers; all other settings hold."""
+    new = images(tmp_path / "new/train", "de", 3, 3).parent
+    with monkeypatch.context() as patch:
+        patch.setattr(extension, "fit", None)
+        with pytest.raises(TypeError):
+            main(extend(run, new, "more"))
+    new.rename(tmp_path / "moved")
+    resume = ["extend", str(run), "--resume", f"--run.dir={tmp_path / 'more'}"]
+    assert "'root' must be a folder of images" in error(capsys, *resume)
+    place = [f"--data.root={tmp_path / 'moved'}", "--loader.num_workers=1"]
+    for other in ("--train.epochs=2", "--loader.batch_size=4", "--memory.size=3", "--data.seed=1"):
+        message = error(capsys, *resume, *place, other)
+        assert "'--resume' takes no other settings" in message
+        assert other.split("=")[0] in message and "more --train.epochs" not in message
+    assert main([*resume, *place]) == 0
+    config = read_config(tmp_path / "more")
+    assert config.loader.num_workers == 1 and is_finished(tmp_path / "more")
+    parts = [config.data.init_args["new"], *config.data.init_args["old"]]
+    roots = [part["init_args"]["data"]["init_args"]["root"] for part in parts]
+    assert roots == [str(tmp_path / "moved"), str(tmp_path / "old")]
 
 
 def test_nothing_new(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -123,5 +150,5 @@ def test_a_share_of_the_new_images_is_for_choosing(
     found = RunRecord.read(tmp_path / "more")
     assert found.test["validation"].images == 2 and found.best_epoch is not None
     memory = StoredImages(tmp_path / "more/start/replay")
-    assert f"4 new images, {len(memory)} remembered" in capsys.readouterr().err
-    assert len(StoredImages(tmp_path / "more/replay")) == len(memory) + 4
+    assert f"5 new images, {len(memory)} remembered" in capsys.readouterr().err
+    assert len(StoredImages(tmp_path / "more/replay")) == len(memory) + 5

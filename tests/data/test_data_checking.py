@@ -13,7 +13,8 @@ import torch
 from loading import ready, training
 from PIL import Image
 
-from rootspace.data import Characters, DataError, ImageFolder, TorchData
+from rootspace.config import LoaderConfig
+from rootspace.data import Characters, DataError, DataModule, ImageFolder, TorchData
 from rootspace.data.checking import Duplicates, Place, check_content, scan
 
 Make = Callable[..., Path]
@@ -139,6 +140,25 @@ def test_broken_files_are_left_out_where_it_is_asked_for(
     rest = [x for x, _ in again]
     assert len(rest) == len(whole) - 1
     assert all(torch.equal(a, b) for a, b in zip(whole[1:], rest, strict=True))
+
+
+def test_training_files_are_not_read_for_the_tests_alone(make_images: Make) -> None:
+    root = make_images(COUNTS)
+    cut(root / "train/a/2.png")
+    cut(root / "val/b/1.png")
+    data = DataModule(ImageFolder(root), LoaderConfig(skip_broken=True))
+    data.setup(tests_only=True)
+    assert "1 of val that cannot be read" in data.describe()
+    assert "of train" not in data.describe() and len(data.test_datasets["val"]) == 3
+    # A validation set is made of training inputs, which depends on which there are.
+    source = ImageFolder(root / "train", test_fraction=0)
+    data, whole = (
+        DataModule(source, LoaderConfig(skip_broken=True, validation=0.3)) for _ in range(2)
+    )
+    data.setup(tests_only=True)
+    whole.setup()
+    assert data.fingerprint() == whole.fingerprint()
+    assert "1 of train that cannot be read" in data.describe()
 
 
 def test_many_broken_files_are_one_line(make_images: Make) -> None:

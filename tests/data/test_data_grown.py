@@ -27,7 +27,8 @@ from rootspace.data import (
     View,
     store_images,
 )
-from rootspace.data.grown import Part
+from rootspace.data import grown as grown_module
+from rootspace.data.grown import ADDED, Part
 
 
 def letters(ranges: str = "U+0041-U+0044", size: int = 16) -> Characters:  # A B C D
@@ -157,6 +158,24 @@ def test_images_that_the_memory_holds_are_not_taken_twice(tmp_path: Path) -> Non
     assert counts == [1, 1, faces, faces, faces, faces, faces]
     for label in (2, 3):
         assert pixels_of(content.train, label) == pixels_of(expected.train, label)
+
+
+def test_images_are_compared_with_the_memory_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was found is kept beside it, and holds for as many images."""
+    memory_of(tmp_path / "memory", [0, 1, 2, 3, 4 + 2, 4 + 3])
+    source, content = grown(tmp_path / "memory")
+    assert not source.added.all() and source.added.any()
+    np.save(tmp_path / ADDED, source.added)
+    with monkeypatch.context() as patch:
+        patch.setattr(grown_module, "rows_not_in", None)
+        again = grown(tmp_path / "memory")[1].train
+        assert torch.equal(again.labels, content.train.labels)
+        rows = range(len(again))
+        assert torch.equal(again.batch(rows)[0], content.train.batch(rows)[0])
+    np.save(tmp_path / ADDED, source.added[:-1])
+    assert torch.equal(grown(tmp_path / "memory")[1].train.labels, content.train.labels)
 
 
 def test_classes_under_another_name(tmp_path: Path) -> None:

@@ -112,11 +112,20 @@ def test_a_share_is_set_aside_where_there_is_no_test_folder(make_images: Make, l
     root = make_images({f"{layout}{name}": count for name, count in counts.items()})
     data = make(root, test_fraction=0.2)
     train, test = data.train, data.tests["test"]
-    assert Counter(test.labels.tolist()) == {1: 1, 2: 2, 3: 6}
-    assert Counter(train.labels.tolist()) == {0: 1, 1: 1, 2: 8, 3: 25}
+    assert Counter(test.labels.tolist()) == {2: 2, 3: 6}
+    assert Counter(train.labels.tolist()) == {0: 1, 1: 2, 2: 8, 3: 25}
     assert len({*paths(train), *paths(test)}) == len(train) + len(test) == 44
     again, other = make(root, test_fraction=0.2), make(root, test_fraction=0.2, seed=1)
     assert files(again.tests["test"]) == files(test) != files(other.tests["test"])
+
+
+def test_small_classes_lose_little(make_images: Make) -> None:
+    """Test and validation set together take a fifth, as they say, and no class is emptied."""
+    counts = {f"{i:02}": 3 for i in range(20)}
+    data = ready(ImageFolder(make_images(counts)), validation=0.1)
+    sizes = {name: len(test) for name, test in data.test_datasets.items()}
+    assert sizes == {"validation": 4, "test": 6} and len(data.train_dataset) == 50
+    assert min(Counter(data.train_dataset.labels.tolist()).values()) == 2
 
 
 def test_another_class_does_not_change_the_shares_of_the_others(make_images: Make) -> None:

@@ -7,14 +7,30 @@ import inspect
 import pkgutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from rootspace import data
 from rootspace.cli._config import config_parser, parse
 from rootspace.config import Config
-from rootspace.data import Characters, DataSource, Grown, ImageFolder, TorchData, make_data
+from rootspace.data import (
+    ArrayImages,
+    Characters,
+    DataError,
+    DataSource,
+    FileImages,
+    Grown,
+    ImageFolder,
+    ImagePreprocessing,
+    Strings,
+    TorchData,
+    make_data,
+    store_images,
+)
 
 PROG = "rootspace train"
 
@@ -96,3 +112,45 @@ def test_optional_dependencies_are_imported_where_used() -> None:
     optional = "{'torchvision', 'PIL', 'freetype', 'matplotlib', 'lightning', 'rich'}"
     code = f"import sys, rootspace.data; assert not {optional} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+PIXELS, LABELS = torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)
+GRAY = ImagePreprocessing(1, 8, (0.5,), (0.5,))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: ArrayImages(PIXELS.float(), LABELS),
+            r"'images' must be a torch.uint8 tensor \[N, C, H, W\], not torch.float32 \[2, 1, 8, 8",
+        ),
+        (lambda: ArrayImages(PIXELS[0], LABELS), r"'images' .* not torch.uint8 \[1, 8, 8\]"),
+        (lambda: ArrayImages(PIXELS.numpy(), LABELS), "'images' .* not ndarray"),  # pyright: ignore[reportArgumentType]
+        (lambda: ArrayImages(PIXELS, LABELS.int()), r"'labels' .* not torch.int32 \[2\]"),
+        (lambda: ArrayImages(PIXELS, LABELS[:1]), "'labels' must .* each of the 2 images, not 1"),
+        (lambda: FileImages(Path(), ["a"], LABELS, GRAY), "'labels' .* each of the 1 files, not 2"),
+        (lambda: FileImages(Path(), ["a"], LABELS[:1].float(), GRAY), "'labels' .* torch.float32"),
+        (
+            lambda: Strings(np.zeros(3), np.array([3])),
+            r"'data' must be an array of uint8 with one dimension, not float64 \[3\]",
+        ),
+        (
+            lambda: Strings(np.zeros(3, np.uint8), np.array([2])),
+            "'ends' must end with the 3 bytes of 'data', not 2",
+        ),
+    ],
+)
+def test_arguments_that_cannot_be(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        make()
+
+
+def test_images_to_store_that_are_not_counted_right(tmp_path: Path) -> None:
+    keys = np.zeros(2)
+    for batches in ([PIXELS, PIXELS], [PIXELS[:1]], []):
+        with pytest.raises(DataError, match=r"'labels' must have one for each of the . images"):
+            store_images(tmp_path / "x", batches, LABELS.numpy(), keys, ["a"], (1, 8, 8))
+    with pytest.raises(DataError, match="'keys' must have one for each of the 2 labels, not 1"):
+        store_images(tmp_path / "x", [PIXELS], LABELS.numpy(), keys[:1], ["a"], (1, 8, 8))
+    assert not (tmp_path / "x").exists()

@@ -19,8 +19,8 @@ from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, Te
 from torchvision.datasets import FakeData
 
 from rootspace.data import Content, DataError, ImagePreprocessing, TorchData
+from rootspace.data.aside import set_aside
 from rootspace.data.checking import check_content
-from rootspace.data.torch_dataset import set_aside
 
 
 class Listed(Dataset[Any]):
@@ -331,22 +331,111 @@ def test_other_columns() -> None:
 # ---------------------------------------------------------------- test sets
 
 
+def named(labels: Sequence[Any], classes: Sequence[str], **attributes: Any) -> Listed:
+    """Vectors with labels and names of classes, as torchvision's data sets have them."""
+    return Listed(vectors(labels=labels).items, classes=list(classes), **attributes)
+
+
+def test_classes_of_a_test_set_are_found_by_their_names() -> None:
+    """A folder without some class numbers its own from 0 on; so does another order."""
+    train = named([0, 0, 1, 1, 2, 2], ["ant", "bee", "cat"])
+    tests = {
+        "fewer": named([0, 1, 1], ["bee", "cat"]),
+        "turned": Subset(named([0, 1, 2], ["cat", "bee", "ant"]), [2, 0]),
+        "more names": named([1, 2], ["dog", "ant", "bee"]),
+        "the same": named([2, 0], ["ant", "bee", "cat"]),
+        "no names": vectors(labels=[1, 2]),
+        "as names": vectors(labels=["cat", "ant"]),
+        "made the same": named([2, 0], ["cat", "ant"], target_transform=lambda label: label),
+    }
+    found = {name: part.labels.tolist() for name, part in read(train, tests).tests.items()}
+    assert found == {
+        "fewer": [1, 2, 2],
+        "turned": [0, 2],
+        "more names": [0, 1],
+        "the same": [2, 0],
+        "no names": [1, 2],
+        "as names": [2, 0],
+        "made the same": [2, 0],
+    }
+    renamed = read(train, tests["fewer"], class_names=["Ameise", "Biene", "Katze"])
+    assert renamed.tests["test"].labels.tolist() == [1, 2, 2]
+    by_name = read(vectors(labels=["ant", "bee", "cat"] * 2), tests["fewer"])
+    assert by_name.tests["test"].labels.tolist() == [1, 2, 2]
+    unnamed = read(vectors(labels=[0, 1, 2] * 2), tests["fewer"])
+    assert unnamed.tests["test"].labels.tolist() == [0, 1, 1]
+
+
+def test_a_class_of_a_test_set_that_training_lacks() -> None:
+    train = named([0, 0, 1, 1, 2, 2], ["ant", "bee", "cat"])
+    with pytest.raises(DataError, match="Test set 'test' has the class 'dog', which 'train' lacks"):
+        read(train, named([0, 1], ["bee", "dog"]))
+    with pytest.raises(DataError, match="'test' has the label 2, but names for 0 to 1 only"):
+        read(train, named([0, 2], ["bee", "cat"]))
+
+
 def test_a_share_of_each_class_is_held_out() -> None:
     labels = [0] + [1] * 2 + [2] * 10 + [3] * 31
     content = read(vectors(labels=labels), test_fraction=0.2)
     train, test = content.train, content.tests["test"]
-    assert Counter(test.labels.tolist()) == {1: 1, 2: 2, 3: 6}
-    assert Counter(train.labels.tolist()) == {0: 1, 1: 1, 2: 8, 3: 25}
+    assert Counter(test.labels.tolist()) == {2: 2, 3: 6}
+    assert Counter(train.labels.tolist()) == {0: 1, 1: 2, 2: 8, 3: 25}
     x = torch.cat([part.batch(range(len(part)))[0] for part in (train, test)])
     assert sorted(x[:, 0].tolist()) == list(range(44))
     again, other = (read(vectors(labels=labels), test_fraction=0.2, seed=seed) for seed in (0, 1))
-    assert torch.equal(again.tests["test"].batch(range(9))[0], test.batch(range(9))[0])
-    assert not torch.equal(other.tests["test"].batch(range(9))[0], test.batch(range(9))[0])
+    assert torch.equal(again.tests["test"].batch(range(8))[0], test.batch(range(8))[0])
+    assert not torch.equal(other.tests["test"].batch(range(8))[0], test.batch(range(8))[0])
 
 
 def test_another_class_does_not_change_the_shares_of_the_others() -> None:
     few, more = torch.arange(40) % 2, torch.cat([torch.arange(40) % 2, torch.full((20,), 2)])
-    assert torch.equal(set_aside(few, 0.3, 0), set_aside(more, 0.3, 0)[:40])
+    assert torch.equal(set_aside(few, "ab", 0.3, 0), set_aside(more, "abc", 0.3, 0)[:40])
+    swapped = set_aside(1 - few, "ba", 0.3, 0)
+    assert torch.equal(set_aside(few, "ab", 0.3, 0), swapped), "its name counts, not its number"
+
+
+@pytest.mark.parametrize(
+    ("counts", "fraction", "expected"),
+    [
+        ([3] * 8, 0.1, 2),
+        ([3] * 100, 0.1, 30),
+        ([5, 1, 2, 7, 12] * 10, 0.1, 24),
+        ([9] * 3, 0.3, 8),
+        ([3, 3], 0.1, 1),
+        ([1, 2] * 9, 0.5, 0),
+        ([3] * 9, 0.9, 9),
+        ([50, 30], 0.29, 23),
+        ([20, 10], 0.0, 0),
+        ([100] * 7, 0.29, 203),
+    ],
+)
+def test_a_share_of_all_is_spread_over_the_classes(
+    counts: list[int], fraction: float, expected: int
+) -> None:
+    labels = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+    names = [f"n{i}" for i in range(len(counts))]
+    rows = set_aside(labels, names, fraction, 0)
+    assert int(rows.sum()) == expected and torch.equal(rows, set_aside(labels, names, fraction, 0))
+    for label, count in enumerate(counts):
+        taken = int(rows[labels == label].sum())
+        if count <= 2:
+            assert taken == 0
+        else:
+            assert taken <= count - 2 and abs(taken - min(fraction * count, count - 2)) < 1
+    if 0 < expected < len(counts):
+        assert any(
+            not torch.equal(rows, set_aside(labels, names, fraction, seed)) for seed in (1, 2)
+        )
+
+
+def test_a_large_remainder_is_drawn_sooner() -> None:
+    """Of classes of 3 and 9 a tenth is 0.3 and 0.9: three times as often of the larger ones."""
+    labels = torch.repeat_interleave(torch.arange(40), torch.tensor([3, 9]).repeat(20))
+    names, taken = [str(i) for i in range(40)], torch.zeros(40, dtype=torch.int64)
+    for seed in range(20):
+        taken += torch.bincount(labels[set_aside(labels, names, 0.1, seed)], minlength=40)
+    small, large = taken.reshape(20, 2).sum(dim=0).tolist()
+    assert small + large == 20 * 24 and small >= 80 and large >= 250
 
 
 def test_nothing_is_held_out() -> None:
@@ -440,7 +529,7 @@ def test_items_that_cannot_be_read(kind: type[Files], num_workers: int, tmp_path
 
 
 def test_no_item_can_be_read(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"^Item 'train\[0\]' cannot be read .*: replace or remove"):
+    with pytest.raises(DataError, match=r"^Item 'train\[0\]' cannot be read .*: replace it"):
         read(Files(tmp_path, range(12)))
 
 

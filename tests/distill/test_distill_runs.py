@@ -14,11 +14,13 @@ from distill_settings import DATA, SMALL
 from safetensors.torch import load_file
 from torch import nn
 
+from image_folders import write_images
 from rootspace.cli import main
 from rootspace.distill import distillation, targets, teachers
 from rootspace.heads import PrototypeHead
 from rootspace.model_file import Model
 from rootspace.run import load
+from rootspace.runs import RunRecord
 from rootspace.runs.folder import read_config
 from rootspace.train.callbacks import Checkpoints
 from rootspace.train.module import RunModule
@@ -143,6 +145,32 @@ def test_resuming_needs_no_teacher(
     assert (whole / "model.safetensors").read_bytes() == before
 
 
+def test_a_student_goes_on_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """With its data moved and other workers; all other settings hold."""
+    photos = write_images(tmp_path / "photos", "abc", 6, 0)
+    small = ["--data=ImageFolder", f"--data.root={photos}", "--model.width=4", "--train.epochs=1"]
+    small += ["--loader.batch_size=8", "--head.dim=8"]
+    teacher, run = tmp_path / "teacher", tmp_path / "run"
+    assert main(["train", *small, f"--run.dir={teacher}"]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(distillation, "_head", lose)
+        with pytest.raises(Lost):
+            main(["distill", *small, f"--teacher.run={teacher}", f"--run.dir={run}"])
+    photos.rename(tmp_path / "moved")
+    resume = ["distill", "--resume", f"--run.dir={run}"]
+    place = [f"--data.root={tmp_path / 'moved'}", "--loader.num_workers=1"]
+    assert main(resume) == 2 and "'root' must be a folder" in capsys.readouterr().err
+    for other in ("--train.epochs=2", "--teacher.targets=means"):
+        assert main([*resume, *place, other]) == 2
+        assert "'--resume' takes no other settings" in capsys.readouterr().err
+    assert main([*resume, *place]) == 0
+    config = read_config(run)
+    assert config.data.init_args["root"] == str(tmp_path / "moved")
+    assert config.loader.num_workers == 1 and RunRecord.read(run).epochs == 1
+
+
 def test_stopped_in_the_pass(
     learned: Path,
     tmp_path: Path,
@@ -235,6 +263,10 @@ def test_an_extended_run_as_teacher(code: Path, tmp_path: Path):
         (
             ["--teacher.run={learned}", "--prototypes.source=formula"],
             "'prototypes.source' must be left out to distill, not 'formula'",
+        ),
+        (
+            ["--teacher.run={learned}", "--prototypes.refine=2"],
+            "'prototypes.refine' must be left out to distill, not 2",
         ),
     ],
 )

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from rootspace import ClassMap, PrototypeHead
-from rootspace.models import Encoder, TimmBackbone, num_parameters
+from rootspace.models import Embedder, Encoder, TimmBackbone, num_parameters
 from rootspace.systems import RootA
 
 
@@ -82,3 +83,19 @@ def test_timm_projection_and_shapes():
 def test_timm_unknown_model():
     with pytest.raises(ValueError, match=r"must be a timm model, not 'resnet_fifty'.*timm has"):
         TimmBackbone("resnet_fifty", 10)
+
+
+@pytest.mark.parametrize(("given", "found"), [(1, 1.0), (0.5, 0.5), (None, 1e-3)])
+def test_the_learning_rate_that_a_network_names(given: float | None, found: float) -> None:
+    network = nn.Flatten()
+    if given is not None:
+        network.default_lr = given  # pyright: ignore[reportArgumentType]
+    assert Embedder(network).default_lr == found and isinstance(Embedder(network).default_lr, float)
+
+
+@pytest.mark.parametrize("given", ["fast", 0, -1.0, True, float("inf")])
+def test_a_learning_rate_that_is_none(given: object) -> None:
+    network = nn.Flatten()
+    network.default_lr = given  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]
+    with pytest.raises(ValueError, match="'default_lr' of Flatten must be a positive number"):
+        _ = Embedder(network).default_lr

@@ -121,6 +121,24 @@ def test_other_data_are_refused(
     assert not files.is_finished(tmp_path / "run")
 
 
+def test_an_image_that_cannot_be_read_may_be_replaced(
+    data: Path, tmp_path: Path, lost_after: Losing
+):
+    """As the message advises; a run that went on without it would be on other data."""
+    run, image = config(tmp_path / "run", data), data / "train/bee/0.png"
+    with lost_after(1):
+        train(run)
+    image.write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"0.png' cannot be decoded .*: replace it\."):
+        train(run, resume=True)
+    image.unlink()
+    with pytest.raises(ValueError, match="that cannot be read, any other of its class will do"):
+        train(run, resume=True)
+    shutil.copy(data / "train/bee/1.png", image)
+    record = train(run, resume=True)
+    assert record is not None and record.epochs == run.train.epochs
+
+
 def test_data_may_be_moved(data: Path, tmp_path: Path, lost_after: Losing):
     whole, broken = (config(tmp_path / name, data) for name in ("whole", "broken"))
     train(whole)

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from image_folders import write_images
 from rootspace import PrototypeHead
 from rootspace.classes import ClassMap, search
 from rootspace.classes.codes import HostArray
 from rootspace.config import LoaderConfig
-from rootspace.data import DataModule, ImageFolder
+from rootspace.data import (
+    ArrayImages,
+    Content,
+    DataModule,
+    DataSource,
+    ImageFolder,
+    ImagePreprocessing,
+)
 from rootspace.model_file import Model
 from rootspace.models import Embedder
 from rootspace.systems import RootA
@@ -51,6 +60,27 @@ def test_every_class_and_test_set_is_shown(
     with torch.no_grad():
         z = model.embedder(images[first])
     torch.testing.assert_close(torch.from_numpy(found.embeddings[:18]), z)
+
+
+def test_samples_are_named_by_number_and_class(tmp_path: Path) -> None:
+    """None overwrites another, and a name that no file may have is no obstacle."""
+    pixels = torch.arange(40, dtype=torch.uint8)[:, None, None, None].repeat(1, 1, 8, 8)
+    images = ArrayImages(pixels, torch.arange(40) % 2)
+    shape = ImagePreprocessing(1, 8, (0.5,), (0.5,))
+    names = ["猫 / a:b", "x" * 300]
+
+    class Two(DataSource):
+        def read(self) -> Content:
+            return Content(names, images, {"test": images}, shape)
+
+    data = DataModule(Two())
+    data.setup()
+    evaluation.save_samples(data, tmp_path / "samples")
+    found = sorted((tmp_path / "samples").iterdir())
+    rows = [number * 39 // 11 for number in range(12)]
+    shown = ["猫_a_b", "x" * 40]
+    assert [file.name for file in found] == [f"test-{r:02}-{shown[r % 2]}.png" for r in rows]
+    assert [int(np.asarray(Image.open(file))[0, 0]) for file in found] == rows
 
 
 def test_nearest_means(data: DataModule, model: Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,6 +80,7 @@ def test_learned_heads(cls: type, prototypes: PrototypesConfig) -> None:
         (config(PrototypesConfig(), "NoHead"), "'head'.*cannot be imported"),
         (config(PrototypesConfig(), loss="NoLoss"), "'loss'.*cannot be imported"),
         (config(PrototypesConfig(), "LinearHead", width=3), "'head'.*width"),
+        (config(PrototypesConfig(), "LinearHead", loss="CosineLoss"), "'loss' must be left out"),
     ],
 )
 def test_heads_that_cannot_be(given: Config, message: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from rootspace.config import LoaderConfig
 from rootspace.data import folders
 
 from ._parser import path
@@ -34,6 +35,26 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def add_images(parser: argparse.ArgumentParser) -> None:
     """The argument of image files."""
     parser.add_argument("paths", nargs="+", type=path, help="image files, or folders of them")
+
+
+def add_workers(parser: argparse.ArgumentParser) -> None:
+    """The option --workers."""
+    parser.add_argument(
+        "--workers",
+        type=_workers,
+        default=0,
+        metavar="N",
+        help="processes that read images beside this one; default 0",
+    )
+
+
+def _workers(text: str) -> int:
+    try:
+        return LoaderConfig(num_workers=int(text)).num_workers
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"must be a number of processes, 0 or more, not {text!r}"
+        ) from error
 
 
 def device(text: str) -> torch.device:

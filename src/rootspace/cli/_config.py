@@ -244,36 +244,51 @@ def config_from(sections: Sections, base: Config = DEFAULTS) -> Config:
     return Config.from_dict({**base.as_dict(), **given})
 
 
-def check_resumed(config: Config, found: Config) -> None:
-    """Refuse other settings than those of a run that is resumed, but for where it is computed.
+def resumed(
+    arguments: list[str], parser: Any, prog: str, found: Config, *, longer: bool = False
+) -> Config:
+    """The settings of a run that goes on: its own, but for where it is computed.
 
-    Where its data lie may change too, and it may train for more epochs.
+    Where its data lie may change too.
 
     Args:
-        config: as given now.
-        found: of the run.
+        arguments: of the command line.
+        parser: of `config_parser`, with those of the run as its defaults.
+        prog: name of the command, for messages.
+        found: the settings of the run.
+        longer: it may train for more epochs.
 
     Raises:
-        ValueError: naming one that differs.
+        ValueError: naming another setting that differs.
     """
-    now, then = config.as_dict(), _with_place(found, config).as_dict()
+    config = parse(arguments, parser, prog, found)
+    config = replace(config, run=replace(config.run, dir=found.run.dir))
+    # What the run left out has the parser's defaults in both.
+    _check_resumed(config, parse([], parser, prog, found), longer)
+    return config
+
+
+def _check_resumed(config: Config, found: Config, longer: bool) -> None:
+    now, then = config.as_dict(), _with_place(found, config, longer).as_dict()
     for section in now.keys() | then.keys():
         mine, its = now.get(section), then.get(section)
         if mine == its:
             continue
         key, value = section, mine
         if isinstance(mine, Mapping) and isinstance(its, Mapping):
+            if mine.get("class_path") == its.get("class_path"):
+                mine, its = mine.get("init_args", mine), its.get("init_args", its)
             other = next(k for k in mine.keys() | its.keys() if mine.get(k) != its.get(k))
             key, value = f"{section}.{other}", mine.get(other)
         raise ValueError(
             f"Argument '--resume' takes no other settings than --run.dir, --loader.num_workers, "
             "--train.accelerator, --train.devices, --train.strategy, --train.checkpoint_minutes, "
-            f"more --train.epochs, and --data.{' and --data.'.join(DATA_PLACES)}, not "
+            f"{'more --train.epochs, ' * longer}and --data.{' and --data.'.join(DATA_PLACES)}, not "
             f"--{key} {value}: those of the run hold."
         )
 
 
-def _with_place(found: Config, config: Config) -> Config:
+def _with_place(found: Config, config: Config, longer: bool) -> Config:
     """The settings of a run, computed where the given ones say."""
     train = replace(
         found.train,
@@ -281,7 +296,7 @@ def _with_place(found: Config, config: Config) -> Config:
         devices=config.train.devices,
         strategy=config.train.strategy,
         checkpoint_minutes=config.train.checkpoint_minutes,
-        epochs=max(found.train.epochs, config.train.epochs),
+        epochs=max(found.train.epochs, config.train.epochs) if longer else found.train.epochs,
     )
     loader = replace(found.loader, num_workers=config.loader.num_workers)
     given = config.data.init_args

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rootspace._terminal import say, tracked
-from rootspace.data import DataError, ImagePreprocessing
-from rootspace.run import BATCH, Run
+from rootspace.config import LoaderConfig
+from rootspace.data import DataError, FileImages, ImagePreprocessing, LabeledDataset
+from rootspace.data.datasets import Batches, as_is
+from rootspace.run import Run
+from rootspace.sampling import InOrder, ResumableLoader
 
 
 class Unread:
@@ -48,43 +52,93 @@ def image_shape(trained: Run) -> ImagePreprocessing:
     return shape
 
 
+def readable_batches(
+    data: LabeledDataset, loader: LoaderConfig, title: str, unread: Unread
+) -> Iterator[tuple[Any, Tensor, Tensor]]:
+    """Those inputs of a data set that can be read, in batches, with labels and numbers `[B]`.
+
+    Args:
+        data: the data set.
+        loader: its batch size, and its processes beside this one.
+        title: beside the progress bar.
+        unread: takes the other inputs.
+    """
+    sampler = InOrder(len(data), loader.batch_size, sharded=False)
+    batches = ResumableLoader(
+        Batches(_Readable(data)),
+        batch_sampler=sampler,
+        num_workers=loader.num_workers,
+        collate_fn=as_is,
+    )
+    for x, labels, rows, errors in tracked(batches, title, len(batches)):
+        for error in errors:
+            unread.add(error)
+        if len(rows):
+            yield x, labels, rows
+
+
+class _Readable(LabeledDataset):
+    """Those inputs of another data set that can be read.
+
+    Batches are inputs, labels, numbers of the inputs, and what is wrong with the others.
+    """
+
+    def __init__(self, data: LabeledDataset) -> None:
+        super().__init__(data.labels)
+        self.data = data
+
+    def batch(self, indices: Sequence[int]) -> tuple[Any, Tensor, Tensor, list[str]]:
+        try:
+            x, labels, *_ = self.data.batch(indices)
+            return x, labels, torch.as_tensor(indices), []
+        except DataError:
+            pass  # one by one, then
+        good, errors = [], []
+        for index in indices:
+            try:
+                self.data.batch([index])
+                good.append(index)
+            except DataError as error:
+                errors.append(str(error))
+        if not good:
+            nothing = torch.empty(0, dtype=torch.int64)
+            return None, nothing, nothing, errors
+        x, labels, *_ = self.data.batch(good)
+        return x, labels, torch.tensor(good), errors
+
+    def original(self, index: int) -> Any:
+        return self.data.original(index)
+
+
 def file_batches(
-    trained: Run, files: list[Path], title: str, unread: Unread
+    trained: Run, files: list[Path], loader: LoaderConfig, title: str, unread: Unread
 ) -> Iterator[tuple[list[Path], Tensor]]:
     """Those image files that can be read, in batches, and their embeddings `[B, dim]`.
 
     Args:
         trained: a run on images.
         files: of the images.
+        loader: how they are read.
         title: beside the progress bar.
         unread: takes the others.
     """
-    shape = image_shape(trained)
-    parts = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
-    for some in tracked(parts, title, len(parts)):
-        read, images = [], []
-        for path in some:
-            try:
-                images.append(shape(path))
-            except DataError as error:
-                unread.add(str(error))
-            else:
-                read.append(path)
-        if read:
-            yield read, trained.embed_batch(torch.stack(images))
+    none = torch.zeros(len(files), dtype=torch.int64)
+    images = FileImages(Path(), [str(file) for file in files], none, image_shape(trained))
+    for x, _, rows in readable_batches(images, loader, title, unread):
+        yield [files[row] for row in rows.tolist()], trained.embed_batch(x)
 
 
 def embed_files(
-    trained: Run, files: list[Path], title: str, unread: Unread
+    trained: Run, files: list[Path], loader: LoaderConfig, title: str, unread: Unread
 ) -> tuple[list[Path], Tensor]:
-    """The image files that can be read, and their embeddings `[N, dim]`.
+    """The image files that can be read, and their embeddings `[N, dim]`; as `file_batches`.
 
     Raises:
         ValueError: there is none.
     """
     read: list[Path] = []
     parts: list[Tensor] = []
-    for some, z in file_batches(trained, files, title, unread):
+    for some, z in file_batches(trained, files, loader, title, unread):
         read += some
         parts.append(z)
     if not read:

@@ -36,6 +36,9 @@ COMMANDS = {
     "inspect": "find duplicates, leaks, likely wrong labels and hard images",
 }
 
+BATCHED = ("train", "compare", "extend", "distill", "evaluate", "index", "inspect")
+"""Commands that take `loader.batch_size`."""
+
 DEBUG = "ROOTSPACE_DEBUG"
 """Environment variable: set it to see where an error comes from."""
 
@@ -98,8 +101,19 @@ def _run(arguments: list[str]) -> int:
         if not _is_memory(error) or os.environ.get(DEBUG):
             raise
         what = (str(error) or "out of memory").splitlines()[0]
-        hint = "Take smaller batches ('loader.batch_size'), images or a smaller network"
-        return fail(f"rootspace {name}", f"not enough memory: {what}. {hint}.")
+        return fail(f"rootspace {name}", f"not enough memory: {what}. {_less(name, rest)}")
+
+
+def _less(name: str, rest: list[str]) -> str:
+    """What takes less memory."""
+    if name not in BATCHED:
+        return "Compute it where there is more, or with a smaller network."
+    if "--resume" in rest:
+        return (
+            "The batches of a run stay as they are: resume it where there is more, or begin "
+            "another with a smaller 'loader.batch_size'."
+        )
+    return "Take smaller batches ('loader.batch_size'), images or a smaller network."
 
 
 def _is_memory(error: Exception) -> bool:

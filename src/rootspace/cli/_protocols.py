@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rootspace._terminal import table
-from rootspace.config import Config
+from rootspace.config import Config, LoaderConfig
 from rootspace.data import DataModule, FileImages, LabeledDataset, RetrievalSet, View, make_data
 from rootspace.data.folders import class_folders, list_images
 from rootspace.metrics import (
@@ -127,7 +127,7 @@ def _retrieval_figures(found: RetrievalMetrics, top: Sequence[int]) -> list[Figu
 def _write_queries(
     write: WriteRow, name: str, some: RetrievalSet, rows: Tensor, ranks: MatchRanks
 ) -> None:
-    queries = TestSet(name, some.queries, _same(some), 0)
+    queries = TestSet(name, some.queries, _same(some), LoaderConfig())
     for i, row in enumerate(rows.tolist()):
         matches = int(ranks.matches[i])
         shown = [name, queries.path(row), some.class_names[int(some.queries.labels[row])]]
@@ -144,7 +144,7 @@ def verification(trained: Run, options: argparse.Namespace, config: Config) -> N
     if options.pairs is not None:
         if options.folders or options.gallery is not None:
             raise ValueError("Argument '--pairs' names all images: leave out FOLDER and --gallery.")
-        genuine, impostor, number = _scores_of_pairs(trained, options.pairs, unread)
+        genuine, impostor, number = _scores_of_pairs(trained, options.pairs, config.loader, unread)
         found = {options.pairs.name: verify_pairs(genuine, impostor, options.far)}
     else:
         found, number = {}, 0
@@ -173,12 +173,14 @@ def _verification_figures(found: VerificationMetrics) -> list[Figure]:
     ]
 
 
-def _scores_of_pairs(trained: Run, source: Path, unread: Unread) -> tuple[Tensor, Tensor, int]:
+def _scores_of_pairs(
+    trained: Run, source: Path, loader: LoaderConfig, unread: Unread
+) -> tuple[Tensor, Tensor, int]:
     """Cosines of the genuine and the impostor pairs whose images can be read, and all images."""
     image_shape(trained)
     pairs = _read_pairs(source)
     files = list(dict.fromkeys(file for left, right, _ in pairs for file in (left, right)))
-    read, z = embed_files(trained, files, "Pairs", unread)
+    read, z = embed_files(trained, files, loader, "Pairs", unread)
     place = {file: i for i, file in enumerate(read)}
     kept = [(place[a], place[b], same) for a, b, same in pairs if a in place and b in place]
     if not kept:
@@ -228,9 +230,10 @@ def open_set(
         image_shape(trained)
         files = image_files(options.unknown)
         number += len(files)
-        unknown = _nearest(trained, embed_files(trained, files, "Unknown inputs", unread)[1])[1]
+        z = embed_files(trained, files, config.loader, "Unknown inputs", unread)[1]
+        unknown = _nearest(trained, z)[1]
     else:
-        data = _data(trained, config)
+        data = _data(trained, config, tests_only=True)
         parts = []
         for name, some in data.retrieval_sets.items():
             queries, gallery, _ = _embedded(trained, name, some, config, unread)
@@ -302,7 +305,7 @@ def _sets(trained: Run, options: argparse.Namespace, config: Config) -> dict[str
             for name, folder in zip(shown, options.folders, strict=True)
         }
     else:
-        data = _data(trained, config)
+        data = _data(trained, config, tests_only=wanted != TRAIN)
         if data.retrieval_sets and wanted is None:
             return data.retrieval_sets
         own = {
@@ -324,10 +327,10 @@ def _sets(trained: Run, options: argparse.Namespace, config: Config) -> dict[str
     return {name: _in_gallery(some, gallery) for name, some in found.items()}
 
 
-def _data(trained: Run, config: Config) -> DataModule:
+def _data(trained: Run, config: Config, *, tests_only: bool) -> DataModule:
     """The data of some settings, of images as the run takes them."""
     data = make_data(config)
-    data.setup()
+    data.setup(tests_only=tests_only)
     check_shape(trained.model, data, "The run")
     return data
 
@@ -361,10 +364,9 @@ def _embedded(
     trained: Run, name: str, some: RetrievalSet, config: Config, unread: Unread
 ) -> tuple[LabeledEmbeddings, LabeledEmbeddings | None, Tensor]:
     """Queries and gallery as embeddings, and the rows of the queries that could be read."""
-    workers = config.loader.num_workers
 
     def look(data: LabeledDataset, cameras: Tensor | None, title: str) -> tuple[Any, Tensor]:
-        test = TestSet(name, data, _same(some), workers)
+        test = TestSet(name, data, _same(some), config.loader)
         seen = list(look_at(trained, test, title, unread))
         if not seen:
             unread.check(len(data))

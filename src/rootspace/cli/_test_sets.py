@@ -5,29 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from rootspace._terminal import one_line, say, tracked
-from rootspace.config import Config
+from rootspace._terminal import one_line, say
+from rootspace.config import Config, LoaderConfig
 from rootspace.continual.live import known_labels
 from rootspace.data import (
-    DataError,
     DataModule,
     FileImages,
     LabeledDataset,
     View,
     data_with_images,
 )
-from rootspace.data.datasets import Batches, as_is
 from rootspace.data.folders import class_folders, list_images
-from rootspace.run import BATCH, Run
-from rootspace.sampling import InOrder, ResumableLoader
+from rootspace.run import Run
 from rootspace.train.evaluation import check_shape, check_tests, own_labels
 
-from ._embedding import Unread, image_shape
+from ._embedding import Unread, image_shape, readable_batches
 
 
 class TestSet(NamedTuple):
@@ -37,13 +34,13 @@ class TestSet(NamedTuple):
         name: of the set.
         data: its inputs, under their own labels.
         own: `[classes of the data]` the run's labels of these.
-        workers: processes that load them.
+        loader: how they are read.
     """
 
     name: str
     data: LabeledDataset
     own: Tensor
-    workers: int
+    loader: LoaderConfig
 
     def path(self, row: int) -> str:
         """Where an input comes from, its number where nobody has named it."""
@@ -101,7 +98,7 @@ def data_config(trained: Run, settings: list[str], prog: str) -> Config:
     parser = config_parser(prog, trained.config, skip=("data",))
     config = parse(settings, parser, prog, trained.config)
     shape = trained.model.preprocessing
-    if shape is None:
+    if shape is None or config.data == trained.config.data:
         return config
     return replace(config, data=data_with_images(config.data, shape.size, shape.interpolation))
 
@@ -118,7 +115,7 @@ def sets_of_data(trained: Run, data: DataModule, *, renamed: bool) -> list[TestS
     Raises:
         ValueError: the data have other classes or inputs of another shape, or no test set.
     """
-    data.setup()
+    data.setup(tests_only=True)
     if renamed:
         check_shape(trained.model, data, "The run")
         own, unknown = _own(trained, data.class_names)
@@ -130,18 +127,18 @@ def sets_of_data(trained: Run, data: DataModule, *, renamed: bool) -> list[TestS
     else:
         own = own_labels(trained.model, data)
     check_tests(data)
-    workers = data.loader.num_workers
-    return [TestSet(name, images, own, workers) for name, images in data.test_datasets.items()]
+    return [TestSet(name, images, own, data.loader) for name, images in data.test_datasets.items()]
 
 
 def sets_of_folders(
-    trained: Run, folders: Sequence[Path], *, ignore_unknown: bool = False
+    trained: Run, folders: Sequence[Path], loader: LoaderConfig, *, ignore_unknown: bool = False
 ) -> list[TestSet]:
     """Folders of class folders as test sets, named by their last part where that tells them apart.
 
     Args:
         trained: a run on images.
         folders: of the sets.
+        loader: how they are read.
         ignore_unknown: leave out class folders that the run does not know, and say so.
 
     Raises:
@@ -169,7 +166,7 @@ def sets_of_folders(
         files, labels = list_images(folder, names, wanted)
         shown = name if last.count(name) == 1 else str(folder)
         images = FileImages(folder, files, labels, shape)
-        sets.append(TestSet(shown, images, own, trained.config.loader.num_workers))
+        sets.append(TestSet(shown, images, own, loader))
     return sets
 
 
@@ -182,63 +179,8 @@ def look_at(trained: Run, test: TestSet, title: str, unread: Unread) -> Iterator
         title: beside the progress bar.
         unread: takes the other inputs.
     """
-    for x, labels, rows in readable_batches(test.data, test.workers, title, unread):
+    for x, labels, rows in readable_batches(test.data, test.loader, title, unread):
         yield Seen(rows, test.own[labels], trained.embed_batch(x))
-
-
-def readable_batches(
-    data: LabeledDataset, workers: int, title: str, unread: Unread
-) -> Iterator[tuple[Any, Tensor, Tensor]]:
-    """Those inputs of a data set that can be read, in batches, with labels and numbers `[B]`.
-
-    Args:
-        data: the data set.
-        workers: processes that load it.
-        title: beside the progress bar.
-        unread: takes the other inputs.
-    """
-    sampler = InOrder(len(data), BATCH, sharded=False)
-    loader = ResumableLoader(
-        Batches(_Readable(data)), batch_sampler=sampler, num_workers=workers, collate_fn=as_is
-    )
-    for x, labels, rows, errors in tracked(loader, title, len(loader)):
-        for error in errors:
-            unread.add(error)
-        if len(rows):
-            yield x, labels, rows
-
-
-class _Readable(LabeledDataset):
-    """Those inputs of another data set that can be read.
-
-    Batches are inputs, labels, numbers of the inputs, and what is wrong with the others.
-    """
-
-    def __init__(self, data: LabeledDataset) -> None:
-        super().__init__(data.labels)
-        self.data = data
-
-    def batch(self, indices: Sequence[int]) -> tuple[Any, Tensor, Tensor, list[str]]:
-        try:
-            x, labels, *_ = self.data.batch(indices)
-            return x, labels, torch.as_tensor(indices), []
-        except DataError:
-            pass  # one by one, then
-        good, errors = [], []
-        for index in indices:
-            try:
-                self.data.batch([index])
-                good.append(index)
-            except DataError as error:
-                errors.append(str(error))
-        if not good:
-            nothing = torch.empty(0, dtype=torch.int64)
-            return None, nothing, nothing, errors
-        x, labels, *_ = self.data.batch(good)
-        return x, labels, torch.tensor(good), errors
-
-    def original(self, index: int) -> Any:
-        return self.data.original(index)
 
 
 def _own(trained: Run, names: Sequence[str]) -> tuple[Tensor, list[str]]:

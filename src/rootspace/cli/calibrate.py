@@ -9,13 +9,14 @@ of --out. An image that cannot be read is named on stderr and left out, and the 
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from rootspace.config import LoaderConfig
 from rootspace.continual import (
     KINDS,
     KnownScore,
@@ -29,7 +30,7 @@ from rootspace.metrics import auroc, fpr_at_tpr
 from rootspace.run import Run, load
 from rootspace.runs.folder import check_finished, record
 
-from ._arguments import add_run, check_out, check_top, image_files, rate
+from ._arguments import add_run, add_workers, check_out, check_top, image_files, rate
 from ._embedding import Unread, embed_files, image_shape
 from ._output import add_format, answer
 from ._parser import Parser, path
@@ -62,7 +63,8 @@ def run(arguments: list[str]) -> int:
     files = None if options.unknown is None else image_files(options.unknown)
     if files is not None:
         image_shape(trained)
-    sets = _known(trained, options.known)
+    loader = replace(trained.config.loader, num_workers=options.workers)
+    sets = _known(trained, options.known, loader)
     z, labels = _embed(trained, sets, classes, unread)
     prediction = classes.predict(z, top)
     own = _own_cosines(trained, z, labels)
@@ -81,7 +83,7 @@ def run(arguments: list[str]) -> int:
     if files is not None:
         number += len(files)
         shown = ", ".join(map(str, options.unknown or []))
-        read, others = embed_files(trained, files, "Unknown inputs", unread)
+        read, others = embed_files(trained, files, loader, "Unknown inputs", unread)
         unknown = _scores(classes, score, others)
         source += f"; unknown: {len(read)} images of {shown}"
     rates = [r for r in (options.false_accept, options.false_reject) if r is not None]
@@ -121,14 +123,15 @@ def _answer(
     answer(options, "\n".join(lines), content)
 
 
-def _known(trained: Run, wanted: list[str] | None) -> list[TestSet]:
+def _known(trained: Run, wanted: list[str] | None, loader: LoaderConfig) -> list[TestSet]:
     """The test sets that stand for known inputs: all of the run's, or those named and folders."""
     names = wanted or []
     folders = [path(name) for name in names]
-    found = sets_of_folders(trained, [f for f in folders if f.is_dir()])
+    found = sets_of_folders(trained, [f for f in folders if f.is_dir()], loader)
     rest = [name for name, folder in zip(names, folders, strict=True) if not folder.is_dir()]
     if not wanted or rest:
-        sets = {t.name: t for t in sets_of_data(trained, make_data(trained.config), renamed=False)}
+        data = make_data(replace(trained.config, loader=loader))
+        sets = {test.name: test for test in sets_of_data(trained, data, renamed=False)}
         for name in rest:
             if name not in sets:
                 raise ValueError(
@@ -156,6 +159,7 @@ def _embed(
 def _parser() -> Parser:
     parser = Parser(prog="rootspace calibrate", description=__doc__)
     add_run(parser)
+    add_workers(parser)
     parser.add_argument(
         "--known",
         nargs="+",

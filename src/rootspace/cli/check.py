@@ -16,6 +16,7 @@ from rootspace.config import Config
 from rootspace.data import make_data
 from rootspace.data.checking import DataCheck, Duplicates, check_content
 
+from ._arguments import add_workers
 from ._config import check_whole_data, config_parser, names_data, parse
 from ._output import add_format, answer
 from ._parser import Parser
@@ -31,7 +32,7 @@ _TITLES = {
 
 def run(arguments: list[str]) -> int:
     parser = Parser(prog=PROG, usage=f"{PROG} [FOLDER] [OPTIONS]", description=__doc__)
-    parser.add_argument("--workers", type=int, default=0, help="processes that read beside this")
+    add_workers(parser)
     parser.add_argument(
         "--few", type=int, default=2, help="name classes with fewer training images; default 2"
     )
@@ -42,7 +43,7 @@ def run(arguments: list[str]) -> int:
     if arguments and not arguments[0].startswith("-"):
         arguments = ["--data", "ImageFolder", "--data.root", *arguments]
     options, rest = parser.parse_known_args(arguments)
-    for name in ("workers", "few", "show"):
+    for name in ("few", "show"):
         if getattr(options, name) < 0:
             raise ValueError(f"Argument '--{name}' must not be negative.")
     check_whole_data(rest)

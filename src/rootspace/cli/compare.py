@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rootspace._terminal import table
+from rootspace.building import acting
 from rootspace.config import Config
 from rootspace.train.comparison import COMPARISON, REPORT, PlannedRun, cells, compare
 
@@ -90,6 +91,9 @@ def read_recipe(path: Path) -> tuple[Sections, dict[str, Sections], list[int]]:
 def complete(base: Sections, method: Sections, seed: int, settings: list[str]) -> Config:
     """All settings of a run: of the recipe, over them the method's, over them the command line's.
 
+    Those for all methods that cannot act in this one, such as `prototypes` of a learned head, have
+    their defaults.
+
     Raises:
         ValueError: naming the setting that cannot be.
     """
@@ -103,7 +107,7 @@ def complete(base: Sections, method: Sections, seed: int, settings: list[str]) -
     wanted["train"] = {**train, "seed": seed}
     parser = config_parser(PROG, Config())
     parser.set_defaults(wanted)
-    return with_seed(parse(settings, parser, PROG), seed)
+    return acting(with_seed(parse(settings, parser, PROG), seed))
 
 
 def with_seed(config: Config, seed: int) -> Config:

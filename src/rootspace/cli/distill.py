@@ -12,16 +12,15 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from rootspace.config import Config, RunConfig
+from rootspace.config import Config
 from rootspace.data.grown import for_another_run
 from rootspace.distill.distillation import LOSS, distill
 from rootspace.run import read_config
 from rootspace.runs.folder import CONFIG
 from rootspace.train.callbacks import StoppedByUser
 
-from ._config import check_whole_data, config_parser, looked_ahead, parse
+from ._config import check_whole_data, config_parser, looked_ahead, parse, resumed
 from ._parser import Parser, path
-from .extend import refuse
 from .train import resumption
 
 PROG = "rootspace distill"
@@ -37,8 +36,9 @@ def run(arguments: list[str]) -> int:
     first.parse_known_args(arguments)  # for --help
     folder, rest = resumption(arguments)
     if folder is not None:
-        refuse(rest)
-        config = Config(run=RunConfig(dir=str(folder)))
+        found = read_config(folder)
+        more = ("teacher",) if found.teacher is not None else ()  # else `distill` refuses it
+        config = resumed(rest, config_parser(PROG, found, more=more), PROG, found)
     else:
         check_whole_data(rest)
         base, problem = Config(loss=LOSS), None

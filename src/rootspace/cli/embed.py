@@ -15,9 +15,10 @@ import numpy as np
 from rootspace._extras import require
 from rootspace._files import replacing
 from rootspace._terminal import one_line
+from rootspace.config import LoaderConfig
 from rootspace.run import load
 
-from ._arguments import add_images, add_run, check_out, image_files
+from ._arguments import add_images, add_run, add_workers, check_out, image_files
 from ._embedding import Unread, file_batches, image_shape
 from ._output import add_format, answer
 from ._parser import Parser, path
@@ -30,6 +31,7 @@ def run(arguments: list[str]) -> int:
     parser = Parser(prog="rootspace embed", description=__doc__)
     add_run(parser)
     add_images(parser)
+    add_workers(parser)
     parser.add_argument(
         "--out",
         type=path,
@@ -50,9 +52,10 @@ def run(arguments: list[str]) -> int:
     trained = load(options.run, options.device)
     image_shape(trained)
     files = image_files(options.paths)
+    loader = LoaderConfig(num_workers=options.workers)
     classes, dim, number, unread = trained.classes(), trained.model.head.dim, 0, Unread()
     with WRITERS[out.suffix](out, len(files), dim) as write:
-        for some, z in file_batches(trained, files, "Embedding", unread):
+        for some, z in file_batches(trained, files, loader, "Embedding", unread):
             prediction = classes.predict(z)
             names = classes.names(prediction.label[:, 0].tolist())
             write(some, z.cpu().numpy(), names, prediction.cosine[:, 0].cpu().numpy())

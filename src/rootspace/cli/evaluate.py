@@ -8,10 +8,10 @@
   rootspace evaluate RUN --protocol open_set --unknown PATH   AUROC, FPR95, OSCR, DIR at FAR
 
 --data names the class of other data, --data.NAME its settings: `--data.help ImageFolder` lists
-them. --loader.num_workers and --loader.batch_size say how they are read. For accuracy and open_set
-classes are matched by name, and for other data by the names and aliases of the run's registry too;
-retired classes count. For retrieval and verification classes need not be known to the run: sets
-are those that the data have for it (as CUB200 has), else test sets or folders.
+them. --loader.num_workers and --loader.batch_size say how inputs of any kind are read. For accuracy
+and open_set classes are matched by name, and for other data by the names and aliases of the run's
+registry too; retired classes count. For retrieval and verification classes need not be known to the
+run: sets are those that the data have for it (as CUB200 has), else test sets or folders.
 An input that cannot be read is named on stderr and left out, and the exit code is 2.
 """
 
@@ -44,6 +44,9 @@ TOP = (1, 5)
 
 PER_CLASS = ("set", "class", "images", "accuracy", "most_confused_with", "times")
 PREDICTIONS = ("set", "path", "true", "predicted", "cosine", "correct")
+
+READING = ("--loader.batch_size", "--loader.num_workers")
+"""Settings that hold for folders too."""
 
 PROTOCOLS = {
     "closed_set": ("top", "ignore_unknown", "per_class", "predictions"),
@@ -100,8 +103,9 @@ def _check(options: argparse.Namespace, settings: list[str]) -> None:
     for name in ("per_class", "predictions", "per_query"):
         if getattr(options, name) is not None:
             check_out(getattr(options, name), (".csv",), f"--{name}")
-    if options.folders and settings:
-        raise ValueError(f"Argument '{settings[0]}' is for data by their class: leave out FOLDER.")
+    for setting in settings if options.folders else ():
+        if setting.startswith("--") and setting.partition("=")[0] not in READING:
+            raise ValueError(f"Argument '{setting}' is for data by their class: leave out FOLDER.")
     if options.ignore_unknown and not options.folders:
         raise ValueError("Argument '--ignore_unknown' is for class folders: give FOLDER.")
 
@@ -198,9 +202,11 @@ def _parser() -> Parser:
 
 def _sets(trained: Run, options: argparse.Namespace, config: Config) -> list[TestSet]:
     if options.folders:
-        return sets_of_folders(trained, options.folders, ignore_unknown=options.ignore_unknown)
+        return sets_of_folders(
+            trained, options.folders, config.loader, ignore_unknown=options.ignore_unknown
+        )
     data = make_data(config)
-    data.setup()
+    data.setup(tests_only=True)
     if data.retrieval_sets and not data.test_datasets:
         raise ValueError(
             "The data have no test set of classes that are trained on, but one of others: evaluate "

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
 
-from rootspace.config import Config, RunConfig
 from rootspace.extend import base_config, extend
-from rootspace.run import load
+from rootspace.extend.extension import new_data, with_new_data
+from rootspace.run import load, read_config
 from rootspace.train.callbacks import StoppedByUser
 
-from ._config import check_whole_data, config_parser, names_data, parse
+from ._config import check_whole_data, config_parser, names_data, parse, resumed
 from ._parser import Parser, path
 from .train import resumption
 
@@ -37,8 +38,10 @@ def run(arguments: list[str]) -> int:
     folder, rest = resumption(rest)
     command = shlex.join([*PROG.split(), *arguments])
     if folder is not None:
-        refuse(rest)
-        config = Config(run=RunConfig(dir=str(folder)))
+        found = read_config(folder)
+        shown = replace(found, data=new_data(found))  # of which --data.root is
+        parser = config_parser(f"{PROG} RUN", shown, more=("memory",))
+        config = with_new_data(found, resumed(rest, parser, PROG, shown))
     else:
         check_whole_data(rest)
         base = base_config(load(options.run))
@@ -58,12 +61,3 @@ def run(arguments: list[str]) -> int:
         )
         return 130
     return 0
-
-
-def refuse(rest: list[str]) -> None:
-    """Raise a ValueError where settings are given beside --resume."""
-    if rest:
-        raise ValueError(
-            f"Argument '--resume' takes no other settings than --run.dir, not {' '.join(rest)}: "
-            "those of the run hold."
-        )

@@ -37,11 +37,11 @@ from rootspace.search.index import LEAST
 from rootspace.train.evaluation import check_shape
 
 from ._arguments import add_run, check_out, image_files
-from ._embedding import Unread, image_shape
+from ._embedding import Unread, image_shape, readable_batches
 from ._gallery import location
 from ._output import add_format, answer
 from ._parser import Parser, path
-from ._test_sets import data_config, place_of, readable_batches, split_settings
+from ._test_sets import data_config, place_of, split_settings
 
 PROG = "rootspace index"
 
@@ -222,8 +222,7 @@ def _index_data(gallery: Gallery, data: DataModule, unread: Unread) -> Indexed:
     embed = None if trained.model.preprocessing is not None else trained.embed_batch
     source = type(data.source).__name__
     found, lost = Indexed(), unread.number
-    workers = data.loader.num_workers
-    for x, labels, rows in readable_batches(images, workers, "Indexing", unread):
+    for x, labels, rows in readable_batches(images, data.loader, "Indexing", unread):
         own = [str(names[label]) for label in labels.tolist()]
         # Inputs without a name are known by their number, to be recognized the next time.
         paths = [place_of(images, row) or f"{source}/{row}" for row in rows.tolist()]

@@ -41,11 +41,11 @@ from rootspace.run import load
 from rootspace.train.evaluation import own_labels
 
 from ._arguments import add_device, cosine
-from ._embedding import Unread, image_shape
+from ._embedding import Unread, image_shape, readable_batches
 from ._gallery import add_gallery
 from ._output import add_format, answer
 from ._parser import Parser
-from ._test_sets import data_config, place_of, readable_batches, split_settings
+from ._test_sets import data_config, place_of, split_settings
 
 PROG = "rootspace inspect"
 
@@ -149,9 +149,7 @@ def _of_data(
     samples, pictures = list[Sample](), list[np.ndarray]()
     parts, own = list[np.ndarray](), list[np.ndarray]()
     for one in sets:
-        batches = readable_batches(
-            one.images, data.loader.num_workers, f"Reading {one.name}", unread
-        )
+        batches = readable_batches(one.images, data.loader, f"Reading {one.name}", unread)
         for x, labels, rows in batches:
             pictures.append(looks(x))
             parts.append(unit(trained.embed_batch(x).cpu().numpy()))

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rootspace._terminal import one_line
+from rootspace.config import LoaderConfig
 from rootspace.continual import Rejector
 from rootspace.continual.live import read_rejector
 from rootspace.run import Run, load
 
-from ._arguments import add_images, add_run, check_top, cosine, image_files
+from ._arguments import add_images, add_run, add_workers, check_top, cosine, image_files
 from ._embedding import Unread, file_batches
 from ._output import add_format, as_json, csv_text
 from ._parser import Parser, path
@@ -67,6 +68,7 @@ def _parser() -> Parser:
     parser = Parser(prog="rootspace predict", description=__doc__)
     add_run(parser)
     add_images(parser)
+    add_workers(parser)
     parser.add_argument("--top", type=int, default=1, metavar="K", help="how many classes (1)")
     parser.add_argument(
         "--min_cosine",
@@ -96,10 +98,11 @@ def _rows(
     unread: Unread,
 ) -> Iterator[Row]:
     classes = trained.classes()
+    loader = LoaderConfig(num_workers=options.workers)
     width, least = options.top, options.min_cosine
     if rejector is not None:
         width = min(max(width, rejector.score.width), classes.num_active)
-    for paths, z in file_batches(trained, files, "Predicting", unread):
+    for paths, z in file_batches(trained, files, loader, "Predicting", unread):
         prediction = classes.predict(z, width)
         best = prediction.label[:, : options.top]
         names = iter(classes.names(best.flatten().tolist()))

@@ -14,10 +14,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 from rootspace._terminal import one_line
+from rootspace.config import LoaderConfig
 from rootspace.gallery import Gallery, Hit, conditions
 from rootspace.run import load
 
-from ._arguments import add_device, add_images, cosine, image_files
+from ._arguments import add_device, add_images, add_workers, cosine, image_files
 from ._embedding import Unread, file_batches, image_shape
 from ._gallery import add_gallery, places
 from ._output import add_format, as_json, csv_text
@@ -45,10 +46,11 @@ def run(arguments: list[str]) -> int:
     trained = load(own, options.device)
     image_shape(trained)
     files, unread = image_files(options.paths), Unread()
+    loader = LoaderConfig(num_workers=options.workers)
     with Gallery.open(folder, trained) as gallery:
 
         def rows() -> Iterator[Row]:
-            for paths, z in file_batches(trained, files, "Searching", unread):
+            for paths, z in file_batches(trained, files, loader, "Searching", unread):
                 found = gallery.search(z, options.top, where=where, min_cosine=options.min_cosine)
                 for file, hits in zip(paths, found, strict=True):
                     yield Row(str(file), hits)
@@ -62,6 +64,7 @@ def _parser() -> Parser:
     parser = Parser(prog="rootspace search", description=__doc__)
     add_gallery(parser)
     add_images(parser)
+    add_workers(parser)
     parser.add_argument("--top", type=int, default=10, metavar="K", help="how many; default 10")
     parser.add_argument("--where", metavar="FILTER", help="search only what a filter finds")
     parser.add_argument("--min_cosine", type=cosine, help="leave out hits below")

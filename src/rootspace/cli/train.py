@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 
+from rootspace.building import check_acting
 from rootspace.config import Config
 from rootspace.run import read_config
 from rootspace.train.callbacks import StoppedByUser
 from rootspace.train.training import check_resumed_here, train
 
-from ._config import check_resumed, config_parser, looked_ahead, parse
+from ._config import config_parser, looked_ahead, parse, resumed
 from ._parser import path
 
 PROG = "rootspace train"
@@ -30,11 +30,11 @@ def run(arguments: list[str]) -> int:
         action="store_true",
         help="continue the run in --run.dir from its last checkpoint, with its settings",
     )
-    config = parse(rest, parser, PROG, base)
     if resume is not None:
-        config = replace(config, run=replace(config.run, dir=str(resume)))
-        # What the run left out has the parser's defaults in both.
-        check_resumed(config, parse([], parser, PROG, base))
+        config = resumed(rest, parser, PROG, base, longer=True)
+    else:
+        config = parse(rest, parser, PROG, base)
+        check_acting(config)
     try:
         train(config, resume=resume is not None)
     except StoppedByUser:

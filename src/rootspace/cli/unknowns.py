@@ -10,11 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from rootspace._files import write_json
+from rootspace.config import LoaderConfig
 from rootspace.continual import Proposal, group_by_cosine, group_by_vector, propose
 from rootspace.continual.live import read_rejector
 from rootspace.run import load
 
-from ._arguments import add_images, add_run, check_out, cosine, image_files
+from ._arguments import add_images, add_run, add_workers, check_out, cosine, image_files
 from ._embedding import Unread, embed_files
 from ._output import add_format, answer
 from ._parser import Parser, path
@@ -36,7 +37,8 @@ def run(arguments: list[str]) -> int:
         raise ValueError(f"Argument '--by vector' needs class vectors; {options.run} learned them.")
     rejector = read_rejector(options.run, options.rejector)
     paths, unread = image_files(options.paths), Unread()
-    files, z = embed_files(trained, paths, "Embedding", unread)
+    loader = LoaderConfig(num_workers=options.workers)
+    files, z = embed_files(trained, paths, loader, "Embedding", unread)
     prediction = classes.predict(z, min(rejector.score.width, classes.num_active))
     unknown = rejector.is_unknown(classes.scores(rejector.score, prediction, z))
     rows = unknown.nonzero()[:, 0]
@@ -89,6 +91,7 @@ def _parser() -> Parser:
     parser = Parser(prog="rootspace unknowns", description=__doc__)
     add_run(parser)
     add_images(parser)
+    add_workers(parser)
     parser.add_argument("--out", type=path, required=True, help="the .json file of the proposal")
     parser.add_argument(
         "--rejector",

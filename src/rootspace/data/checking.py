@@ -180,7 +180,7 @@ def check_content(content: Content, workers: int = 0, few: int = 2) -> DataCheck
     )
 
 
-def without_broken(content: Content, workers: int = 0) -> Content:
+def without_broken(content: Content, workers: int = 0, *, train: bool = True) -> Content:
     """The same data less the images that cannot be read, which its notes name.
 
     Reads all of them once, and each process of a distributed run reads all.
@@ -188,6 +188,7 @@ def without_broken(content: Content, workers: int = 0) -> Content:
     Args:
         content: the data.
         workers: processes that read beside this one.
+        train: False leaves the training data as they are, unread.
 
     Raises:
         DataError: no training image of a class is left.
@@ -204,15 +205,15 @@ def without_broken(content: Content, workers: int = 0) -> Content:
         notes.append(f"left out: {len(rows):,} of {name} that cannot be read: {shown}{more}")
         return View.some(data, _readable(found))
 
-    train = readable(content.train, TRAIN)
+    left = readable(content.train, TRAIN) if train else content.train
     tests = {name: readable(data, name) for name, data in content.tests.items()}
-    lost = set(content.train.labels.tolist()) - set(train.labels.tolist())
+    lost = set(content.train.labels.tolist()) - set(left.labels.tolist())
     if lost:
         raise DataError(
             f"Argument 'loader.skip_broken' leaves no training image of "
             f"{content.class_names[min(lost)]!r}: replace the images of that class, or remove it."
         )
-    return replace(content, train=train, tests=tests, notes=tuple(notes))
+    return replace(content, train=left, tests=tests, notes=tuple(notes))
 
 
 def scan(data: LabeledDataset, title: str, workers: int) -> Scan:

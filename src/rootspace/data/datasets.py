@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate, get_worker_info
 
-from .errors import DataError
+from .errors import DataError, check_one_each, check_tensor
 from .preprocessing import ImagePreprocessing, to_tensor
 
 if TYPE_CHECKING:
@@ -97,11 +97,15 @@ class ArrayImages(LabeledDataset):
     Args:
         images: uint8 [N, C, H, W].
         labels: int64 [N].
+
+    Raises:
+        DataError: they are others.
     """
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
-        assert images.dtype == torch.uint8 and labels.dtype == torch.int64
-        assert len(images) == len(labels)
+        check_tensor("images", images, torch.uint8, "[N, C, H, W]")
+        check_tensor("labels", labels, torch.int64, "[N]")
+        check_one_each("labels", len(labels), len(images), "images")
         super().__init__(labels)
         self.images = images
 
@@ -164,12 +168,16 @@ class FileImages(EncodedImages):
         files: of the N images, relative to it; `Strings` where they are many.
         labels: int64 [N].
         preprocessing: of the images.
+
+    Raises:
+        DataError: the labels are others.
     """
 
     def __init__(
         self, root: Path, files: Sequence[str], labels: Tensor, preprocessing: ImagePreprocessing
     ) -> None:
-        assert len(files) == len(labels)
+        check_tensor("labels", labels, torch.int64, "[N]")
+        check_one_each("labels", len(labels), len(files), "files")
         super().__init__(labels, preprocessing)
         self.root = root
         self.files = files

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from rootspace._errors import DataError
 
@@ -30,6 +33,29 @@ def check_image_size(image_size: int) -> None:
     if image_size > LARGEST_IMAGE:
         raise DataError(
             f"Argument 'image_size' must be at most {LARGEST_IMAGE} pixels, not {image_size}."
+        )
+
+
+def check_tensor(argument: str, value: Any, dtype: torch.dtype, shape: str) -> None:
+    """Raise unless a value is a tensor of this type and of as many dimensions.
+
+    Args:
+        argument: its name.
+        value: of it.
+        dtype: expected.
+        shape: expected, such as `[N, C, H, W]`.
+    """
+    tensor = isinstance(value, Tensor)
+    if not tensor or value.dtype != dtype or value.ndim != shape.count(",") + 1:
+        found = f"{value.dtype} {list(value.shape)}" if tensor else type(value).__name__
+        raise DataError(f"Argument '{argument}' must be a {dtype} tensor {shape}, not {found}.")
+
+
+def check_one_each(argument: str, found: int, wanted: int, what: str) -> None:
+    """Raise unless there are as many of an argument as of something else."""
+    if found != wanted:
+        raise DataError(
+            f"Argument '{argument}' must have one for each of the {wanted:,} {what}, not {found:,}."
         )
 
 

@@ -15,13 +15,17 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from rootspace.config import ClassSpec
-from rootspace.runs.folder import check_whole, is_finished
+from rootspace.runs.folder import check_whole, checked, is_finished
 
 from .datasets import Joined, LabeledDataset, View
 from .errors import DataError
 from .source import Content, DataSource, RetrievalSet
 from .stored import FILES, StoredImages
 from .torch_dataset import as_source
+
+ADDED = "added.npy"
+"""Beside a replay memory, `[new images]` bool: those that it does not hold, which its run need not
+find again each time it reads its data."""
 
 _TOGETHER = 1024
 """Images that are compared together."""
@@ -102,6 +106,8 @@ class Grown(DataSource):
         """Classes that the memory names; from `read` on."""
         self.num_remembered = 0
         """Images of the memory, the first ones of the training images; from `read` on."""
+        self.added = np.zeros(0, bool)
+        """`[new images]` those that the memory does not hold; from `read` on."""
 
     def read(self) -> Content:
         if is_finished(self.memory.parent):  # else it is being written
@@ -132,10 +138,22 @@ class Grown(DataSource):
             for name, found in content.retrieval.items():
                 retrieval.setdefault(name, found)
         own = self.new.labels(new, number)[new.train.labels]
-        rows = rows_not_in(memory, new.train, own)
+        self.added = self._added(memory, new.train, own)
+        rows = torch.from_numpy(self.added.nonzero()[0])
         added = View(new.train, own[rows], rows)
         train = Joined([memory, added])
         return Content(list(number), train, tests, new.preprocessing, new.notes, retrieval)
+
+    def _added(self, memory: StoredImages, images: LabeledDataset, labels: Tensor) -> np.ndarray:
+        """`[N]` bool, as it is kept beside the memory where it is."""
+        kept = self.memory.parent / ADDED
+        if kept.is_file():
+            added = np.load(checked(kept))
+            if len(added) == len(images):  # else they are others, and whoever compares them says so
+                return added
+        added = np.zeros(len(images), bool)
+        added[rows_not_in(memory, images, labels).numpy()] = True
+        return added
 
     def epoch(self, train: LabeledDataset, seed: int) -> LabeledDataset:
         """The new images once, those of the memory as often as their share asks for."""

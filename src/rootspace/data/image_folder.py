@@ -6,23 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from rootspace.images import MAX_PIXELS, Interpolation
 
+from .aside import set_aside
 from .datasets import FileImages, LabeledDataset
 from .errors import DataError, check_at_least
 from .folders import TEST_FOLDERS, Listing, class_folders, is_image, list_images
 from .preprocessing import of_photographs
 from .source import Content, DataSource
-from .strings import Strings
 
 
 class ImageFolder(DataSource):
     """Image files in one folder a class, such as ImageNet-1K.
 
     Either `root/train/<class>/*.png` with any of `root/val`, `root/valid`, `root/validation` and
-    `root/test`, each a test set of that name; or without these, a share of each class is set aside
+    `root/test`, each a test set of that name; or without these, a share of the images is set aside
     as test set "test". Classes are sorted by name. Hidden files and folders, files of other kinds
     and what else lies beside `train` are not used, as the notes of the content say. Files are
     decoded when they are needed: the shorter side is scaled to `image_size`, then the center is cut
@@ -33,8 +32,8 @@ class ImageFolder(DataSource):
         image_size: height and width in pixels; by default that of the images on which pretrained
             weights of the network were trained, else 32.
         grayscale: one channel instead of three.
-        test_fraction: share of each class set aside (by `seed`) where there is no test folder; one
-            image at least, unless the class has only one. 0 sets none aside.
+        test_fraction: share of the images set aside (by `seed`) where there is no test folder,
+            spread over the classes of three or more. 0 sets none aside.
         num_classes: draw so many classes at random (by `seed`), of the test folders too. Default:
             all. 84 of ImageNet-1K are about 108,000 training images, as i1kp of arXiv 2510.04090.
         test_folders: test sets by name, each a folder of class folders, relative to `root`; in the
@@ -91,7 +90,11 @@ class ImageFolder(DataSource):
             files, labels = list_images(folder, class_names, chosen, listing=listing)
             tests[name] = FileImages(folder, files, labels, shape)
         if not tests and self.test_fraction > 0:
-            train, test = self._split(*train, class_names)
+            files, labels = train
+            rows = set_aside(labels, class_names, self.test_fraction, self.seed)
+            train, test = (
+                (files.take(some.nonzero()[:, 0].numpy()), labels[some]) for some in (~rows, rows)
+            )
             tests["test"] = FileImages(train_root, *test, shape)
         images = FileImages(train_root, *train, shape)
         notes = (*self._not_used(train_root, taken), *listing.notes(), *images.notes())
@@ -163,19 +166,6 @@ class ImageFolder(DataSource):
         generator = np.random.default_rng(self.seed)
         chosen = generator.choice(len(names), self._num_classes, replace=False)
         return [names[index] for index in sorted(chosen)]
-
-    def _split(
-        self, files: Strings, labels: Tensor, class_names: Sequence[str]
-    ) -> tuple[tuple[Strings, Tensor], tuple[Strings, Tensor]]:
-        """Training and test files; each class is drawn from alone, whatever the others are."""
-        is_test = np.zeros(len(files), dtype=bool)
-        ends = np.cumsum(np.bincount(labels.numpy(), minlength=len(class_names)))
-        for name, start, end in zip(class_names, [0, *ends], ends, strict=False):
-            num_test = min(max(1, round(self.test_fraction * (end - start))), end - start - 1)
-            generator = np.random.default_rng([self.seed, *name.encode(errors="surrogateescape")])
-            is_test[start + generator.permutation(end - start)[:num_test]] = True
-        train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
-        return (files.take(train), labels[train]), (files.take(test), labels[test])
 
 
 def _images_in(folder: Path) -> list[str]:

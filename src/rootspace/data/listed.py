@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -19,9 +20,8 @@ UNSEEN = "unseen"
 """The name of the retrieval set."""
 
 
-def color_images(size: int, *, fit: str = "crop") -> ImagePreprocessing:
+def color_images(size: int, *, fit: Literal["crop", "pad"] = "crop") -> ImagePreprocessing:
     """How the color images of these data sets are prepared."""
-    assert fit in ("crop", "pad")
     return ImagePreprocessing(3, size, *IMAGENET_RGB, fit=fit)
 
 

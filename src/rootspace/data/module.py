@@ -17,12 +17,13 @@ from rootspace.config import ClassSpec, Config, LoaderConfig
 from rootspace.heads import Head
 from rootspace.sampling import BatchSampler, ClassBatchSampler, InOrder, ResumableLoader
 
+from .aside import set_aside
 from .checking import without_broken
 from .datasets import Batches, LabeledDataset, Transformed, View, WithTargets, as_is
 from .errors import DataError, check_names
 from .preprocessing import ImagePreprocessing
 from .source import Content, DataSource, RetrievalSet
-from .torch_dataset import as_source, set_aside
+from .torch_dataset import as_source
 from .transforms import UNCHANGED, ImageTransform
 from .unique import ImageNames, images_tested, unique_images
 
@@ -81,8 +82,13 @@ class DataModule:
         """`[training inputs, dim]`, of which training batches bring their rows as a third part."""
         self._content: Content | None = None
 
-    def setup(self) -> None:
-        """Read the data; once."""
+    def setup(self, *, tests_only: bool = False) -> None:
+        """Read the data; once.
+
+        Args:
+            tests_only: nobody will take training inputs: they are not looked through for
+                `loader.skip_broken`, unless test sets are made of them.
+        """
         if self._content is not None:
             return
         if self.loader.unique_labels is not None:
@@ -90,7 +96,9 @@ class DataModule:
             self.source.test_fraction = 0.0  # the training inputs are the test set
         content = self.source.read()
         if self.loader.skip_broken:
-            content = without_broken(content, self.loader.num_workers)
+            train = not tests_only or self.loader.validation > 0
+            train = train or self.loader.unique_labels is not None
+            content = without_broken(content, self.loader.num_workers, train=train)
         name = f"The {type(self.source).__name__} data"
         if len(content.train) < 2:
             raise DataError(f"{name} hold {len(content.train)} training input: at least 2 needed.")
@@ -116,7 +124,7 @@ class DataModule:
             self._disturb_labels(self.loader.label_noise)
 
     def _with_validation(self, content: Content, name: str) -> Content:
-        """Set a share of the training inputs of each class aside, of those that are new."""
+        """Set a share of the training inputs aside, of those that are new."""
         given = validation_of(content.tests)
         if given is not None:
             raise DataError(
@@ -125,11 +133,13 @@ class DataModule:
             )
         old, labels = self.source.num_remembered, content.train.labels
         aside = torch.zeros(len(labels), dtype=torch.bool)
-        aside[old:] = set_aside(labels[old:], self.loader.validation, self.loader.seed)
+        aside[old:] = set_aside(
+            labels[old:], content.class_names, self.loader.validation, self.loader.seed
+        )
         if not bool(aside.any()):
             raise DataError(
                 f"Argument 'loader.validation' = {self.loader.validation} leaves nothing to set "
-                f"aside: {name} have one training input a class."
+                f"aside: {name} have no class of three training inputs or more."
             )
         parts = (View.some(content.train, rows.nonzero()[:, 0]) for rows in (~aside, aside))
         train, validation = parts
@@ -263,9 +273,14 @@ class DataModule:
             found.append("the training inputs have other classes")
         if now.tests != then.tests:
             found.append(f"test sets {now.tests or 'none'} instead of {then.tests or 'none'}")
+        fewer = now.train < then.train or any(
+            number < then.tests.get(test, 0) for test, number in now.tests.items()
+        )
+        # Whoever was told of an image that cannot be read may have removed it.
+        hint = "; for an image that cannot be read, any other of its class will do" * fewer
         return (
             f"The data are not those that the run was begun on: {'; '.join(found)}. Bring those "
-            "back, or begin a new run; 'run.init' takes over the network."
+            f"back{hint}, or begin a new run; 'run.init' takes over the network."
         )
 
     # ---------------------------------------------------------------- loaders

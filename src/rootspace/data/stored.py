@@ -13,7 +13,7 @@ from torch import Tensor
 from rootspace._files import appearing
 
 from .datasets import Batch, LabeledDataset
-from .errors import DataError, check_labels
+from .errors import DataError, check_labels, check_one_each
 
 FORMAT = 1
 """Version of the folder that `store_images` writes."""
@@ -97,15 +97,21 @@ def store_images(
         keys: float64 [N], a number that goes with each image.
         class_names: label -> name, of classes without an image too.
         image_shape: (C, H, W).
+
+    Raises:
+        DataError: there are not as many labels and keys as images.
     """
+    check_one_each("keys", len(keys), len(labels), "labels")
     with appearing(folder) as new:
         shape = (len(labels), *image_shape)
         mapped = np.lib.format.open_memmap(new / IMAGES, "w+", np.dtype(np.uint8), shape)
         start = 0
         for batch in images:
-            mapped[start : start + len(batch)] = batch.numpy()
-            start += len(batch)
-        assert start == len(labels)
+            stop = start + len(batch)
+            if stop <= len(labels):  # else they are counted only
+                mapped[start:stop] = batch.numpy()
+            start = stop
+        check_one_each("labels", len(labels), start, "images")
         mapped.flush()
         np.save(new / LABELS, labels)
         np.save(new / KEYS, keys)

@@ -9,6 +9,8 @@ from typing import overload
 
 import numpy as np
 
+from .errors import DataError
+
 
 class LazyStrings(Sequence[str], abc.ABC):
     """Strings that are made when they are asked for. Subclasses have a length and `_at`."""
@@ -40,6 +42,9 @@ class Strings(LazyStrings):
             but is no UTF-8 survives (PEP 383).
         ends: int64 [N], where each of them ends in `data`.
 
+    Raises:
+        DataError: they are others.
+
     Example:
         >>> names = Strings.of(["cat/1.png", "dog/2.png"])
         >>> len(names), names[-1], names[:1]
@@ -47,8 +52,16 @@ class Strings(LazyStrings):
     """
 
     def __init__(self, data: np.ndarray, ends: np.ndarray) -> None:
-        assert data.dtype == np.uint8 and ends.dtype == np.int64
-        assert not len(ends) or ends[-1] == len(data)
+        for name, value, dtype in (("data", data, np.uint8), ("ends", ends, np.int64)):
+            if value.dtype != dtype or value.ndim != 1:
+                wanted = f"an array of {np.dtype(dtype)} with one dimension"
+                raise DataError(
+                    f"Argument '{name}' must be {wanted}, not {value.dtype} {list(value.shape)}."
+                )
+        if len(ends) and ends[-1] != len(data):
+            raise DataError(
+                f"Argument 'ends' must end with the {len(data)} bytes of 'data', not {ends[-1]}."
+            )
         self.data = data
         self.ends = ends
 

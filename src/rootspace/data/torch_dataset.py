@@ -15,6 +15,7 @@ from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset, de
 from rootspace._terminal import tracked
 from rootspace.images import from_pixels, reason_of
 
+from .aside import set_aside
 from .datasets import LabeledDataset, View
 from .errors import DataError, check_image_size
 from .preprocessing import (
@@ -49,7 +50,9 @@ class TorchData(DataSource):
 
     An item is a pair, or a dictionary such as `{"image": ..., "label": ...}`. Labels are taken from
     the data set's `targets`, `labels` or `y`, from a column of a Hugging Face data set, and else by
-    reading every item once. They may be numbers or names.
+    reading every item once. They may be numbers or names. Where a test set has names for its
+    numbers, as the training data have, its classes are found by these: it may number them its own
+    way.
 
     An x that is a PIL image, or uint8 pixels, is an image: it is cut to a square of `image_size`,
     and networks get it normalized; one channel if all images are gray, else three. Anything else
@@ -58,8 +61,8 @@ class TorchData(DataSource):
 
     Args:
         train: the training data.
-        tests: test sets by name, or one of them; by default `test_fraction` of each class of the
-            training data is set aside as test set "test".
+        tests: test sets by name, or one of them; by default `test_fraction` of the training data
+            is set aside as test set "test".
         class_names: label -> name; by default `train.classes`, or the names that Hugging Face's
             features have, or the labels themselves.
         image_size: height and width of images in pixels; by default that of the images on which
@@ -67,13 +70,15 @@ class TorchData(DataSource):
         input_key: of items that are dictionaries; "image" or "img" by default where there is one,
             else all but the label.
         label_key: likewise.
-        test_fraction: of each class, where there are no `tests`; 0 for none.
+        test_fraction: of the inputs, spread over the classes of three or more, where there are no
+            `tests`; 0 for none.
         seed: of that choice.
         interpolation: of scaling; by default as of `image_size`, else bilinear.
 
     Raises:
-        DataError: in `read`, when items are no pairs, labels do not fit, or an item that they are
-            taken from cannot be read; in loading, when an item cannot be read.
+        DataError: in `read`, when items are no pairs, labels do not fit, a test set has a class
+            that the training data lack, or an item that labels are taken from cannot be read; in
+            loading, when an item cannot be read.
     """
 
     def __init__(
@@ -114,11 +119,11 @@ class TorchData(DataSource):
         shape = self._shape(size)
         train = self._dataset(self.train, values, number, shape, "train")
         tests = {
-            name: self._dataset(data, self._labels(data, name), number, shape, name)
+            name: self._dataset(data, self._test_labels(data, name, number), number, shape, name)
             for name, data in self.tests.items()
         }
         if not tests and self.test_fraction:
-            rows = set_aside(train.labels, self.test_fraction, self.seed)
+            rows = set_aside(train.labels, names, self.test_fraction, self.seed)
             tests["test"] = View.some(train, rows.nonzero()[:, 0])
             train = View.some(train, (~rows).nonzero()[:, 0])
         return Content(names, train, tests, shape)
@@ -167,6 +172,33 @@ class TorchData(DataSource):
             items = (self._pair(_item(data, i, name), name)[1] for i in range(size))
             found = list(tracked(items, f"Labels of {name}", size))
         return [_label(value, name) for value in found]
+
+    def _test_labels(self, data: _Items, name: str, number: Mapping[Any, int]) -> list[Any]:
+        """The labels of a test set as the training data have theirs, by the names that both have.
+
+        Its numbers mean other classes where it lacks some or has them in another order.
+        """
+        values = self._labels(data, name)
+        own, trained = (_known_names(part, self.label_key) for part in (data, self.train))
+        by_number = all(isinstance(value, int) for value in number)
+        if by_number and (trained is None or own == trained):
+            return values
+        wanted: dict[Any, int] = {}
+        if by_number:
+            wanted = {name: label for label, name in enumerate(trained or ())}
+        found = []
+        for value in values:
+            if not isinstance(value, int) or own is None:
+                shown = value
+            elif 0 <= value < len(own):
+                shown = own[value]
+            else:
+                raise DataError(
+                    f"Test set '{name}' has the label {value}, but names for 0 to {len(own) - 1} "
+                    "only."
+                )
+            found.append(wanted.get(shown, shown))
+        return found
 
     def _classes(self, values: list[Any]) -> tuple[list[str], dict[Any, int]]:
         """Label -> name, and from labels as the data have them to labels."""
@@ -318,7 +350,7 @@ def _item(data: _Items, index: int, name: str) -> Any:
         return data[index]
     except (OSError, SyntaxError, ValueError) as error:
         raise DataError(
-            f"Item '{name}[{index}]' cannot be read ({reason_of(error)}): replace or remove it."
+            f"Item '{name}[{index}]' cannot be read ({reason_of(error)}): replace it."
         ) from error
 
 
@@ -356,17 +388,6 @@ def _label(value: Any, name: str) -> int | float | str:
     return value
 
 
-def set_aside(labels: Tensor, fraction: float, seed: int) -> Tensor:
-    """`[N]` bool: a share of each class, one input at least unless it has only one."""
-    order = np.argsort(labels.numpy(), kind="stable")
-    chosen = np.zeros(len(labels), dtype=bool)
-    for label, rows in enumerate(np.split(order, np.cumsum(np.bincount(labels.numpy()))[:-1])):
-        count = min(max(1, round(fraction * len(rows))), len(rows) - 1)
-        if count > 0:  # each class is drawn from alone, whatever the others are
-            chosen[np.random.default_rng([seed, label]).permutation(rows)[:count]] = True
-    return torch.from_numpy(chosen)
-
-
 def _known_labels(data: Any, key: str) -> Sequence[Any] | None:
     """The labels that a data set keeps, without reading its items."""
     if getattr(data, "target_transform", None) is not None:
@@ -393,6 +414,8 @@ def _known_names(data: Any, key: str) -> list[str] | None:
     """The names of classes that a data set keeps."""
     while isinstance(data, Subset | ConcatDataset):
         data = data.dataset if isinstance(data, Subset) else data.datasets[0]
+    if getattr(data, "target_transform", None) is not None:
+        return None  # what it names are the labels before that
     features = getattr(data, "features", None)
     names = getattr(features.get(key), "names", None) if isinstance(features, Mapping) else None
     classes = names if names is not None else getattr(data, "classes", None)

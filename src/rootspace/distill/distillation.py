@@ -20,9 +20,9 @@ import torch
 
 from rootspace._files import lock, wait_for_first
 from rootspace._terminal import say
-from rootspace.building import TABLE, make_head, make_loss
+from rootspace.building import TABLE, check_acting, make_head, make_loss
 from rootspace.classes import ClassMap
-from rootspace.config import ClassSpec, Config, TeacherConfig
+from rootspace.config import ClassSpec, Config, PrototypesConfig, TeacherConfig
 from rootspace.data import DataModule, make_data
 from rootspace.heads import Head, PrototypeHead
 from rootspace.model_file import Model, read_head
@@ -60,7 +60,8 @@ def distill(config: Config, *, resume: bool = False) -> RunRecord | None:
     student begins with the prototypes it ends with: no contrastive stage, no further choice.
 
     Args:
-        config: of the student, and its `teacher`; when resuming only `run.dir` is looked at.
+        config: of the student, and its `teacher`; when resuming those of the run, but for where it
+            is computed and its data lie.
         resume: continue the distillation in `run.dir`; a complete pass of the teacher is not made
             again, and the teacher may be gone.
 
@@ -73,8 +74,6 @@ def distill(config: Config, *, resume: bool = False) -> RunRecord | None:
     """
     folder = Path(config.run.dir)
     check_folder(folder, resume)
-    if resume:
-        config = read_config(folder)
     teaching = config.teacher
     if teaching is None:
         raise ValueError(
@@ -82,6 +81,7 @@ def distill(config: Config, *, resume: bool = False) -> RunRecord | None:
             f"{folder / files.CONFIG} has no teacher. "
             f"{files.resume_hint(folder, config)}"
         )
+    check_machine(config)
     if not resume:
         _check_settings(config, teaching)
         config = with_expected_images(config)
@@ -90,10 +90,10 @@ def distill(config: Config, *, resume: bool = False) -> RunRecord | None:
     say(data.describe())
     targets = folder / files.TARGETS
     wait_for_first(targets)
-    if targets.exists():  # a run that goes on, or a helper process of a distributed one
-        config = read_config(folder)
-    else:
+    if not targets.exists():
         config = _make_targets(config, teaching, data, folder)
+    elif not resume:  # a helper process of a distributed run
+        config = read_config(folder)
     files.check_whole(targets)
     check_data(targets, data)
     if (targets / CLASSES).exists():
@@ -216,7 +216,6 @@ def _towards(config: Config, teaching: TeacherConfig, kind: str) -> Config:
 
 def _check_settings(config: Config, teaching: TeacherConfig) -> None:
     """What a student of any teacher cannot have."""
-    check_machine(config)
     if config.run.baselines:
         raise ValueError(
             f"Argument 'run.baselines' must be left out to distill, not {config.run.baselines!r}: "
@@ -227,11 +226,13 @@ def _check_settings(config: Config, teaching: TeacherConfig) -> None:
             f"Argument 'head' must be a PrototypeHead to distill, not {config.head.class_path}: "
             "the teacher gives the prototypes."
         )
-    if config.prototypes.source != "data":
-        raise ValueError(
-            "Argument 'prototypes.source' must be left out to distill, not "
-            f"{config.prototypes.source!r}: the teacher gives the prototypes."
-        )
+    for name, value in asdict(config.prototypes).items():
+        if value != getattr(PrototypesConfig, name):
+            raise ValueError(
+                f"Argument 'prototypes.{name}' must be left out to distill, not {value!r}: the "
+                "teacher gives the prototypes."
+            )
+    check_acting(config)
     system = config.head.init_args.get("system")
     if system is not None and teaching.targets not in (None, CODES):
         raise ValueError(

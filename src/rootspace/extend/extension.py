@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from rootspace._files import appearing, is_helper, lock, wait_for_first
@@ -50,7 +51,7 @@ from rootspace.data import (
     data_with_images,
     make_data,
 )
-from rootspace.data.grown import GROWN, Part, rows_not_in
+from rootspace.data.grown import ADDED, GROWN, Part, rows_not_in
 from rootspace.data.module import VALIDATION, validation_of
 from rootspace.model_file import Model, class_names, write_model
 from rootspace.run import Run, load, read_config
@@ -120,7 +121,7 @@ def extend(
     Args:
         run: folder of the run to extend, only read.
         config: as `base_config`, `data` the new images and `run.dir` the new folder; when resuming
-            only `run.dir` is looked at.
+            those of the extension, but for where it is computed and its new data lie.
         resume: continue the extension in `run.dir`.
         command: that extends the run, for the history of the class registry.
 
@@ -134,9 +135,11 @@ def extend(
     folder = Path(config.run.dir)
     check_folder(folder, resume)
     wait_for_first(folder / files.START)
-    if resume or is_helper():  # the first process of a distributed run has begun it
-        config = read_config(folder)
+    if resume:
         _check_parent(run, folder, config)
+        check_machine(config)
+    elif is_helper():  # the first process of a distributed run has begun it
+        config = read_config(folder)
     else:
         config = planned(load(run), config)
         folder.mkdir(parents=True, exist_ok=True)
@@ -364,6 +367,27 @@ def _part(
     return asdict(ClassSpec(PART, {"data": data, "same": same or {}, "tests": tests or {}}))
 
 
+def new_data(config: Config) -> ClassSpec:
+    """The data that an extension has added, from its settings; those of any other run."""
+    grown = config.data.class_path == GROWN
+    return _data_of(config.data.init_args["new"]) if grown else config.data
+
+
+def with_new_data(found: Config, config: Config) -> Config:
+    """Settings of an extension whose data are the new ones alone, with the others as they were.
+
+    Args:
+        found: of the extension, with all its data.
+        config: the same with `new_data`, which may lie elsewhere now.
+    """
+    if found.data.class_path != GROWN:
+        return config
+    part = spec_from(found.data.init_args["new"], "data")
+    new = replace(part, init_args={**part.init_args, "data": asdict(config.data)})
+    data = replace(found.data, init_args={**found.data.init_args, "new": asdict(new)})
+    return replace(config, data=data)
+
+
 def _data_of(part: Mapping[str, object]) -> ClassSpec:
     """The data of a `Part` from what `_part` gave."""
     return spec_from(spec_from(part, "data").init_args["data"], "data")
@@ -401,6 +425,7 @@ def prepare(run: Run, start: Path, config: Config, command: str) -> None:
         data = make_data(replace(config, data=spec, loader=_noiseless(config.loader)))
         data.setup()
         source = _source(data)
+        np.save(temporary / ADDED, source.added)
         names = list(data.class_names[source.num_old :])
         head, embedder = run.model.head, run.model.embedder
         assert head.class_map is not None
@@ -434,7 +459,7 @@ def prepare(run: Run, start: Path, config: Config, command: str) -> None:
             data = make_data(replace(config, data=spec))
             data.setup()
         write_data(temporary, data)
-        files.finish(temporary, REGISTRY, DATA)
+        files.finish(temporary, REGISTRY, DATA, ADDED)
 
 
 def conclude_memory(

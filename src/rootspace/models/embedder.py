@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -45,10 +46,18 @@ class Embedder(nn.Module):
 
     @property
     def default_lr(self) -> float:
-        """Peak learning rate where no setting names one."""
+        """Peak learning rate where no setting names one.
+
+        Raises:
+            ValueError: what the network names is none.
+        """
         lr = getattr(self.network, "default_lr", DEFAULT_LR)
-        assert isinstance(lr, float)
-        return lr
+        if isinstance(lr, bool) or not isinstance(lr, int | float) or not 0 < lr < math.inf:
+            name = type(self.network).__name__
+            raise ValueError(
+                f"'default_lr' of {name} must be a positive number, or be left out, not {lr!r}."
+            )
+        return float(lr)
 
     def parameter_groups(self) -> list[tuple[list[nn.Parameter], float]]:
         """What trains, with its learning rate relative to the peak.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,9 @@ from rootspace.model_file import Model, class_names
 from rootspace.runs import Evaluation, TestResult
 
 SHOWN_CLASSES, SHOWN_VECTORS, SHOWN_EMBEDDINGS, SHOWN_CONFUSIONS, SAMPLES = 24, 2000, 2000, 24, 12
+
+_MOST_SHOWN = 40
+"""Characters of a class name in that of a file."""
 
 
 class Seen(NamedTuple):
@@ -232,15 +236,20 @@ def _take_wanted(labels: Tensor, wanted: Tensor) -> Tensor:
 
 
 def save_samples(data: DataModule, folder: Path) -> None:
-    """A few test images as PNG files, to try `rootspace predict` with; none of other data."""
+    """A few test images as PNG files, to try `rootspace predict` with; none of other data.
+
+    They are named by test set, number in it and class, as far as files may be called so.
+    """
     if data.preprocessing is None:
         return
     folder.mkdir(exist_ok=True)
     for name, images in list(data.test_datasets.items())[:1]:
+        digits = len(str(len(images)))
         for index in _spread(len(images), SAMPLES).tolist():
             image, label = images[index]
             pixels = image.permute(1, 2, 0).squeeze(-1).numpy()
-            Image.fromarray(pixels).save(folder / f"{name}-class{int(label)}.png")
+            shown = re.sub(r"[^\w.-]+", "_", str(data.class_names[int(label)]))[:_MOST_SHOWN]
+            Image.fromarray(pixels).save(folder / f"{name}-{index:0{digits}}-{shown}.png")
 
 
 def _first_images(data: DataModule, wanted: set[int]) -> dict[int, Tensor]:

@@ -341,7 +341,7 @@ def fit(
         module = RunModule(model.embedder, head, config, data, loader, less_forgetting)
         choosing = _choosing(config, head, data)
         history = History(folder, config.train.eval_every, choosing, choice)
-        display = Display(history, title(config))
+        display = Display(history, title(config, head))
         trainer = make_trainer(config, folder, [*choosing, history, display])
         reset_peak(trainer.strategy.root_device)
         say(
@@ -442,9 +442,10 @@ def _choosing(config: Config, head: Head, data: DataModule) -> list[ChooseProtot
     ]
 
 
-def title(config: Config) -> str:
+def title(config: Config, head: Head) -> str:
     """Of a run: its loss, which is a learned head's name or that of a loss against prototypes."""
-    return config.head.name if config.loss is None else config.loss.name
+    learned = not isinstance(head, PrototypeHead)
+    return config.head.name if learned or config.loss is None else config.loss.name
 
 
 def _record(
@@ -475,7 +476,7 @@ def _record(
         version=rootspace.__version__,
         finished=time.strftime("%Y-%m-%d %H:%M:%S"),
         method="learned" if class_map is None else "prototypes",
-        loss=title(config),
+        loss=title(config, head),
         scale=head.scale,
         system=None if system is None else repr(system),
         order=None if class_map is None else class_map.order,
