@@ -21,7 +21,7 @@ from rootspace.classes import ClassMap
 from rootspace.cli import main
 from rootspace.continual import KnownScore, Rejector
 from rootspace.continual.live import create_registry
-from rootspace.gallery import Gallery, Identities, identities, lance
+from rootspace.gallery import Gallery, Identities, lance
 from rootspace.gallery._known import Known
 from rootspace.gallery.inspection import doubts
 from rootspace.gallery.lance import LanceStore, unit
@@ -545,7 +545,7 @@ def test_what_cannot_be(grown: Identities, call, message: str):
 
 
 def test_a_journal_that_is_none(gallery: Gallery, tmp_path: Path):
-    path = Path(gallery.store.name) / identities.FILE
+    path = Path(gallery.store.name) / lance.JOURNAL
     path.write_text("something else, which is long enough to be no database")
     with pytest.raises(ValueError, match="is damaged"):
         Identities(gallery)

@@ -21,6 +21,7 @@ from .items import Hit as Hit
 from .items import Item as Item
 from .items import Payload as Payload
 from .items import Rejected as Rejected
+from .items import ReviewError as ReviewError
 from .items import UnknownItemError as UnknownItemError
 from .journal import Change as Change
 from .lance import is_gallery as is_gallery

@@ -8,7 +8,6 @@ are the gallery's view: the run is not changed.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,20 +23,24 @@ from torch import Tensor
 from rootspace.classes import Prediction
 from rootspace.continual import group_by_cosine, propose
 from rootspace.continual.discovery import MOST
-from rootspace.run import Run
 from rootspace.runs.folder import REGISTRY, REJECTOR
 
 from ._known import CHUNK, Known, read_known
 from .gallery import Gallery
 from .identity import Enrolled, Explanation, Group, Identity, Match, Nearest
 from .incoming import Incoming
-from .items import ConflictError, Labels, Reason, Rejected, Rows, check_text, checked_ids
+from .items import (
+    ConflictError,
+    Labels,
+    Reason,
+    Rejected,
+    ReviewError,
+    Rows,
+    check_text,
+    checked_ids,
+)
 from .journal import Change, Entry, Journal, Relabeled, Step
-from .lance import LanceStore, unit
-from .store import Store
-
-FILE = "identities.sqlite"
-"""In the folder of a gallery."""
+from .lance import unit
 
 NARROW = 0.05
 """A margin below is ambiguous: two classes are nearly equally near."""
@@ -82,7 +85,7 @@ class Identities:
         if gallery.run is None:
             raise ValueError("Argument 'gallery' must be opened with its run.")
         if path is None:
-            path = _journal_of(gallery.store, gallery.run)
+            path = gallery.store.journal_in(gallery.run.folder)
         self.gallery, self.run = gallery, gallery.run
         self._journal = Journal(path, gallery.store.pin.dim, len(self.run.names))
         self._cache: tuple[tuple[object, ...], Known] | None = None
@@ -262,7 +265,9 @@ class Identities:
             What became of each. Refused images are not in the gallery.
 
         Raises:
-            ConflictError: no image was taken; the message has the reasons. Or the class is retired.
+            ReviewError: no image was taken, and the review refused some, for the reasons in the
+                message.
+            ConflictError: none could be taken at all. Or the class is retired.
         """
         name = check_text(name, "name")
         store = self.gallery.store
@@ -300,7 +305,8 @@ class Identities:
             rejected = tuple(bad[index] for index in sorted(bad))
             if not taken:
                 shown = "; ".join(f"{one.index}: {one.message}" for one in rejected[:5])
-                raise ConflictError(
+                kind = ReviewError if refused else ConflictError
+                raise kind(
                     f"Argument 'images' must hold an image that can be taken for {name!r}: {shown}."
                 )
             brought = Rows(
@@ -738,14 +744,6 @@ def _renamed(known: Known, labels: Labels, classes: set[int], new: str) -> tuple
         for id, label, decided in zip(*columns, strict=True)
         if known.find(label) in classes and label != new
     )
-
-
-def _journal_of(store: Store, run: Run) -> Path:
-    if isinstance(store, LanceStore):
-        return store.folder / FILE
-    # A run may have several.
-    mark = hashlib.sha256(store.name.encode()).hexdigest()[:8]
-    return run.folder / f"identities-{mark}.sqlite"
 
 
 def _changed(file: Path) -> int | None:

@@ -32,6 +32,10 @@ class ConflictError(ValueError):
     """A change that contradicts what is there."""
 
 
+class ReviewError(ConflictError):
+    """Images that could be taken, and were refused because they do not seem to belong."""
+
+
 @dataclass(frozen=True)
 class Item:
     """An image that a gallery holds.

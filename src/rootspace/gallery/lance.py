@@ -36,6 +36,7 @@ FORMAT = 2
 
 ABOUT, COUNTERS, TABLE = "gallery.json", "counters.json", "items"
 GROUPS = "groups.npz"
+JOURNAL = "identities.sqlite"
 
 CHANGES = 128
 """Changes after which the table is tidied up; one more for every `ROWS_A_CHANGE` items."""
@@ -157,6 +158,9 @@ class LanceStore:
     @property
     def name(self) -> str:
         return str(self.folder)
+
+    def journal_in(self, run: Path) -> Path:
+        return self.folder / JOURNAL
 
     @property
     def pin(self) -> Pin:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -79,6 +80,7 @@ class PostgresStore:
             raise
         self._pin = Pin.from_dict(about["pin"])
         self.run = Path(about["run"])
+        self._mark = str(about["mark"])
         self._kind = "halfvec" if about["float16"] else "vector"
 
     @staticmethod
@@ -100,6 +102,7 @@ class PostgresStore:
         kind = "halfvec" if float16 else "vector"
         about = {
             "format": FORMAT,
+            "mark": secrets.token_hex(4),
             "run": str(run.absolute()),
             "float16": float16,
             "pin": pin.as_dict(),
@@ -137,6 +140,10 @@ class PostgresStore:
     @property
     def name(self) -> str:
         return f"{_shown(self._url)}#{self._name}"
+
+    def journal_in(self, run: Path) -> Path:
+        # A run may have several galleries, and a table more than one address.
+        return run / f"identities-{self._mark}.sqlite"
 
     @property
     def pin(self) -> Pin:

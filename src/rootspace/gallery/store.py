@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -23,6 +24,14 @@ class Store(Protocol):
     @property
     def name(self) -> str:
         """Where it is, for messages."""
+        ...
+
+    def journal_in(self, run: Path) -> Path:
+        """The file of the changes of classes.
+
+        Args:
+            run: folder of the run that the gallery is of, for a gallery without a folder.
+        """
         ...
 
     @property

@@ -1,6 +1,5 @@
 """Routes of the gallery and of the classes that are enrolled in it."""
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -21,6 +20,7 @@ from rootspace.gallery import (
     InvalidFilterError,
     Item,
     Rejected,
+    ReviewError,
     UnknownItemError,
     conditions,
 )
@@ -43,8 +43,6 @@ Where = Annotated[
     str | None, Query(max_length=10_000, description="A filter, such as `label = 'cat'`.")
 ]
 OF_CHANGES = refusals(400, 404, 409, 413, 422, 503)
-_OF_REVIEW = re.compile(r": \d+: .*(too far from the other images|nearer to another class): ")
-"""Reasons of a review, which only the text of the gallery's error tells."""
 _PAYLOAD: TypeAdapter[schema.Payload] = TypeAdapter(schema.GivenPayload)
 
 
@@ -79,6 +77,8 @@ async def working(workers: Workers, function: Callable[[], T]) -> T:
         return await workers.do(function)
     except UnknownItemError as error:
         raise RefusedError(404, str(error)) from error
+    except ReviewError as error:
+        raise RefusedError(409, str(error), "images_refused") from error
     except ConflictError as error:
         raise RefusedError(409, str(error)) from error
 
@@ -375,20 +375,15 @@ def _add_classes(app: APIRouter, service: Service, own: OwnGallery) -> None:
 
         async def work() -> schema.Enrolment:
             pixels, places, bad = await service.pixels(uploads)
-            try:
-                done = await working(
-                    service.changes,
-                    lambda: own.needed().enroll(
-                        name,
-                        torch.from_numpy(pixels),
-                        review=review,
-                        paths=[_path(uploads[place]) for place in places],
-                    ),
-                )
-            except RefusedError as refusal:
-                if refusal.status == 409 and _OF_REVIEW.search(refusal.message):
-                    raise RefusedError(409, refusal.message, "images_refused") from refusal
-                raise
+            done = await working(
+                service.changes,
+                lambda: own.needed().enroll(
+                    name,
+                    torch.from_numpy(pixels),
+                    review=review,
+                    paths=[_path(uploads[place]) for place in places],
+                ),
+            )
             return schema.Enrolment(
                 name=done.identity.name,
                 label=done.identity.label,
