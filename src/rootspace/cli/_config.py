@@ -282,7 +282,8 @@ def _check_resumed(config: Config, found: Config, longer: bool) -> None:
             key, value = f"{section}.{other}", mine.get(other)
         raise ValueError(
             f"Argument '--resume' takes no other settings than --run.dir, --loader.num_workers, "
-            "--train.accelerator, --train.devices, --train.strategy, --train.checkpoint_minutes, "
+            "--train.accelerator, --train.devices, --train.num_nodes, --train.strategy, "
+            "--train.checkpoint_minutes, "
             f"{'more --train.epochs, ' * longer}and --data.{' and --data.'.join(DATA_PLACES)}, not "
             f"--{key} {value}: those of the run hold."
         )
@@ -294,6 +295,7 @@ def _with_place(found: Config, config: Config, longer: bool) -> Config:
         found.train,
         accelerator=config.train.accelerator,
         devices=config.train.devices,
+        num_nodes=config.train.num_nodes,
         strategy=config.train.strategy,
         checkpoint_minutes=config.train.checkpoint_minutes,
         epochs=max(found.train.epochs, config.train.epochs) if longer else found.train.epochs,
