@@ -85,7 +85,7 @@ def main() -> None:
     rows = []
     for folder in [options.run, *learned]:
         run = load(folder)
-        print(f"{folder}: {title(run.config)}", file=sys.stderr)
+        print(f"{folder}: {title(run.config, run.model.head)}", file=sys.stderr)
         embedded = {
             font: [
                 run.embed(pictures(data, torch.as_tensor(labels), font))
@@ -102,7 +102,7 @@ def main() -> None:
                 rows.append(
                     {
                         "font": font,
-                        "method": title(run.config),
+                        "method": title(run.config, run.model.head),
                         "score": name,
                         "known": len(known),
                         "unknown": len(chosen),
