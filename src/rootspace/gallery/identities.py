@@ -204,9 +204,10 @@ class Identities:
         found = map(self._known().find, names)
         return np.array([-1 if label is None else label for label in found], np.int64)
 
-    def names(self) -> list[str]:
-        """Label -> name."""
-        return list(self._known().names)
+    def names(self, labels: Iterable[int] | None = None) -> list[str]:
+        """The names of these labels; by default of all, label -> name."""
+        names = self._known().names
+        return list(names) if labels is None else [names[label] for label in labels]
 
     def answer(self, z: np.ndarray, k: int) -> Nearest:
         """The nearest classes of unit vectors `[N, dim]`, all at one moment, in one search."""

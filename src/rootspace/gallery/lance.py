@@ -145,8 +145,10 @@ class LanceStore:
                 "pin": pin.as_dict(),
             }
             write_json(new / ABOUT, about)
+            to_disk([*new.rglob("*"), new])
         try:
             os.replace(own, folder)
+            to_disk([folder.parent])
         except OSError as error:
             shutil.rmtree(own)
             if not folder.exists():

@@ -103,10 +103,7 @@ class RunModel:
 
     def names(self, labels: Sequence[int]) -> list[str]:
         identities = self.own.identities
-        if identities is None:
-            return self._classes.names(labels)
-        names = identities.names()
-        return [names[label] for label in labels]
+        return (self._classes if identities is None else identities).names(labels)
 
     def vectors(self, labels: Ints) -> Floats | None:
         with torch.no_grad():
