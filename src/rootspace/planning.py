@@ -218,9 +218,7 @@ def plan(num_classes: int, dim: int | None = None) -> Plan:
         ("num_classes", num_classes, MOST_CLASSES),
         ("dim", 1 if dim is None else dim, MOST_DIM),
     ):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"Argument '{name}' must be a positive integer, not {value!r}.")
-        if value > most:
+        if integer(name, value) > most:
             raise ValueError(f"Argument '{name}' must be at most {most:,}.")
     rows = []
     for family, make in FAMILIES.items():
@@ -380,9 +378,6 @@ def classifier_cost(num_classes: int, backbone: str = "ViT-B/16") -> ClassifierC
     """
     if backbone not in BACKBONES:
         raise ValueError(f"Argument 'backbone' must be one of {list(BACKBONES)}, not {backbone!r}.")
-    if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 0:
-        raise ValueError(
-            f"Argument 'num_classes' must be an integer of at least 0, not {num_classes!r}."
-        )
+    num_classes = integer("num_classes", num_classes, 0)
     parameters, dim = BACKBONES[backbone]
     return ClassifierCost(num_classes, dim, parameters)

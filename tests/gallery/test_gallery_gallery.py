@@ -322,7 +322,7 @@ def test_without_a_run(gallery: Gallery, images: Path):
         (lambda g: g.add(vectors(1), payloads={"a": float("nan")}), TypeError, "finite number"),
         (lambda g: g.add(vectors(1), payloads={"a": 2**70}), TypeError, "64 bits"),
         (lambda g: g.add(vectors(1), payloads=[3]), TypeError, "must map names"),
-        (lambda g: g.search(vectors(1), 0), ValueError, "'k' must be a whole number"),
+        (lambda g: g.search(vectors(1), 0), ValueError, "'k' must be a positive integer, not 0"),
         (lambda g: g.search(vectors(1), min_cosine=2), ValueError, "'min_cosine'"),
         (lambda g: g.search(np.zeros((1, 16), np.float32)), ValueError, "that of input 0 is not"),
         (lambda g: g.search("nothing.png"), ValueError, "does not exist"),

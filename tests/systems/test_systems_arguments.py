@@ -83,7 +83,7 @@ NAN = float("nan")
         (lambda: Simplex(0), "Argument 'dim' must be a positive integer, not 0"),
         (lambda: Simplex(2.0), "Argument 'dim' must be a positive integer, not 2.0"),  # pyright: ignore[reportArgumentType]
         (lambda: Sphere(1, 5), "Argument 'dim' must be an integer of at least 2, not 1"),
-        (lambda: Sphere(3, 0), "Argument 'num' must be an integer of at least 1, not 0"),
+        (lambda: Sphere(3, 0), "Argument 'num' must be a positive integer, not 0"),
         (lambda: Sphere(3, 5, "even"), "'method' must be 'random' or 'energy', not 'even'"),  # pyright: ignore[reportArgumentType]
         (lambda: SignedKHot(4, 5), r"Argument 'k' must be an integer in \[1, 4\], not 5"),
         (lambda: SignedKHot(4, 0), r"Argument 'k' must be an integer in \[1, 4\], not 0"),

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rootspace._checks import integer
 from rootspace.classes import ClassMap
 from rootspace.heads import Head
 from rootspace.systems import MAX_INDEX, Circle, Enumerated, Orbit
@@ -100,11 +101,9 @@ class Decoder(nn.Module):
                 "at most 2**63 - 1 vectors that is no Circle, Enumerated or Table."
             )
         most = classes.num_classes - len(retired.unique()) if search else classes.capacity
-        if isinstance(top, bool) or not isinstance(top, int) or not 1 <= top <= most:
-            raise ValueError(f"Argument 'top' must be an integer in [1, {most}], not {top!r}.")
         self.network = network
         self.classes = classes
-        self.top = top
+        self.top = integer("top", top, 1, most)
         self.decode: Literal["formula", "search"] = "search" if search else "formula"
         self.unit = 1.0
         if search:

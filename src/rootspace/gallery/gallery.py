@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from rootspace._checks import integer
 from rootspace._extras import require
 from rootspace._files import replacing
 from rootspace.run import Run
@@ -269,8 +270,7 @@ class Gallery:
         Raises:
             TypeError, ValueError: a bad image or embedding, filter or number.
         """
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise ValueError(f"Argument 'k' must be a whole number of at least 1, not {k!r}.")
+        k = integer("k", k)
         least = -1.0 if min_cosine is None else min_cosine
         if not -1 <= least <= 1:
             raise ValueError(f"Argument 'min_cosine' must lie in [-1, 1], not {min_cosine}.")

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rootspace._checks import integer
 from rootspace._files import replacing
 from rootspace._precision import full_precision
 from rootspace.systems import check_range, directed_rows
@@ -122,11 +123,9 @@ class CertifiedIndex:
     """
 
     def __init__(self, dim: int, *, width: int = WIDTH, least: int = LEAST) -> None:
-        for name, value in (("dim", dim), ("width", width), ("least", least)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"Argument '{name}' must be a positive integer, not {value!r}.")
-        self.width = width
-        self.least = least
+        dim = integer("dim", dim)
+        self.width = integer("width", width)
+        self.least = integer("least", least)
         self._state = _State(Rows.none(dim), torch.empty(0, dtype=torch.bool), 0, None)
 
     @classmethod
@@ -415,8 +414,7 @@ class CertifiedIndex:
             TypeError: `z` is not of a float dtype or `allowed` not bool.
         """
         state = self._state
-        if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-            raise ValueError(f"Argument 'k' must be a positive integer, not {k!r}.")
+        k = integer("k", k)
         if not z.is_floating_point():
             raise TypeError(f"Argument 'z' must be of a float dtype, not {z.dtype}.")
         if z.ndim < 1 or z.shape[-1] != state.rows.dim:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from rootspace._checks import wrong_kind
+from rootspace._checks import integer, wrong_kind
 
 from .enumerated import Enumerated
 
@@ -138,11 +138,7 @@ class ReedMuller(LinearCode):
     """
 
     def __init__(self, order: int, m: int) -> None:
-        for name, value, least in (("m", m, 1), ("order", order, 0)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(
-                    f"Argument '{name}' must be an integer of at least {least}, not {value!r}."
-                )
+        m, order = integer("m", m), integer("order", order, 0)
         if order > m:
             raise ValueError(f"Argument 'order' must be at most m = {m}, not {order}.")
         count = sum(math.comb(m, degree) for degree in range(order + 1))

@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from rootspace._checks import integer
+
 from .enumerated import CHUNK
 from .table import Table
 
@@ -54,11 +56,7 @@ class Sphere(Table):
         method: Literal["random", "energy"] = "random",
         seed: int = 0,
     ) -> None:
-        for name, value, least in (("dim", dim, 2), ("num", num, 1)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(
-                    f"Argument '{name}' must be an integer of at least {least}, not {value!r}."
-                )
+        dim, num = integer("dim", dim, 2), integer("num", num)
         if dim * num > MOST_NUMBERS:
             raise ValueError(
                 f"Arguments 'dim' and 'num' must make at most {MOST_NUMBERS:,} numbers, all of "
