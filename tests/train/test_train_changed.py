@@ -267,8 +267,8 @@ def _run(*arguments: str | Path) -> int:
 def _chosen_by(folder: Path, data: Path, **settings: object) -> Config:
     run = config(folder, data, "NormalizedHead")
     # A rate that explodes: the first epochs are the best ones.
-    rate = ClassSpec("torch.optim.lr_scheduler.StepLR", {"step_size": 3, "gamma": 1e5})
-    loader = LoaderConfig(batch_size=4, validation=0.25)
+    rate = ClassSpec("torch.optim.lr_scheduler.StepLR", {"step_size": 3, "gamma": 1e3})
+    loader = LoaderConfig(batch_size=4, validation=0.3)
     train = Train(epochs=6, lr=1e-2, **settings)  # pyright: ignore[reportArgumentType]
     return replace(run, train=train, loader=loader, scheduler=rate)
 
