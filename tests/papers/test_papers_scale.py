@@ -19,6 +19,7 @@ from papers.lsc2510.experiments import EXPERIMENTS
 from papers.lsc2510.runner import Store, Task
 from papers.lsc2510.settings import changed
 from papers.lsc2510.training import config_of
+from rootspace.building import make_head
 from rootspace.config import Config
 from rootspace.data import make_data
 from rootspace.data.cinic10 import CLASS_NAMES
@@ -97,6 +98,8 @@ def test_settings_are_those_of_train(scale: Scale):
             assert config.head.init_args["contrastive_weight"] == 0
         learned = config.head.name == "LinearHead"
         assert (config.loss is None) == (learned or chosen)
+        if config.prototypes.source in ("data", "formula"):  # others need what a part before made
+            make_head(config, ["a", "b", "c"])
 
 
 def test_the_84_classes(data: Path):

@@ -43,7 +43,8 @@ def matching(file: str):
 
 def chosen(scale: Scale) -> Settings:
     return settings(
-        scale, data="cinic", model="encoder", dim=3, prototypes={"source": "data"}, loss=None,
+        scale, data="cinic", model="encoder", dim=3, system="Sphere(3, 1000)",
+        prototypes={"source": "data"}, loss=None,
         epochs=EPOCHS[scale],
     )  # fmt: skip
 
