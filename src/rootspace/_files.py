@@ -55,8 +55,7 @@ def replacing(
         FileExistsError: the file is there, and must not be replaced.
     """
     path = Path(path)
-    own = f".{secrets.token_hex(4)}" if shared else ""
-    temporary = path.with_name(f"{path.name}{own}.tmp")
+    temporary = _beside(path, shared)
     temporary.unlink(missing_ok=True)  # of a process that was killed here
     try:
         temporary.touch()
@@ -73,6 +72,12 @@ def replacing(
             to_disk([path.parent])
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _beside(path: Path, shared: bool) -> Path:
+    """The temporary name, one of this process's own where others write the same."""
+    own = f".{secrets.token_hex(4)}" if shared else ""
+    return path.with_name(f"{path.name}{own}.tmp")
 
 
 def to_disk(paths: Iterable[Path]) -> None:
@@ -104,21 +109,35 @@ def _take_name(temporary: Path, path: Path) -> None:
 
 
 @contextmanager
-def appearing(folder: Path) -> Iterator[Path]:
+def appearing(folder: Path, *, shared: bool = False, durable: bool = False) -> Iterator[Path]:
     """A new folder to write into, which takes the name `folder` when the block ends without error.
 
     Args:
         folder: which must not be there, or be empty.
+        shared: several processes may make it at once, of which one does; as of `replacing`.
+        durable: as of `replacing`, with all that is in it.
 
     Yields:
         A folder beside it, empty. After an error it is removed.
+
+    Raises:
+        FileExistsError: the folder is there by now, and not empty.
     """
-    temporary = folder.with_name(folder.name + ".tmp")
+    temporary = _beside(folder, shared)
     shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed here
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        os.replace(temporary, folder)
+        if durable:
+            to_disk([*temporary.rglob("*"), temporary])
+        try:
+            os.replace(temporary, folder)
+        except OSError as error:
+            if not folder.exists():
+                raise
+            raise FileExistsError(f"{folder} exists already and is not empty.") from error
+        if durable:
+            to_disk([folder.parent])
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

@@ -181,10 +181,15 @@ def share_prototypes(head: PrototypeHead, device: torch.device) -> None:
     state = head.class_map.state()
     for tensor in (state["codes"], head.center, head.rotation):
         if isinstance(tensor, Tensor):
-            sent = tensor.to(device, copy=True)
-            torch.distributed.broadcast(sent, 0)
-            tensor.copy_(sent)
+            _take_from_first(tensor, device)
     head.set_prototypes(ClassMap.from_state(state))
+
+
+def _take_from_first(tensor: Tensor, device: torch.device) -> None:
+    """Give a tensor the values that it has in the first process; `device` is for the message."""
+    sent = tensor.to(device, copy=True)
+    torch.distributed.broadcast(sent, 0)
+    tensor.copy_(sent)
 
 
 def class_means(
@@ -281,9 +286,7 @@ def _share_buffers(network: Network, device: torch.device) -> None:
     for part in module.modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm):
             for buffer in part.buffers():
-                sent = buffer.to(device, copy=True)
-                torch.distributed.broadcast(sent, 0)
-                buffer.copy_(sent)
+                _take_from_first(buffer, device)
 
 
 def _inputs_and_labels(batch: Any) -> tuple[Any, Tensor]:

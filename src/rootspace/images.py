@@ -305,7 +305,7 @@ def convert_image(
     try:
         image.load()
         loaded = _turned(image)
-    except Exception as error:  # as above
+    except Exception as error:  # as in `open_image`
         raise _undecodable(name, error) from error
     mode = "L" if channels == 1 else "RGB"
     width, height = loaded.size
@@ -343,7 +343,7 @@ def _opaque(
             loaded = loaded.convert(loaded.mode.upper())
         elif loaded.mode in ("1", "LAB"):
             loaded = loaded.convert("L" if loaded.mode == "1" else "RGB")
-    except Exception as error:  # as above
+    except Exception as error:  # as in `open_image`
         raise _undecodable(name, error) from error
     alpha = None
     if key is not None:
@@ -358,7 +358,7 @@ def _opaque(
             paper = module.new("RGBA", loaded.size, (background,) * 3 + (255,))
             loaded = module.alpha_composite(paper, loaded.convert("RGBA"))
         return loaded.convert(mode)
-    except Exception as error:  # as above
+    except Exception as error:  # as in `open_image`
         raise _undecodable(name, error) from error
 
 

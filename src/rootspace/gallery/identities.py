@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rootspace._checks import integer
 from rootspace.classes import Prediction
 from rootspace.continual import group_by_cosine, propose
 from rootspace.continual.discovery import MOST
@@ -125,8 +126,7 @@ class Identities:
             inputs: images or embeddings, as `Gallery.search` takes them.
             k: how many.
         """
-        if k < 1:
-            raise ValueError(f"Argument 'k' must be at least 1, not {k}.")
+        k = integer("k", k)
         known = self._known()
         found = known.predict(unit(self.gallery.embed(inputs)), k)
         return [known.matches(*row) for row in zip(*found, strict=True)]

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import shutil
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -130,9 +128,7 @@ class LanceStore:
             raise FileExistsError(f"{folder} exists already and is not empty.")
         arrow = require("pyarrow", extra="gallery", purpose=_PURPOSE)
         lancedb = require("lancedb", extra="gallery", purpose=_PURPOSE)
-        # A name of its own: another process may be making the same gallery.
-        own = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}")
-        with appearing(own) as new:
+        with appearing(folder, shared=True, durable=True) as new:
             # Row ids stay, so that the index in memory finds its rows after the table was tidied.
             options = {"new_table_enable_stable_row_ids": "true"}
             database = lancedb.connect(new, storage_options=options)
@@ -145,15 +141,6 @@ class LanceStore:
                 "pin": pin.as_dict(),
             }
             write_json(new / ABOUT, about)
-            to_disk([*new.rglob("*"), new])
-        try:
-            os.replace(own, folder)
-            to_disk([folder.parent])
-        except OSError as error:
-            shutil.rmtree(own)
-            if not folder.exists():
-                raise
-            raise FileExistsError(f"{folder} exists already and is not empty.") from error
 
     # ---------------------------------------------------------------- what it knows
 
