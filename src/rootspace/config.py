@@ -38,6 +38,9 @@ UNTRUSTED = ("torchvision.datasets.LSUN", "torchvision.datasets.lsun.")
 LARGEST = 2**31 - 1
 """Of a count in the settings; what is larger is a slip, and would train on for ever."""
 
+PRECISIONS = ("32", "bf16", "16", "32-true", "bf16-mixed", "16-mixed")
+"""Of the network, the last three as Lightning calls them."""
+
 T = TypeVar("T")
 
 
@@ -383,8 +386,8 @@ class TrainConfig:
         warmup_steps: steps of linear learning rate warm-up, likewise; at most half of all steps.
         gradient_clip: largest gradient norm, 0 for none.
         accumulate_grad_batches: batches whose gradients make one step.
-        precision: of the network; losses are computed in float32 at least. Lightning's names are
-            taken too.
+        precision: of the network, 32, bf16 or 16; losses are computed in float32 at least.
+            Lightning's names are taken too.
         seed: of weights, order and dropout; the same seed gives the same run on the CPU.
         eval_every: epochs between evaluations on the test sets; the last is always evaluated.
         early_stopping: end training after so many evaluations in a row without a better accuracy
@@ -404,7 +407,7 @@ class TrainConfig:
     warmup_steps: int = 50
     gradient_clip: float = 0.0
     accumulate_grad_batches: int = 1
-    precision: Literal["32", "bf16", "16", "32-true", "bf16-mixed", "16-mixed", 32, 16] = "32"
+    precision: str | int = "32"  # 'precision: 16' of a YAML file is an integer
     seed: int = 0
     eval_every: int = 1
     early_stopping: int | None = None
@@ -419,6 +422,11 @@ class TrainConfig:
         _as_floats(self)
         _at_least("train", self, epochs=1, eval_every=1, accumulate_grad_batches=1)
         _at_least("train", self, devices=1, num_nodes=1, warmup_steps=0, gradient_clip=0)
+        if str(self.precision) not in PRECISIONS:
+            raise ValueError(
+                f"Argument 'train.precision' must be one of {', '.join(PRECISIONS)}, "
+                f"not {self.precision!r}."
+            )
         object.__setattr__(self, "precision", str(self.precision).partition("-")[0])
         if self.early_stopping is not None:
             _at_least("train", self, early_stopping=1)

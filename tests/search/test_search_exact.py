@@ -107,9 +107,8 @@ class TestExact:
         b[0] = 127
         for int8 in (True, False):
             monkeypatch.setattr(_scan, "has_int8", lambda int8=int8: int8)
-            found = _scan.int8_products(a, b.to(torch.int8))
-            assert found.dtype == torch.int32
-            assert torch.equal(found.long(), a.long() @ b.T)
+            for rows in (b.to(torch.int8), _scan.ready(b.to(torch.int8))):
+                assert torch.equal(_scan.int8_products(a, rows).long(), a.long() @ b.T)
 
     def test_scan_of_levels(self) -> None:
         levels = torch.randint(0, 2, (9000, 40), dtype=torch.int8)

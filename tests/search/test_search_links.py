@@ -14,6 +14,31 @@ from search_cases import (
 )
 
 from rootspace.search import CertifiedIndex
+from rootspace.search._linking import link
+from rootspace.search._rows import Rows
+
+
+class TestLists:
+    @pytest.mark.parametrize("start", [0, 700, 4999])
+    def test_nearest_rows_and_what_is_beyond(self, start: int) -> None:
+        number, width = 5000, 8  # several blocks and parts, the last ones not whole
+        rows = Rows.of_vectors(clusters(number, 24))
+        alive = torch.rand(number) < 0.9
+        lists, horizon = link(rows, alive, start, width)
+        scores = rows.rounded.double() @ rows.rounded.double().T
+        scores[:, ~alive] = -torch.inf
+        scores = scores.fill_diagonal_(-torch.inf)[start:]
+        best = scores.topk(width, dim=-1).values
+        assert torch.equal(scores.gather(-1, lists.long()), best)  # in their order
+        assert all(len(set(row)) == width for row in lists.tolist())
+        beyond = scores.scatter(-1, lists.long(), -torch.inf).amax(-1) * rows.step**2
+        assert bool((horizon >= beyond + rows.slack - 1e-6).all())
+        assert float((horizon - beyond).mean()) < 0.1  # not trivially
+
+    def test_few_rows(self) -> None:
+        rows = Rows.of_vectors(clusters(3, 24))
+        lists, _ = link(rows, torch.tensor([True, False, True]), 0, 8)
+        assert lists.sort(-1).values[:, -2:].tolist() == [[-1, 2], [0, 2], [-1, 0]]
 
 
 class TestLinks:
@@ -60,7 +85,7 @@ class TestLinks:
         made, path = make(clusters(400, 16)), tmp_path / "links.npz"
         made.save(path)
         whole, arrays = path.read_bytes(), dict(np.load(path))
-        outside, short = arrays["lists"].copy(), arrays["cells"][1:]
+        outside, short = arrays["lists"].copy(), arrays["cell"][1:]
         outside[5, 2] = 400
         for content in (b"", b"links", whole[:-50], whole[:3000] + b"x" + whole[3001:]):
             path.write_bytes(content)
@@ -77,7 +102,7 @@ class TestLinks:
             path.write_bytes(content)
             with pytest.raises(ValueError, match="does not hold what an index has built"):
                 made.load(path)
-        for change in ({"lists": outside}, {"cells": short}, {"horizon": arrays["cells"]}):
+        for change in ({"lists": outside}, {"cell": short}, {"horizon": arrays["cell"]}):
             np.savez(path, **{**arrays, **change})
             with pytest.raises(ValueError, match="does not hold what an index has built: its arr"):
                 made.load(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,13 +12,10 @@ from torch import Tensor
 from ._linking import insert, link
 from ._ranking import fill
 from ._rows import Rows, rounded_queries, rounding
-from ._scan import QUERIES, int8_products
+from ._scan import QUERIES, int8_products, ready
 
-CELLS = 2
-"""Cells that a row belongs to: those of the entries nearest to it."""
-
-CELL = 64
-"""Rows for each entry."""
+CELL = 128
+"""Rows for each entry: those that it is nearest to make its cell, so many on average."""
 
 MOST_ENTRIES = 2**14
 """Beyond that a look at all of them costs more than larger cells."""
@@ -41,15 +39,15 @@ class Graph:
         horizon: `[N]` float32; no row outside the list and not the row itself has a larger cosine
             to it.
         entries: `[P, dim]` int8 rows, drawn at random, that queries are compared with first.
-        cells: `[N, CELLS]` int32 nearest entries of each row.
-        order: `[N * CELLS]` int32 rows by cell.
+        cell: `[N]` int32 nearest entry of each row.
+        order: `[N]` int32 rows by cell.
         starts: `[P + 1]` where each cell begins in `order`.
     """
 
     lists: np.ndarray
     horizon: np.ndarray
     entries: Tensor
-    cells: np.ndarray
+    cell: np.ndarray
     order: np.ndarray
     starts: np.ndarray
 
@@ -66,7 +64,7 @@ class Graph:
             "lists": self.lists,
             "horizon": self.horizon,
             "entries": self.entries.numpy(),
-            "cells": self.cells,
+            "cell": self.cell,
         }
 
     @classmethod
@@ -78,45 +76,50 @@ class Graph:
             ValueError: they do not fit each other.
         """
         lists, horizon = arrays["lists"], arrays["horizon"]
-        entries, cells = arrays["entries"], arrays["cells"]
-        found = [(array.dtype.name, array.ndim) for array in (lists, horizon, entries, cells)]
-        if found != [("int32", 2), ("float32", 1), ("int8", 2), ("int32", 2)]:
+        entries, cell = arrays["entries"], arrays["cell"]
+        found = [(array.dtype.name, array.ndim) for array in (lists, horizon, entries, cell)]
+        if found != [("int32", 2), ("float32", 1), ("int8", 2), ("int32", 1)]:
             raise ValueError(f"its arrays are {found}")
-        if not len(lists) == len(horizon) == len(cells) or not (
+        if not len(lists) == len(horizon) == len(cell) or not (
             -1 <= lists.min(initial=0) <= lists.max(initial=0) < len(lists)
-            and 0 <= cells.min(initial=0) <= cells.max(initial=0) < len(entries)
+            and 0 <= cell.min(initial=0) <= cell.max(initial=0) < len(entries)
         ):
             raise ValueError("its arrays do not fit each other")
-        return _with_cells(lists, horizon, torch.from_numpy(entries), cells)
+        return _with_cells(lists, horizon, torch.from_numpy(entries), cell)
 
     @classmethod
     def of(cls, rows: Rows, alive: Tensor, width: int) -> Graph:
-        """Of all rows: N * N * dim int8 operations, and N * P * dim for the cells."""
-        lists, horizon = link(rows, alive, 0, len(rows), width)
+        """Of all rows: N * N * dim / 2 int8 operations, and N * P * dim for the cells."""
+        lists, horizon = link(rows, alive, 0, width)
         entries = _entries(rows, alive)
-        return _with_cells(lists.numpy(), horizon.numpy(), entries, _cells(rows, entries, 0))
+        return _with_cells(lists.numpy(), horizon.numpy(), entries, _cell(rows, entries, 0))
 
     def grown(self, rows: Rows, alive: Tensor) -> Graph:
         """With the rows that came since: M * N * dim int8 operations for M new rows."""
         size = len(self)
         old = torch.from_numpy(self.lists), torch.from_numpy(self.horizon)
         lists, horizon = insert(rows, *old, alive, size)
-        new_lists, new_horizon = link(rows, alive, size, len(rows), self.lists.shape[1])
+        new_lists, new_horizon = link(rows, alive, size, self.lists.shape[1])
         lists, horizon = torch.cat([lists, new_lists]), torch.cat([horizon, new_horizon])
         if 2 * len(self.entries) < _num_entries(len(rows)):
             entries = _entries(rows, alive)
-            return _with_cells(lists.numpy(), horizon.numpy(), entries, _cells(rows, entries, 0))
-        cells = np.concatenate([self.cells, _cells(rows, self.entries, size)])
-        return _with_cells(lists.numpy(), horizon.numpy(), self.entries, cells)
+            return _with_cells(lists.numpy(), horizon.numpy(), entries, _cell(rows, entries, 0))
+        cell = np.concatenate([self.cell, _cell(rows, self.entries, size)])
+        return _with_cells(lists.numpy(), horizon.numpy(), self.entries, cell)
 
     def only(self, kept: np.ndarray, rows: Rows) -> Graph:
         """Of the rows at these places, ascending, which get new ones; no others were alive."""
         number = np.full(len(self) + 1, -1, np.int32)
         number[kept] = np.arange(len(kept))
         lists = number[self.lists[kept]]  # -1 is the last, which has no number
-        return _with_cells(lists, self.horizon[kept], self.entries, self.cells[kept])
+        return _with_cells(lists, self.horizon[kept], self.entries, self.cell[kept])
 
     # ---------------------------------------------------------------- search
+
+    @cached_property
+    def _ready(self) -> Tensor:
+        """The entries as products take them, 4 bytes a coordinate without int8 instructions."""
+        return ready(self.entries)
 
     def search(
         self,
@@ -185,7 +188,7 @@ class Graph:
         Returns:
             Cosines and places `[B]`; -2 and 0 where all these cells are empty.
         """
-        scores = int8_products(rounded, self.entries)
+        scores = int8_products(rounded, self._ready)
         if probes == 1:
             cell = scores.numpy().argmax(axis=-1)[:, None]
         else:
@@ -266,21 +269,16 @@ def _entries(rows: Rows, alive: Tensor) -> Tensor:
     return rows.rounded[places[chosen]]
 
 
-def _cells(rows: Rows, entries: Tensor, start: int) -> np.ndarray:
-    """`[N - start, CELLS]` int32 nearest entries of the rows from `start` on."""
-    several = min(CELLS, len(entries))
-    found = [
-        top_columns(int8_products(part, entries), several).int()
-        for part in rows.rounded[start:].split(QUERIES)
-    ]
-    return torch.cat(found).numpy()
+def _cell(rows: Rows, entries: Tensor, start: int) -> np.ndarray:
+    """`[N - start]` int32 nearest entry of each row from `start` on."""
+    entries = ready(entries)
+    parts = rows.rounded[start:].split(QUERIES)
+    found = [int8_products(part, entries).numpy().argmax(axis=-1) for part in parts]
+    return np.concatenate(found).astype(np.int32)
 
 
-def _with_cells(
-    lists: np.ndarray, horizon: np.ndarray, entries: Tensor, cells: np.ndarray
-) -> Graph:
-    flat = cells.ravel()
-    order = flat.argsort(kind="stable") // cells.shape[1]
+def _with_cells(lists: np.ndarray, horizon: np.ndarray, entries: Tensor, cell: np.ndarray) -> Graph:
+    order = cell.argsort(kind="stable").astype(np.int32)
     starts = np.zeros(len(entries) + 1, np.int64)
-    starts[1:] = np.bincount(flat, minlength=len(entries)).cumsum()
-    return Graph(lists, horizon, entries, cells, order.astype(np.int32), starts)
+    starts[1:] = np.bincount(cell, minlength=len(entries)).cumsum()
+    return Graph(lists, horizon, entries, cell, order, starts)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from ._rows import Rows, rounding
-from ._scan import GROUP, QUERIES, Part, int8_products, parts_of
+from ._scan import GROUP, QUERIES, STEP, Part, int8_products, parts_of
+
+TOGETHER = 64
+"""Times that pairs are put to others before they are joined with them."""
+
+LOWEST = -(2**31)
+"""Of int32."""
 
 SAMPLE = 16
 """One of so many parts is looked at to find how near the nearest rows are."""
@@ -15,49 +24,97 @@ LEAST = 4
 """Parts that are looked at for that, at least."""
 
 
-def link(rows: Rows, alive: Tensor, start: int, stop: int, width: int) -> tuple[Tensor, Tensor]:
-    """Lists of the rows from `start` to `stop`, with all rows that are alive.
+@dataclass(frozen=True)
+class Pairs:
+    """Rows, and what is near enough to stand in their lists.
+
+    Attributes:
+        row: `[P]` int32 places of the rows.
+        other: `[P]` int32 places of what is near to them.
+        score: `[P]` int8 products.
+    """
+
+    row: Tensor
+    other: Tensor
+    score: Tensor
+
+    @classmethod
+    def joined(cls, pairs: Sequence[Pairs]) -> Pairs:
+        """All of these, one at least."""
+        columns = [(some.row, some.other, some.score) for some in pairs]
+        return cls(*(torch.cat(column) for column in zip(*columns, strict=True)))
+
+    def only(self, wanted: Tensor) -> Pairs:
+        """Those of a `[P]` mask."""
+        return Pairs(self.row[wanted], self.other[wanted], self.score[wanted])
+
+
+_NONE = Pairs(*(torch.empty(0, dtype=torch.int32) for _ in range(3)))
+
+
+def link(rows: Rows, alive: Tensor, start: int, width: int) -> tuple[Tensor, Tensor]:
+    """Lists of the rows from `start` on, with all rows that are alive.
 
     Args:
-        rows: all of them.
+        rows: all of them, N.
         alive: `[N]` bool, which rows may stand in a list.
-        start: the first row that gets a list.
-        stop: after the last.
+        start: the first row that gets a list, not behind the last.
         width: how many stand in a list at most.
 
     Returns:
-        `[stop - start, width]` int32 places, nearest first, -1 behind the last; and float32
-        horizons: no row that is alive, outside the list and not the row itself has a larger
-        cosine. O((stop - start) * N * dim) int8 operations.
+        `[M, width]` int32 places for the M rows from `start` on, nearest first, -1 behind the last;
+        and float32 horizons: no row that is alive, outside the list and not the row itself has a
+        larger cosine. O(M * (N - M / 2) * dim) int8 operations: the product of two of the M rows
+        serves both. Pairs that wait for the second one take up to 200 bytes for each of the M.
     """
-    parts = parts_of(0, len(rows), alive)
+    size = len(rows)
     # Made first: small results between large ones that go would tear the memory into pieces.
-    lists = torch.empty(stop - start, width, dtype=torch.int32)
-    horizon = torch.empty(stop - start)
-    for low in range(start, stop, QUERIES):
-        high = min(low + QUERIES, stop)
+    lists = torch.empty(size - start, width, dtype=torch.int32)
+    horizon = torch.empty(size - start)
+    parts, before = parts_of(0, size, alive), parts_of(0, start, alive)
+    starts = range(start, size, QUERIES)
+    blocks = [rows.rounded[low : low + QUERIES] for low in starts]
+    least = torch.cat([_threshold(block, rows, parts, width) for block in blocks])
+    waiting = [[_NONE] for _ in range(start, size, STEP)]
+    for low, block in zip(starts, blocks, strict=True):
+        high, own = low + len(block), (low - start) // STEP
+        threshold = least[low - start : high - start]
+        kept = Pairs.joined(waiting[own])
+        waiting[own] = [kept.only(kept.row >= high)]
+        pairs = [kept.only(kept.row < high)]
+        pairs += [_pairs(block, rows, part, threshold, low) for part in before]
+        for number in range(own, len(waiting)):
+            first = max(low, start + number * STEP)
+            others = rows.rounded[first : start + (number + 1) * STEP]
+            scores = int8_products(block, others)
+            row, column, score = _by_row(scores, threshold)
+            pairs.append(_placed(row + low, column + first, score))
+            # Of the block itself both directions have been seen.
+            behind = max(high, first)
+            later = least[behind - start : first + len(others) - start]
+            column, row, score = _by_column(scores[:, behind - first :], later)
+            wait = _placed(column + behind, row + low, score)
+            waiting[number].append(wait.only(alive[wait.other.long()]))
+            if len(waiting[number]) > TOGETHER:
+                waiting[number] = [Pairs.joined(waiting[number])]
+        found = Pairs.joined(pairs)
+        found = found.only(alive[found.other.long()] & (found.other != found.row))
+        scale = rows.step * rows.step
         some = slice(low - start, high - start)
-        lists[some], horizon[some] = _link(rows, parts, low, high, width)
+        # What is not among the pairs has a smaller integer score.
+        lists[some], horizon[some] = fold(
+            found.row.long() - low,
+            found.other,
+            found.score * scale,
+            (threshold - 1) * scale,
+            width,
+            rows.slack,
+        )
     return lists, horizon
 
 
-def _link(
-    rows: Rows, parts: list[Part], start: int, stop: int, width: int
-) -> tuple[Tensor, Tensor]:
-    block = rows.rounded[start:stop]
-    threshold = _threshold(block, rows, parts, width)
-    pairs = [_pairs(block, rows, part, threshold) for part in parts]
-    row, place, score = (torch.cat(column) for column in zip(*pairs, strict=True))
-    other = place != row + start
-    row, place, score = row[other], place[other], score[other]
-    scale = rows.step * rows.step
-    # What is not among the pairs has a smaller integer score.
-    beyond = (threshold - 1) * scale
-    return fold(row, place, score * scale, beyond, width, rows.slack)
-
-
 def _threshold(block: Tensor, rows: Rows, parts: list[Part], width: int) -> Tensor:
-    """`[R]` int32 scores that somewhat more than `width` rows reach."""
+    """`[R]` scores that somewhat more than `width` rows reach."""
     some = parts[:: max(1, min(SAMPLE, len(parts) // LEAST))]
     number, seen = sum(map(len, parts)), sum(map(len, some))
     # Itself and half as many again as are wanted.
@@ -73,20 +130,36 @@ def _threshold(block: Tensor, rows: Rows, parts: list[Part], width: int) -> Tens
     return best.topk(min(rank, best.shape[1]), dim=-1).values[:, -1]
 
 
-def _pairs(
-    block: Tensor, rows: Rows, part: Part, threshold: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Row in the block, place and score of what reaches the threshold of its row."""
-    scores = int8_products(block, part.of(rows.rounded))
+def _pairs(block: Tensor, rows: Rows, part: Part, threshold: Tensor, low: int) -> Pairs:
+    """The rows of a block that begins at `low`, and those of a part that reach their threshold."""
+    row, column, score = _by_row(int8_products(block, part.of(rows.rounded)), threshold)
+    return _placed(row + low, part.place(column), score)
+
+
+def _placed(row: Tensor, other: Tensor, score: Tensor) -> Pairs:
+    return Pairs(row.int(), other.int(), score)
+
+
+def _by_row(scores: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Row, column and score where `[R, C]` scores reach the `[R]` threshold of the row."""
     short = -scores.shape[1] % GROUP
     if short:
-        least = torch.iinfo(scores.dtype).min
-        scores = torch.nn.functional.pad(scores, (0, short), value=least)
-    groups = scores.view(len(block), -1, GROUP)
+        scores = torch.nn.functional.pad(scores, (0, short), value=LOWEST)
+    groups = scores.view(len(scores), -1, GROUP)
     row, group = (groups.amax(-1) >= threshold[:, None]).nonzero(as_tuple=True)
     near = groups[row, group]
     hot, column = (near >= threshold[row, None]).nonzero(as_tuple=True)
-    return row[hot], part.place(group[hot] * GROUP + column), near[hot, column]
+    return row[hot], group[hot] * GROUP + column, near[hot, column]
+
+
+def _by_column(scores: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Column, row and score where `[R, C]` scores reach the `[C]` threshold of the column."""
+    # numpy's maximum over rows is several times as fast as torch's.
+    hot = torch.from_numpy(scores.numpy().max(axis=0, initial=LOWEST)) >= threshold
+    column = hot.nonzero()[:, 0]
+    near = scores[:, column]
+    row, number = (near >= threshold[column]).nonzero(as_tuple=True)
+    return column[number], row, near[row, number]
 
 
 def fold(
@@ -139,9 +212,9 @@ def insert(
         high = min(low + QUERIES, start)
         block = rows.rounded[low:high]
         for part in parts_of(start, len(rows), alive):
-            row, place, _ = _pairs(block, rows, part, least[low:high])
-            old.append(row + low)
-            new.append(place)
+            pairs = _pairs(block, rows, part, least[low:high], low)
+            old.append(pairs.row.long())
+            new.append(pairs.other.long())
     if not old:  # none of the new rows is alive
         return lists, horizon
     row, place = torch.cat(old), torch.cat(new)

@@ -167,12 +167,22 @@ def _group_maxima(rounded: Tensor, rows: Tensor) -> Tensor:
 
 
 def int8_products(a: Tensor, b: Tensor) -> Tensor:
-    """`[A, dim]` and `[B, dim]` int8 -> `[A, B]` int32."""
+    """`[A, dim]` and `[B, dim]` int8, or made `ready` -> `[A, B]` whole numbers, int32 or float."""
     if has_int8():
         return torch._int_mm(a, b.T)  # pyright: ignore[reportPrivateImportUsage]
-    # Sums of up to 2**10 products are whole numbers that float32 holds, whatever torch is set to.
-    dtype = np.float32 if a.shape[1] <= 2**10 else np.float64
-    return torch.from_numpy(a.numpy().astype(dtype) @ b.numpy().astype(dtype).T).int()
+    dtype = _whole(a.shape[1])
+    x, y = a.numpy().astype(dtype, copy=False), b.numpy().astype(dtype, copy=False)
+    return torch.from_numpy(x @ y.T)
+
+
+def ready(rows: Tensor) -> Tensor:
+    """`[A, dim]` int8 as `int8_products` multiplies them: it need not convert them each time."""
+    return rows if has_int8() else torch.from_numpy(rows.numpy().astype(_whole(rows.shape[1])))
+
+
+def _whole(dim: int) -> type[np.floating]:
+    """A dtype that holds the sums: of up to 2**10 products they are whole numbers of float32."""
+    return np.float32 if dim <= 2**10 else np.float64
 
 
 def _float_scores(z: Tensor, rows: Rows, place: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from rootspace._checks import integer
 from rootspace._files import replacing
-from rootspace._precision import full_precision
 from rootspace.systems import check_range, directed_rows
 
 from ._graph import Graph
@@ -100,11 +99,11 @@ class CertifiedIndex:
     began.
 
     Costs, for N rows of dimension d: a scan takes `N * d` int8 multiplications for an embedding.
-    Links: a certified answer about `(N / 64 + 250) * d`, at most `(2**14 + 2 * N / 2**14 + 50)`
-    times d; `build` N * N * d, M * N * d for M more rows: 1 to 4 minutes of one core with AVX-512
-    VNNI for 300,000 rows of dimension 256, 10 to 45 for a million. Groups, C of them: `(C + R) * d`
+    Links: a certified answer about `(N / 128 + 200) * d`, at most `(2**14 + N / 2**14 + 50)`
+    times d; `build` N * N * d / 2, M * N * d for M more rows: XXX. Groups, C of them: `(C + R) * d`
     with R rows in those that are looked into; `build` about 5 * N * C * d. Memory: d bytes a row,
-    4 * d more for vectors that are not integers; links 4 * width + d / 64 + 20; groups 16, and
+    4 * d more for vectors that are not integers; links 4 * width + 12 and d / 128, 4 d / 128 more where the
+    processor has no int8 instructions; groups 16, and
     5 * d for each of them.
 
     Args:
@@ -309,7 +308,7 @@ class CertifiedIndex:
         """Write what `build` made, for `load` of an index of the same rows.
 
         Args:
-            path: of a .npz file: 4 * width + dim / 64 + 13 bytes a row for links, 5 and
+            path: of a .npz file: 4 * width + dim / 128 + 9 bytes a row for links, 5 and
                 4 * dim a group for groups, 8 more a row with `keys`.
             keys: `[size]` int64 ascending names of the rows, such as ids of a table, by which
                 groups find their rows when some have gone.
@@ -437,8 +436,8 @@ class CertifiedIndex:
 
 
 def _found(state: _State, z: Tensor, k: int, keep: Tensor | None, exact: bool) -> Found:
-    with full_precision(torch.device("cpu")), torch.no_grad():
-        parts = [_search(state, part, k, keep, exact) for part in z.detach().cpu().split(TOGETHER)]
+    # All products are numpy's: no setting of torch makes them less exact.
+    parts = [_search(state, part, k, keep, exact) for part in z.detach().cpu().split(TOGETHER)]
     found = Found(*(torch.cat(column) for column in zip(*parts, strict=True)))
     return Found(
         found.cosine.to(z.device, z.dtype), found.index.to(z.device), found.certified.to(z.device)

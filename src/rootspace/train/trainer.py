@@ -105,7 +105,7 @@ def _trainer_on(settings: TrainConfig, **more: Any) -> L.Trainer:
         devices=settings.devices,
         num_nodes=settings.num_nodes,
         strategy=settings.strategy,
-        precision=PRECISION[settings.precision],  # pyright: ignore[reportArgumentType]
+        precision=PRECISION[str(settings.precision)],  # pyright: ignore[reportArgumentType]
         enable_progress_bar=False,
         enable_model_summary=False,
         **more,
