@@ -30,6 +30,7 @@ from _common import median_ms_in_turn, table
 from _runs import results_folder, succeed
 from torch import Tensor, nn
 
+from rootspace._cpu import has_bfloat16
 from rootspace.data import DataModule, make_data
 from rootspace.distill.targets import IMAGES
 from rootspace.heads import LearnedHead, LinearHead
@@ -54,7 +55,7 @@ class Size:
     width: int = 32
     student: int = 8
     epochs: int = 7
-    precision: str = "bf16"
+    precision: str = "bf16" if has_bfloat16() else "32"
     seconds: float = 20.0
 
 

@@ -30,6 +30,7 @@ from _runs import all_characters, pictures, results_folder, succeed
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
+from rootspace._cpu import has_bfloat16
 from rootspace.building import make_embedder
 from rootspace.data import make_data
 from rootspace.heads import NormalizedHead
@@ -96,7 +97,7 @@ def train(folder: Path, size: Size, seed: int, old: bool, *changes: str) -> None
         f"--model.width={size.old_width if old else size.new_width}",
         f"--train.epochs={size.old_epochs if old else size.new_epochs}",
         f"--train.seed={seed}",
-        "--train.precision=bf16",
+        f"--train.precision={'bf16' if has_bfloat16() else '32'}",
         *changes,
     ]
     if (folder / LAST).exists():

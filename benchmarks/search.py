@@ -1,7 +1,7 @@
 """Exact search with a certificate against a scan, faiss and USearch, as ratios of one run.
 
     python benchmarks/search.py RUN [--number 1000000] [--part prototypes galleries]
-                               [--peers flat ivf hnsw usearch] [--quick]
+                               [--peers flat ivf hnsw usearch] [--keep FOLDER] [--quick]
 
 RUN is trained with prototypes that were chosen from data. It gives what a million rows are made of:
 
@@ -15,7 +15,9 @@ RUN is trained with prototypes that were chosen from data. It gives what a milli
 
 All methods take turns in one process, each call with other queries. `--clock cpu` takes the time of
 the processor, for one thread on a machine that does other work too. faiss and USearch get the
-smallest setting that finds the nearest row of 99 % of the first test set's queries.
+smallest setting that finds the nearest row of 99 % of the first test set's queries. With `--keep`
+the links, groups and faiss's indexes stay in a folder, with the seconds that they took, and another
+call with the same rows reads them.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from _common import machine, number, table
@@ -54,6 +56,7 @@ KIND: dict[str, Kind] = {"prototypes": "links", "galleries": "groups"}
 PEERS = ("flat", "ivf", "hnsw", "usearch")
 SCAN, OURS, QUICK = "scan", "certified", "certified, not exact"
 
+T = TypeVar("T")
 Search = Callable[[Tensor], Tensor]
 """`[B, dim]` embeddings -> `[B]` rows."""
 
@@ -194,17 +197,57 @@ class Method:
     row_bytes: float
 
 
+@dataclass(frozen=True)
+class Builder:
+    """Builds under a clock, or reads what was built of the same rows before.
+
+    Attributes:
+        clock: in seconds.
+        folder: what is built is kept here, if anywhere.
+        rows: a name that no other rows have.
+    """
+
+    clock: Callable[[], float]
+    folder: Path | None
+    rows: str
+
+    def __call__(
+        self,
+        name: str,
+        build: Callable[[], T],
+        save: Callable[[T, str], None],
+        load: Callable[[str], T],
+    ) -> tuple[T, float]:
+        """What was built, and the seconds that it took."""
+        if self.folder is None:
+            return self._timed(build)
+        path = self.folder / f"{self.rows}-{name}"
+        seconds = path.with_name(f"{path.name}.seconds")
+        if seconds.exists():
+            return load(str(path)), float(seconds.read_text())
+        made, took = self._timed(build)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save(made, str(path))
+        seconds.write_text(f"{took}\n")
+        return made, took
+
+    def _timed(self, build: Callable[[], T]) -> tuple[T, float]:
+        start = self.clock()
+        return build(), self.clock() - start
+
+
 def library(name: str) -> Any:
     return require(name, extra="benchmark", purpose="benchmarks/search.py")
 
 
-def ours(index: CertifiedIndex, kind: Kind, clock: Callable[[], float]) -> Iterator[Method]:
+def ours(index: CertifiedIndex, kind: Kind, builder: Builder) -> Iterator[Method]:
     unlinked = index.copy()
     scan_bytes = index.nbytes / index.size
     yield Method(SCAN, lambda z: unlinked.search(z).index[:, 0], 0.0, scan_bytes)
-    start = clock()
-    index.build(kind)
-    build, size = clock() - start, index.nbytes / index.size
+    _, build = builder(
+        f"{kind}.npz", lambda: index.build(kind), lambda _, path: index.save(path), index.load
+    )
+    size = index.nbytes / index.size
     yield Method(OURS, lambda z: index.search(z).index[:, 0], build, size)
     yield Method(QUICK, lambda z: index.search(z, exact=False).index[:, 0], build, size)
 
@@ -215,7 +258,7 @@ def peers(
     z: Tensor,
     best: Tensor,
     threads: int,
-    clock: Callable[[], float],
+    builder: Builder,
 ) -> Iterator[Method]:
     """faiss and USearch over the same rows, each at its smallest setting that is good enough."""
     faiss, data = library("faiss"), vectors.numpy()
@@ -234,28 +277,40 @@ def peers(
         )
         return Method(f"{name}, {setting} {width}", search, build, size)
 
-    start = clock()
-    if "flat" in names:
-        flat = faiss.IndexFlatIP(vectors.shape[1])
-        flat.add(data)
-        yield Method("faiss Flat", search_of(flat), clock() - start, row)
-    start = clock()
-    if "ivf" in names:
-        lists = faiss.index_factory(
+    def flat() -> Any:
+        index = faiss.IndexFlatIP(vectors.shape[1])
+        index.add(data)
+        return index
+
+    def ivf() -> Any:
+        index = faiss.index_factory(
             vectors.shape[1], f"IVF{int(4 * len(data) ** 0.5)},Flat", faiss.METRIC_INNER_PRODUCT
         )
-        lists.train(data)
-        lists.add(data)
-        yield tuned(lists, "faiss IVF", "nprobe", clock() - start, row + 8)
-    start = clock()
+        index.train(data)
+        index.add(data)
+        return index
+
+    def hnsw() -> Any:
+        index = faiss.IndexHNSWFlat(vectors.shape[1], LINKS, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction = BUILD_WIDTH
+        index.add(data)
+        return index
+
+    def made(name: str, build: Callable[[], Any]) -> tuple[Any, float]:
+        return builder(f"{name}.faiss", build, faiss.write_index, faiss.read_index)
+
+    if "flat" in names:
+        index, build = made("flat", flat)
+        yield Method("faiss Flat", search_of(index), build, row)
+    if "ivf" in names:
+        index, build = made("ivf", ivf)
+        yield tuned(index, "faiss IVF", "nprobe", build, row + 8)
     if "hnsw" in names:
-        graph = faiss.IndexHNSWFlat(vectors.shape[1], LINKS, faiss.METRIC_INNER_PRODUCT)
-        graph.hnsw.efConstruction = BUILD_WIDTH
-        graph.add(data)
-        links = 4 * graph.hnsw.neighbors.size() / len(data)
-        yield tuned(graph, "faiss HNSW", "efSearch", clock() - start, row + links)
+        index, build = made("hnsw", hnsw)
+        links = 4 * index.hnsw.neighbors.size() / len(data)
+        yield tuned(index, "faiss HNSW", "efSearch", build, row + links)
     if "usearch" in names:
-        yield usearch_graph(vectors, z, best, threads, clock)
+        yield usearch_graph(vectors, z, best, threads, builder.clock)
 
 
 def usearch_graph(
@@ -318,8 +373,9 @@ def measure(part: str, real: Real, options: argparse.Namespace) -> Iterator[Line
     vectors = torch.from_numpy(index._state.rows.take(torch.arange(index.size).numpy()))
     best = {name: brute_force(z, vectors) for name, z in asked.items()}
     first = next(iter(asked))
-    methods = list(ours(index, KIND[part], clock))
-    methods += peers(options.peers, vectors, asked[first], best[first], options.threads, clock)
+    builder = Builder(clock, options.keep, index._state.rows.digest(index.size)[:16])
+    methods = list(ours(index, KIND[part], builder))
+    methods += peers(options.peers, vectors, asked[first], best[first], options.threads, builder)
     for name, z in asked.items():
         us = {method.name: {} for method in methods}
         for batch in BATCHES:
@@ -404,6 +460,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=1, help="of torch and all libraries")
     parser.add_argument("--seconds", type=float, default=3.0, help="measuring time of a figure")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks"))
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="for what is built")
     parser.add_argument("--quick", action="store_true", help="40,000 rows, under two minutes")
     options = parser.parse_args(arguments)
     if options.clock == "cpu" and options.threads != 1:

@@ -104,10 +104,8 @@ def test_what_yaml_has_no_word_for_becomes_text() -> None:
         ({"train": {"lr": "fast"}}, "'train.lr' must be float | None, not 'fast'"),
         ({"train": {"lr": False}}, "'train.lr' must be float | None, not False"),
         ({"train": {"schedule": "linear"}}, "'train.schedule' must be 'constant' or 'cosine', not"),
-        (
-            {"train": {"precision": 8}},
-            "'train.precision' must be '32' or 'bf16' or '16' or",
-        ),
+        ({"train": {"precision": 8}}, "'train.precision' must be one of 32, bf16, 16, 32-true,"),
+        ({"train": {"precision": 1.5}}, "'train.precision' must be str | int, not 1.5"),
         ({"run": {"class_means": 1}}, "'run.class_means' must be bool, not 1"),
         ({"run": {"baselines": "LinearHead"}}, "'run.baselines' must be a list of str, not"),
         ({"run": {"baselines": [1]}}, "'run.baselines[0]' must be str, not 1"),

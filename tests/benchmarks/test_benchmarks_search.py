@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
+import itertools
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from rootspace.search import CertifiedIndex
 from rootspace.systems import PermutationCode
 
 
@@ -36,7 +38,7 @@ def test_all_methods(benchmark: ModuleType):
         system, prototypes, means, (train, labels), {"near": (test, torch.arange(60))}
     )
     options = argparse.Namespace(
-        number=3000, peers=benchmark.PEERS, clock="cpu", threads=1, seconds=0.01
+        number=3000, peers=benchmark.PEERS, clock="cpu", threads=1, seconds=0.01, keep=None
     )
     for part in benchmark.PARTS:
         lines = list(benchmark.measure(part, real, options))
@@ -49,6 +51,21 @@ def test_all_methods(benchmark: ModuleType):
         assert f"3,000 {part}, queries near: 0.0 % certified" in text  # few rows are scanned
         own = next(line for line in text.splitlines() if line.startswith(f"| {benchmark.OURS} "))
         assert "1, 1, 1" in own
+
+
+def test_what_is_built_is_kept(benchmark: ModuleType, tmp_path: Path):
+    vectors, z = unit(torch.randn(200, 16)), unit(torch.randn(5, 16))
+    best = benchmark.brute_force(z, vectors)
+    clocks = itertools.count(), itertools.count()
+    for clock in clocks:
+        builder = benchmark.Builder(clock.__next__, tmp_path / "kept", "some")
+        index = CertifiedIndex(16, width=8, least=1)
+        index.add(vectors)
+        *_, own, _ = benchmark.ours(index, "links", builder)
+        (graph,) = benchmark.peers(["hnsw"], vectors, z, best, 1, builder)
+        assert own.build_s == graph.build_s == 1
+        assert index.pending == 0 and torch.equal(graph.search(z), own.search(z))
+    assert next(clocks[1]) == 0, "nothing was built again"
 
 
 def test_rows_lie_to_each_other_as_those_of_the_run(benchmark: ModuleType):

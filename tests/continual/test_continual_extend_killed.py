@@ -28,7 +28,7 @@ from rootspace.run import load
 SETTINGS = ["--data=Characters", "--data.image_size=16", "--data.num_classes=20", "--data.seed=1"]
 SETTINGS += ["--memory.size=100", "--train.epochs=2"]
 SETTINGS += ["--memory.policy=herding", "--train.checkpoint_minutes=0.0005"]
-KILLS = 20
+KILLS = 8
 """At random moments, beside those below."""
 
 WHEN = ["start.tmp", "start.tmp/replay", "start", "checkpoints/last.ckpt", "model.safetensors"]

@@ -153,7 +153,7 @@ def test_a_few_steps(
         **settings,
         "data": changed(settings["data"], changes),
         "loader": {**settings["loader"], "batch_size": 4, "num_workers": 0, **loading},
-        "train": {**settings["train"], "epochs": 1, "accelerator": "cpu"},
+        "train": {**settings["train"], "epochs": 1, "accelerator": "cpu", "precision": "32"},
     }
     job = Store(tmp_path, "paper", data).job(
         Task(experiment, part, 0), settings, lambda share: None

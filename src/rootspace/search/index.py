@@ -99,12 +99,11 @@ class CertifiedIndex:
     began.
 
     Costs, for N rows of dimension d: a scan takes `N * d` int8 multiplications for an embedding.
-    Links: a certified answer about `(N / 128 + 200) * d`, at most `(2**14 + N / 2**14 + 50)`
-    times d; `build` N * N * d / 2, M * N * d for M more rows: XXX. Groups, C of them: `(C + R) * d`
+    Links: a certified answer about `(N / 128 + 200) * d`, at most `(2**14 + N / 2**14 + 50)` times
+    d; `build` N * N * d / 2, M * N * d for M more rows: BUILD. Groups, C of them: `(C + R) * d`
     with R rows in those that are looked into; `build` about 5 * N * C * d. Memory: d bytes a row,
-    4 * d more for vectors that are not integers; links 4 * width + 12 and d / 128, 4 d / 128 more where the
-    processor has no int8 instructions; groups 16, and
-    5 * d for each of them.
+    4 * d more for vectors that are not integers; links 4 * width + d / 128 + 12, and d / 32 more
+    on a processor without int8 instructions; groups 16, and 5 * d for each of them.
 
     Args:
         dim: of the vectors.
