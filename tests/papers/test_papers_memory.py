@@ -25,7 +25,8 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("method", ["lsc", "ce"])
-def test_a_real_limit(method: str):
+def test_a_real_limit(method: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(memory, "CLOSE", 0.5)  # fewer processes
     before = resource.getrlimit(resource.RLIMIT_DATA)
     found = largest_batch({**SETTINGS, "method": method})
     assert resource.getrlimit(resource.RLIMIT_DATA) == before, "that of the search alone"

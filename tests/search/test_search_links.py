@@ -19,10 +19,10 @@ from rootspace.search._rows import Rows
 
 
 class TestLists:
-    @pytest.mark.parametrize("start", [0, 700, 4999])
-    def test_nearest_rows_and_what_is_beyond(self, start: int) -> None:
+    @pytest.mark.parametrize(("start", "dim"), [(0, 24), (700, 24), (4999, 24), (0, 1030)])
+    def test_nearest_rows_and_what_is_beyond(self, start: int, dim: int) -> None:
         number, width = 5000, 8  # several blocks and parts, the last ones not whole
-        rows = Rows.of_vectors(clusters(number, 24))
+        rows = Rows.of_vectors(clusters(number, dim))
         alive = torch.rand(number) < 0.9
         lists, horizon = link(rows, alive, start, width)
         scores = rows.rounded.double() @ rows.rounded.double().T

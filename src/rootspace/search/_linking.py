@@ -105,7 +105,7 @@ def link(rows: Rows, alive: Tensor, start: int, width: int) -> tuple[Tensor, Ten
         lists[some], horizon[some] = fold(
             found.row.long() - low,
             found.other,
-            found.score * scale,
+            (found.score * scale).float(),
             (threshold - 1) * scale,
             width,
             rows.slack,
