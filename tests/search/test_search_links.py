@@ -24,7 +24,9 @@ class TestLists:
         number, width = 5000, 8  # several blocks and parts, the last ones not whole
         rows = Rows.of_vectors(clusters(number, dim))
         alive = torch.rand(number) < 0.9
-        lists, horizon = link(rows, alive, start, width)
+        shares: list[float] = []
+        lists, horizon = link(rows, alive, start, width, shares.append)
+        assert shares == sorted(shares) and shares[-1] == pytest.approx(1) and shares[0] > 0
         scores = rows.rounded.double() @ rows.rounded.double().T
         scores[:, ~alive] = -torch.inf
         scores = scores.fill_diagonal_(-torch.inf)[start:]

@@ -7,7 +7,7 @@ import copy
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple, cast
@@ -481,7 +481,13 @@ class ClassMap:
         """Of the class vectors, by class number; None before `build_index`."""
         return self._index
 
-    def build_index(self, *, width: int = 32, links: str | os.PathLike[str] | None = None) -> None:
+    def build_index(
+        self,
+        *,
+        width: int = 32,
+        links: str | os.PathLike[str] | None = None,
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> None:
         """Make `predict` on the CPU faster where there are very many classes chosen from data.
 
         What it finds stays the same, exact; see `rootspace.search.CertifiedIndex`, with what
@@ -497,6 +503,7 @@ class ClassMap:
             width: nearest classes that are kept for each; more of them serve a larger k.
             links: a .npz file for what is built. If it is there and of these classes, it is read
                 instead; else it is written.
+            progress: called now and then with the share that is done, in [0, 1].
 
         Raises:
             ValueError: the classes are found by a formula and need no index, or width is not
@@ -511,7 +518,7 @@ class ClassMap:
             with contextlib.suppress(ValueError):  # of other classes, or damaged
                 self._index.load(links)
         built = self._index.pending
-        self._index.build()
+        self._index.build(progress=progress)
         if links is not None and built > self._index.pending:
             self._index.save(links)
 

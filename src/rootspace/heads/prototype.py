@@ -343,7 +343,13 @@ class PrototypeHead(Head):
         shape = (*embeddings.shape[:-1], k)
         return Prediction(label.reshape(shape), cosine.reshape(shape))
 
-    def build_index(self, *, width: int = 32, links: str | os.PathLike[str] | None = None) -> None:
+    def build_index(
+        self,
+        *,
+        width: int = 32,
+        links: str | os.PathLike[str] | None = None,
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> None:
         """Make `predict` on the CPU faster for very many classes: see `ClassMap.build_index`.
 
         The index belongs to the present prototypes. It is no part of the state dict.
@@ -351,12 +357,13 @@ class PrototypeHead(Head):
         Args:
             width: nearest classes that are kept for each.
             links: a file that is read instead if it fits, else written.
+            progress: called now and then with the share that is done, in [0, 1].
 
         Raises:
             RuntimeError: classes have no prototypes yet.
             ValueError: the classes are found by a formula and need no index.
         """
-        self._known().build_index(width=width, links=links)
+        self._known().build_index(width=width, links=links, progress=progress)
 
     def probability(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """How likely `[..., k]` classes are for `[..., dim]` embeddings, `[..., k]` in [0, 1].

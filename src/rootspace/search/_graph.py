@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ._linking import insert, link
+from ._linking import Progress, insert, link
 from ._ranking import fill
 from ._rows import Rows, rounded_queries, rounding
 from ._scan import QUERIES, int8_products, ready
@@ -88,18 +88,18 @@ class Graph:
         return _with_cells(lists, horizon, torch.from_numpy(entries), cell)
 
     @classmethod
-    def of(cls, rows: Rows, alive: Tensor, width: int) -> Graph:
+    def of(cls, rows: Rows, alive: Tensor, width: int, progress: Progress) -> Graph:
         """Of all rows: N * N * dim / 2 int8 operations, and N * P * dim for the cells."""
-        lists, horizon = link(rows, alive, 0, width)
+        lists, horizon = link(rows, alive, 0, width, progress)
         entries = _entries(rows, alive)
         return _with_cells(lists.numpy(), horizon.numpy(), entries, _cell(rows, entries, 0))
 
-    def grown(self, rows: Rows, alive: Tensor) -> Graph:
+    def grown(self, rows: Rows, alive: Tensor, progress: Progress) -> Graph:
         """With the rows that came since: M * N * dim int8 operations for M new rows."""
         size = len(self)
         old = torch.from_numpy(self.lists), torch.from_numpy(self.horizon)
         lists, horizon = insert(rows, *old, alive, size)
-        new_lists, new_horizon = link(rows, alive, size, self.lists.shape[1])
+        new_lists, new_horizon = link(rows, alive, size, self.lists.shape[1], progress)
         lists, horizon = torch.cat([lists, new_lists]), torch.cat([horizon, new_horizon])
         if 2 * len(self.entries) < _num_entries(len(rows)):
             entries = _entries(rows, alive)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,9 @@ from torch import Tensor
 
 from ._rows import Rows, rounding
 from ._scan import GROUP, QUERIES, STEP, Part, int8_products, parts_of
+
+Progress = Callable[[float], None]
+"""Of what takes long: called with the share that is done."""
 
 TOGETHER = 64
 """Times that pairs are put to others before they are joined with them."""
@@ -52,7 +55,9 @@ class Pairs:
 _NONE = Pairs(*(torch.empty(0, dtype=torch.int32) for _ in range(3)))
 
 
-def link(rows: Rows, alive: Tensor, start: int, width: int) -> tuple[Tensor, Tensor]:
+def link(
+    rows: Rows, alive: Tensor, start: int, width: int, progress: Progress = lambda share: None
+) -> tuple[Tensor, Tensor]:
     """Lists of the rows from `start` on, with all rows that are alive.
 
     Args:
@@ -60,6 +65,7 @@ def link(rows: Rows, alive: Tensor, start: int, width: int) -> tuple[Tensor, Ten
         alive: `[N]` bool, which rows may stand in a list.
         start: the first row that gets a list, not behind the last.
         width: how many stand in a list at most.
+        progress: called with the share that is done, now and then.
 
     Returns:
         `[M, width]` int32 places for the M rows from `start` on, nearest first, -1 behind the last;
@@ -74,7 +80,17 @@ def link(rows: Rows, alive: Tensor, start: int, width: int) -> tuple[Tensor, Ten
     parts, before = parts_of(0, size, alive), parts_of(0, start, alive)
     starts = range(start, size, QUERIES)
     blocks = [rows.rounded[low : low + QUERIES] for low in starts]
-    least = torch.cat([_threshold(block, rows, parts, width) for block in blocks])
+
+    def products(number: int) -> float:
+        """Of the last rows, with those before them and with each other."""
+        return number * (start + number / 2)
+
+    total = products(size - start) + (size - start) * size / SAMPLE
+    thresholds: list[Tensor] = []
+    for low, block in zip(starts, blocks, strict=True):
+        thresholds.append(_threshold(block, rows, parts, width))
+        progress((low + len(block) - start) * size / SAMPLE / total)
+    least = torch.cat(thresholds)
     waiting = [[_NONE] for _ in range(start, size, STEP)]
     for low, block in zip(starts, blocks, strict=True):
         high, own = low + len(block), (low - start) // STEP
@@ -110,6 +126,7 @@ def link(rows: Rows, alive: Tensor, start: int, width: int) -> tuple[Tensor, Ten
             width,
             rows.slack,
         )
+        progress(1 - products(size - high) / total)
     return lists, horizon
 
 

@@ -19,6 +19,7 @@ from rootspace.systems import check_range, directed_rows
 
 from ._graph import Graph
 from ._groups import Groups
+from ._linking import Progress
 from ._rows import Rows
 from ._scan import parts_of, scan
 
@@ -279,11 +280,13 @@ class CertifiedIndex:
         self._state = replace(state, alive=alive, deleted=len(alive) - int(alive.sum()))
 
     @torch.inference_mode(False)
-    def build(self, kind: Kind = "links") -> None:
+    def build(self, kind: Kind = "links", *, progress: Progress = lambda share: None) -> None:
         """Link or group the rows that came since the last call; see the costs above.
 
         Args:
             kind: `links` or `groups`; all rows are taken anew where it was another before.
+            progress: called now and then with the share that is done, in [0, 1]; of links alone,
+                which take an hour for a million rows.
 
         Raises:
             ValueError: another kind.
@@ -295,10 +298,14 @@ class CertifiedIndex:
         built = state.built if isinstance(state.built, made) else None
         if built is not None and not self.pending:
             return
-        if built is not None and 2 * len(built) >= len(state.rows):
+        if built is not None and 2 * len(built) < len(state.rows):
+            built = None  # most rows are new
+        if isinstance(built, Graph):
+            built = built.grown(state.rows, state.alive, progress)
+        elif isinstance(built, Groups):
             built = built.grown(state.rows, state.alive)
         elif kind == "links":
-            built = Graph.of(state.rows, state.alive, self.width)
+            built = Graph.of(state.rows, state.alive, self.width, progress)
         else:
             built = Groups.of(state.rows, state.alive)
         self._state = replace(state, built=built)
