@@ -47,6 +47,9 @@ class TestLinks:
     def test_saved_and_loaded(self, tmp_path: Path) -> None:
         vectors = clusters(1500, 16)
         made = make(vectors[:1200])
+        before = made.nbytes
+        made.search(vectors[:5])
+        assert made.nbytes == before, "whatever a search makes ready"
         made.save(tmp_path / "links.npz")
         again = CertifiedIndex(16, width=8, least=1)
         again.add(vectors)

@@ -491,12 +491,11 @@ class ClassMap:
         """Make `predict` on the CPU faster where there are very many classes chosen from data.
 
         What it finds stays the same, exact; see `rootspace.search.CertifiedIndex`, with what
-        building costs: for a million classes of dimension 256 100 minutes of one core with AVX2, a
-        fraction of that with VNNI or AMX, a hundredth for 100,000. It keeps 4 * width + dim / 128 +
-        12 bytes a class beside the bytes that a scan keeps as well, one a coordinate; 5 a
-        coordinate for vectors that are not integers.
-        Below 32,768 classes a scan is as fast, and stays. Classes of `extend_assigned` are scanned
-        until the next call.
+        building costs: 100 minutes of one core with AVX2 for a million classes of dimension 256, a
+        fraction of that with VNNI or AMX, a hundredth for 100,000 classes. It keeps 4 * width + 12
+        + dim / 128 bytes a class beside the bytes that a scan keeps as well, one a coordinate; 5 a
+        coordinate for vectors that are not integers. Below 32,768 classes a scan is as fast, and
+        stays. Classes of `extend_assigned` are scanned until the next call.
 
         The index is no part of the map's state: neither saved nor pickled.
 

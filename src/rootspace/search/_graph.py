@@ -56,7 +56,9 @@ class Graph:
 
     @property
     def nbytes(self) -> int:
-        return sum(array.nbytes for array in vars(self).values())
+        arrays = (self.lists, self.horizon, self.cell, self.order, self.starts)
+        converted = 0 if self._ready is self.entries else self._ready.nbytes
+        return self.entries.nbytes + converted + sum(array.nbytes for array in arrays)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What cannot be made again quickly."""
